@@ -1,0 +1,64 @@
+"""The command line `cpm-port`: one file per verb; each parses arguments, calls one function and prints one report.
+
+A verb's module offers `configure(parser)` and `run(args) -> int` (the exit code). Modules are imported only when their
+verb is called, so `cpm-port --help` needs neither torch nor OpenCV.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from cpm_port.errors import CpmPortError
+
+__all__ = ["VERBS", "main"]
+
+VERBS = {
+    "inspect": "layers, shapes, parameters, FLOPs and receptive fields of a Caffe file",
+    "forward": "run a net on arrays",
+    "compare": "hold a net's blobs against reference blobs",
+    "convert": "change a model's file format",
+    "predict": "find the joints of the people in images",
+    "prototxt": "write deploy, train and solver files of a CPM",
+    "evaluate": "score predictions, or a model, under a named protocol",
+    "regress": "recompute every reference result whose inputs are there",
+    "batches": "run a net's data layer alone and look at what it gives",
+    "train": "train a net as its solver file says",
+    "study": "the paper's training studies",
+    "models": "the default and the official models: where they are, and adding them",
+    "bench": "speed beside named peers, parity first",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code: 0 done, 1 a check failed, 2 bad input."""
+    parser = argparse.ArgumentParser(prog="cpm-port", description="Convolutional Pose Machines from Caffe to PyTorch.")
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    called = next((word for word in arguments if not word.startswith("-")), None)
+    for verb, text in VERBS.items():
+        sub = verbs.add_parser(verb, help=text, description=text[0].upper() + text[1:] + ".")
+        if verb == called:
+            module = importlib.import_module(f"cpm_port.cli.{verb}")
+            module.configure(sub)
+            sub.set_defaults(run=module.run)
+    args = parser.parse_args(arguments)
+    if args.version:
+        from cpm_port import __version__
+
+        print(__version__)
+        return 0
+    if args.verb is None:
+        parser.print_help()
+        return 2
+    try:
+        return int(args.run(args))
+    except CpmPortError as error:
+        print(f"cpm-port {args.verb}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1

@@ -1,0 +1,30 @@
+"""Fixtures that every test may use.
+
+`shared` is the one door to the reference material beside the checkout (`../shared`, or `$CPM_PORT_SHARED`): tests that
+ask for it skip, with a reason, where it is absent. `golden` reads `tests/golden/`, whose every array has its provenance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support import load_golden, shared_dir
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Return the folder of the reference material; skip where it is absent."""
+    found = shared_dir()
+    if found is None:
+        pytest.skip("the reference material (../shared or $CPM_PORT_SHARED) is not here")
+    return found
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[[str], dict[str, np.ndarray]]:
+    """Return the reader of `tests/golden/`."""
+    return load_golden
