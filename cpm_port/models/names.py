@@ -1,0 +1,106 @@
+"""The two names of every weight: the readable module's state dict and Caffe's layers.
+
+Both forms keep a convolution's weights as (outputs, inputs, height, width) and its bias as (outputs,), so the
+conversion only renames: `from_caffe(to_caffe(state, net), net)` gives back the same arrays, bit for bit. In Caffe's old
+files a bias is (1, 1, 1, outputs); it is accepted and flattened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cpm_port.errors import WeightsError
+from cpm_port.models.architectures import Architecture
+from cpm_port.models.cpm import build
+
+__all__ = ["caffe_names", "from_caffe", "to_caffe"]
+
+_REFINEMENTS = {False: 4, True: 6}  # hidden convolutions of a later stage, by whether there is a VGG front
+
+
+def caffe_names(net: Architecture) -> dict[str, str]:
+    """Return module path -> Caffe layer name for every convolution, in the order of Caffe's file."""
+    names: dict[str, str] = {}
+    if net.front:
+        names |= {f"front.{step.name}": step.name for step in net.front if step is not None}
+        hidden, beliefs = net.classifier_names
+        names |= {"first_classifier.conv1": hidden, "first_classifier.beliefs": beliefs}
+    else:
+        names |= {f"first_trunk.conv{i}": f"conv{i}_stage1" for i in (1, 2, 3)}
+        names |= {"first_context.conv": "conv4_stage1"}
+        names |= {"first_classifier.conv1": "conv5_stage1", "first_classifier.conv2": "conv6_stage1"}
+        names |= {"first_classifier.beliefs": "conv7_stage1"}
+    count = _REFINEMENTS[bool(net.front)]
+    for t in range(2, net.stages + 1):
+        if not net.front:
+            if t == 2:
+                names |= {f"trunk.conv{i}": f"conv{i}_stage2" for i in (1, 2, 3)}
+            names[f"contexts.stage{t}.conv"] = "conv4_stage2" if t == 2 else f"conv1_stage{t}"
+        names |= {f"classifiers.stage{t}.conv{i}": f"Mconv{i}_stage{t}" for i in range(1, count + 1)}
+        names[f"classifiers.stage{t}.beliefs"] = f"Mconv{count + 1}_stage{t}"
+    return names
+
+
+def to_caffe(state: Mapping[str, Tensor], net: Architecture) -> dict[str, tuple[NDArray[np.float32], ...]]:
+    """Return a state dict's arrays under Caffe's layer names: layer -> (weights, bias).
+
+    Raises
+    ------
+    WeightsError
+        The state dict is not one of this architecture; the message lists every difference.
+    """
+    _check({key: tuple(value.shape) for key, value in state.items()}, _expected(net), "state dict")
+    return {
+        layer: tuple(
+            np.ascontiguousarray(state[f"{path}.{kind}"].detach().cpu().numpy()) for kind in ("weight", "bias")
+        )
+        for path, layer in caffe_names(net).items()
+    }
+
+
+def from_caffe(blobs: Mapping[str, Sequence[NDArray[np.float32]]], net: Architecture) -> dict[str, Tensor]:
+    """Return the state dict of `build(net)` from Caffe's blobs; layers without blobs are passed over.
+
+    Raises
+    ------
+    WeightsError
+        Layers are missing, unknown, or of another shape; the message lists every difference.
+    """
+    found: dict[str, NDArray[np.float32]] = {}
+    for layer, arrays in blobs.items():
+        for index, array in enumerate(arrays):
+            flat = index == 1 and array.ndim == 4 and array.shape[:3] == (1, 1, 1)
+            found[f"{layer}[{index}]"] = array.reshape(-1) if flat else np.asarray(array)
+    renamed = {f"{layer}[{i}]": f"{path}.{kind}" for path, layer in caffe_names(net).items() for i, kind in _KINDS}
+    expected = _expected(net)
+    _check(
+        {key: tuple(value.shape) for key, value in found.items()},
+        {key: expected[path] for key, path in renamed.items()},
+        "Caffe weights",
+    )
+    return {path: torch.from_numpy(np.array(found[key], dtype=np.float32)) for key, path in renamed.items()}
+
+
+_KINDS = ((0, "weight"), (1, "bias"))
+
+
+def _expected(net: Architecture) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        return {key: tuple(value.shape) for key, value in build(net).state_dict().items()}
+
+
+def _check(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], what: str) -> None:
+    problems = [f"{key}: missing, expected {shape}" for key, shape in expected.items() if key not in found]
+    problems += [f"{key}: not in this architecture" for key in found if key not in expected]
+    problems += [
+        f"{key}: is {found[key]}, expected {shape}"
+        for key, shape in expected.items()
+        if key in found and found[key] != shape
+    ]
+    if problems:
+        raise WeightsError(f"{what}: {len(problems)} differences from the architecture:\n  " + "\n  ".join(problems))

@@ -1,0 +1,318 @@
+"""Generator of Caffe files: an `Architecture` to the text of its deploy net, train net and solver.
+
+The deploy nets of the five released architectures are structurally equal to the release's own files (layers,
+parameters, connections, learning-rate multipliers; tests/models/test_prototxt.py). Train nets put the CPM fork's data
+layer in front and a Euclidean loss behind every stage:
+
+- `label` holds two sets of maps, the person's alone first, then everybody's. Stage 1, which cannot tell people apart,
+  is taught with the second, all later stages with the first.
+- Without a center map (`person`) the fork's data layer has no labels to offer: that net reads `image` and `label`
+  from HDF5.
+
+The augmentation's values are the release's (target_dist 41/35 at a box of 368, scale 0.7 to 1.3, rotation up to 40
+degrees). The solver's momentum, decay and gamma are those of the reference training run; its rate and lengths are ours.
+No dropout layers, as in that run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cpm_port._atomic import atomic_path
+from cpm_port.errors import UsageError
+from cpm_port.models.architectures import STRIDE, Architecture
+
+__all__ = ["SolverSettings", "TrainingData", "deploy_text", "solver_text", "train_text", "write_files"]
+
+_MPII_ORDER = (14, 28)  # numbers of parts that the data layer makes from records of 16 joints
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What the train net's data layer reads, and how it augments.
+
+    Attributes
+    ----------
+    source : str
+        Path of the LMDB (`person`: of a text file that lists HDF5 files), as the solver will find it.
+    batch_size : int
+        Samples per forward pass.
+    target_dist : float or None
+        Size of a person after scaling, in units of 200 box pixels; None: 1.171 at a box of 368, in proportion
+        elsewhere.
+    scale_min, scale_max : float
+        Range of the random scale factor.
+    max_rotate_degree : float
+        Rotations are drawn from plus or minus this.
+    """
+
+    source: str = "lmdb"
+    batch_size: int = 8
+    target_dist: float | None = None
+    scale_min: float = 0.7
+    scale_max: float = 1.3
+    max_rotate_degree: float = 40
+
+
+@dataclass(frozen=True)
+class SolverSettings:
+    """The solver file's values; `net` and `snapshot_prefix` are filled in by `write_files`."""
+
+    base_lr: float = 8e-5
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    gamma: float = 0.333
+    stepsize: int = 120_000
+    max_iter: int = 600_000
+    display: int = 20
+    snapshot: int = 5_000
+
+
+class _Word(str):
+    """An enum's value: written without quotes."""
+
+
+def _format(fields: Sequence[tuple[str, Any]], indent: str = "") -> Iterator[str]:
+    for key, value in fields:
+        if isinstance(value, list):
+            yield f"{indent}{key} {{"
+            yield from _format(value, indent + "  ")
+            yield f"{indent}}}"
+        elif isinstance(value, bool):
+            yield f"{indent}{key}: {str(value).lower()}"
+        elif isinstance(value, str) and not isinstance(value, _Word):
+            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+            yield f'{indent}{key}: "{escaped}"'
+        elif isinstance(value, float):
+            yield f"{indent}{key}: {value:.10g}"
+        else:
+            yield f"{indent}{key}: {value}"
+
+
+class _Net:
+    """A net being written; every method adds layers and returns the name of what they give."""
+
+    def __init__(self, net: Architecture) -> None:
+        self.net = net
+        self.fields: list[tuple[str, Any]] = []
+
+    def layer(self, name: str, type_: str, bottoms: Sequence[str], tops: Sequence[str], *rest: tuple[str, Any]) -> str:
+        blobs = [("bottom", b) for b in bottoms] + [("top", t) for t in tops]
+        self.fields.append(("layer", [("name", name), ("type", type_), *blobs, *rest]))
+        return tops[0] if tops else ""
+
+    def conv(self, name: str, bottom: str, outputs: int, kernel: int, rate: int, *, relu: bool = True) -> str:
+        self.layer(
+            name,
+            "Convolution",
+            [bottom],
+            [name],
+            ("param", [("lr_mult", rate), ("decay_mult", 1)]),
+            ("param", [("lr_mult", 2 * rate), ("decay_mult", 0)]),
+            (
+                "convolution_param",
+                [
+                    ("num_output", outputs),
+                    ("pad", kernel // 2),
+                    ("kernel_size", kernel),
+                    ("weight_filler", [("type", "gaussian"), ("std", 0.01)]),
+                    ("bias_filler", [("type", "constant")]),
+                ],
+            ),
+        )
+        if relu:
+            self.layer(self._relu_name(name), "ReLU", [name], [name])
+        return name
+
+    def _relu_name(self, conv: str) -> str:
+        if self.net.shifted_relus and conv.startswith("Mconv"):
+            number, _, stage = conv.removeprefix("Mconv").partition("_")
+            return f"Mrelu{int(number) + 1}_{stage}"
+        return conv.replace("conv", "relu")
+
+    def pool(self, name: str, bottom: str, kind: str, kernel: int, stride: int) -> str:
+        settings = [("pool", _Word(kind)), ("kernel_size", kernel), ("stride", stride)]
+        return self.layer(name, "Pooling", [bottom], [name], ("pooling_param", settings))
+
+    def slice(self, name: str, bottom: str, tops: Sequence[str], point: int) -> str:
+        return self.layer(name, "Slice", [bottom], tops, ("slice_param", [("axis", 1), ("slice_point", point)]))
+
+    def concat(self, name: str, bottoms: Sequence[str]) -> str:
+        return self.layer(name, "Concat", bottoms, [name], ("concat_param", [("axis", 1)]))
+
+    def text(self, comment: str) -> str:
+        return "\n".join([comment, *_format(self.fields)]) + "\n"
+
+
+def deploy_text(net: Architecture) -> str:
+    """Return the deploy prototxt: the declared input, and every stage to its belief maps."""
+    writer = _Net(net)
+    dims = (1, net.channels, *net.box)
+    writer.fields += [
+        ("name", _stem(net)),
+        ("input", net.input_name),
+        ("input_shape", [("dim", dim) for dim in dims]),
+    ]
+    _body(writer)
+    return writer.text(f"# {net.title}: the deploy net, written by `cpm-port prototxt`.")
+
+
+def train_text(net: Architecture, data: TrainingData | None = None) -> str:
+    """Return the train prototxt: data layer, stages, one Euclidean loss per stage.
+
+    Raises
+    ------
+    UsageError
+        A batch below 1 or an empty scale range.
+    """
+    data = data or TrainingData()
+    if data.batch_size < 1:
+        raise UsageError(f"batch size is {data.batch_size}; expected 1 or more")
+    if not 0 < data.scale_min <= data.scale_max:
+        raise UsageError(f"scales are {data.scale_min} to {data.scale_max}; expected 0 < minimum <= maximum")
+    writer = _Net(net)
+    writer.fields.append(("name", f"{_stem(net)}_train"))
+    if net.center_map:
+        settings = [("source", data.source), ("batch_size", data.batch_size), ("backend", _Word("LMDB"))]
+        blocks = (("transform_param", _augmentation(net, data)), ("cpmdata_param", settings))
+        writer.layer("data", "CPMData", [], ["data", "label"], *blocks)
+        writer.slice("label_lower", "label", ["label_lower", "label_1st_lower"], net.maps)
+        labels = ["label_1st_lower"] + ["label_lower"] * (net.stages - 1)
+    else:
+        block = ("hdf5_data_param", [("source", data.source), ("batch_size", data.batch_size)])
+        writer.layer("data", "HDF5Data", [], [net.input_name, "label"], block)
+        labels = ["label"] * net.stages
+    _body(writer)
+    if net.center_map and net.stages == 1:
+        writer.layer("no_later_stage", "Silence", ["label_lower"], [])
+    for stage, (beliefs, label) in enumerate(zip(net.outputs, labels, strict=True), start=1):
+        writer.layer(f"loss_stage{stage}", "EuclideanLoss", [beliefs, label], [f"loss_stage{stage}"])
+    return writer.text(f"# {net.title}: the train net, written by `cpm-port prototxt`.")
+
+
+def solver_text(net_path: str, snapshot_prefix: str, settings: SolverSettings | None = None) -> str:
+    """Return the solver prototxt that trains the net at `net_path` and snapshots to `snapshot_prefix`."""
+    s = settings or SolverSettings()
+    fields: list[tuple[str, Any]] = [
+        ("net", net_path),
+        ("type", "SGD"),
+        ("base_lr", s.base_lr),
+        ("momentum", s.momentum),
+        ("weight_decay", s.weight_decay),
+        ("lr_policy", "step"),
+        ("gamma", s.gamma),
+        ("stepsize", s.stepsize),
+        ("max_iter", s.max_iter),
+        ("display", s.display),
+        ("snapshot", s.snapshot),
+        ("snapshot_prefix", snapshot_prefix),
+    ]
+    return "\n".join(["# The solver, written by `cpm-port prototxt`.", *_format(fields)]) + "\n"
+
+
+def write_files(
+    net: Architecture, folder: Path, data: TrainingData | None = None, solver: SolverSettings | None = None
+) -> tuple[Path, Path, Path]:
+    """Write `NAME_{deploy,train,solver}.prototxt` into `folder`; return the three paths."""
+    stem = _stem(net)
+    texts = {
+        folder / f"{stem}_deploy.prototxt": deploy_text(net),
+        folder / f"{stem}_train.prototxt": train_text(net, data),
+        folder / f"{stem}_solver.prototxt": solver_text(f"{stem}_train.prototxt", stem, solver),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, text in texts.items():
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    deploy, train, solver_file = texts
+    return deploy, train, solver_file
+
+
+def _stem(net: Architecture) -> str:
+    return net.name.replace("-", "_")
+
+
+def _augmentation(net: Architecture, data: TrainingData) -> list[tuple[str, Any]]:
+    height, width = net.box
+    size = data.target_dist if data.target_dist is not None else round(1.171 * height / 368, 4)
+    fields: list[tuple[str, Any]] = [
+        ("stride", STRIDE),
+        ("crop_size_x", width),
+        ("crop_size_y", height),
+        ("target_dist", float(size)),
+        ("scale_prob", 1),
+        ("scale_min", float(data.scale_min)),
+        ("scale_max", float(data.scale_max)),
+        ("max_rotate_degree", float(data.max_rotate_degree)),
+        ("center_perterb_max", 0),
+        ("do_clahe", False),
+    ]
+    if net.parts != 14:
+        fields += [("num_parts", net.parts)]
+    if net.parts not in _MPII_ORDER:
+        fields += [("np_in_lmdb", net.parts)]
+    return fields
+
+
+def _body(writer: _Net) -> None:
+    net = writer.net
+    if net.center_map:
+        writer.slice("image", "data", ["image", "center_map"], 3)
+        if net.stages > 1:
+            writer.pool("pool_center_lower", "center_map", "AVE", 9, STRIDE)
+        else:
+            writer.layer("no_center", "Silence", ["center_map"], [])
+    if net.front:
+        _vgg_stages(writer)
+    else:
+        _paper_stages(writer)
+
+
+def _trunk(writer: _Net, stage: int, rate: int) -> str:
+    blob = "image"
+    for i in (1, 2, 3):
+        blob = writer.conv(f"conv{i}_stage{stage}", blob, writer.net.widths.trunk, 9, rate)
+        blob = writer.pool(f"pool{i}_stage{stage}", blob, "MAX", 3, 2)
+    return blob
+
+
+def _paper_stages(writer: _Net) -> None:
+    net, w = writer.net, writer.net.widths
+    blob = _trunk(writer, 1, rate=5)
+    blob = writer.conv("conv4_stage1", blob, w.context, 5, 5)
+    blob = writer.conv("conv5_stage1", blob, w.classifier, 9, 5)
+    blob = writer.conv("conv6_stage1", blob, w.classifier, 1, 5)
+    beliefs = writer.conv("conv7_stage1", blob, net.maps, 1, 5, relu=False)
+    for t in range(2, net.stages + 1):
+        if t == 2:
+            _trunk(writer, 2, rate=1)
+        features = writer.conv("conv4_stage2" if t == 2 else f"conv1_stage{t}", "pool3_stage2", w.context, 5, 1)
+        blob = writer.concat(f"concat_stage{t}", [features, beliefs, "pool_center_lower"])
+        beliefs = _refinement(writer, t, blob, kernels=(11, 11, 11, 1), rate=1)
+
+
+def _vgg_stages(writer: _Net) -> None:
+    net = writer.net
+    blob, pools = "image", 0
+    for step in net.front:
+        if step is None:
+            pools += 1
+            blob = writer.pool(f"pool{pools}_stage1", blob, "MAX", 2, 2)
+        else:
+            blob = writer.conv(step.name, blob, step.outputs, step.kernel, 1)
+    features = blob
+    hidden, last = net.classifier_names
+    beliefs = writer.conv(last, writer.conv(hidden, features, net.widths.classifier, 1, 1), net.maps, 1, 1, relu=False)
+    center = ["pool_center_lower"] if net.center_map else []
+    for t in range(2, net.stages + 1):
+        blob = writer.concat(f"concat_stage{t}", [beliefs, features, *center])
+        beliefs = _refinement(writer, t, blob, kernels=(7, 7, 7, 7, 7, 1), rate=4)
+
+
+def _refinement(writer: _Net, stage: int, blob: str, kernels: Sequence[int], rate: int) -> str:
+    for i, kernel in enumerate(kernels, start=1):
+        blob = writer.conv(f"Mconv{i}_stage{stage}", blob, writer.net.widths.refinement, kernel, rate)
+    return writer.conv(f"Mconv{len(kernels) + 1}_stage{stage}", blob, writer.net.maps, 1, rate, relu=False)
