@@ -1,0 +1,56 @@
+# Everything a checkout needs. Each target builds the environment it uses; stamps keep it from being built twice.
+#
+#   make demo    build, write, read back and run a small CPM on a drawn image
+#   make test    the whole test suite, on two processes
+#   make lint    ruff, formatting, strict types
+#   make bench   speed beside named peers, parity first
+#   make peers   a second environment with the oldest protobuf and OpenCV 4, which some tests use where it exists
+#   make clean   what runs and builds leave behind; the environments stay
+#
+# TORCH names the build of PyTorch to install first, for instance `make test TORCH=torch==2.4.1`.
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+PEERS ?= .venv-peers
+BIN := $(VENV)/bin
+
+.DELETE_ON_ERROR:
+.PHONY: demo test lint bench peers clean install
+
+install: $(VENV)/.installed
+
+$(VENV)/.torch:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cpm_port needs Python 3.11 or newer, found " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet '$(TORCH)'
+	touch $@
+
+$(VENV)/.installed: pyproject.toml $(VENV)/.torch
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m cpm_port.demo
+
+test: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed
+	$(BIN)/cpm-port bench
+
+peers: $(PEERS)/.installed
+
+$(PEERS)/.installed:
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet 'opencv-python-headless==4.14.*' 'protobuf==4.25.0' numpy h5py pytest pytest-xdist hypothesis
+	touch $@
+
+clean:
+	rm -rf build dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
