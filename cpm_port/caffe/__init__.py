@@ -1,1 +1,49 @@
-"""See the modules."""
+"""Caffe's files and nets as plain Python and NumPy: schema -> files -> upgrades -> NetSpec -> shapes. Never imports torch."""
+
+from __future__ import annotations
+
+from cpm_port.caffe.binary import CaffeModel, StoredBlob, read_model
+from cpm_port.caffe.files import (
+    SolverState,
+    Weights,
+    format_prototxt,
+    read_mean,
+    read_solverstate,
+    read_weights,
+    write_mean,
+    write_prototxt,
+    write_solverstate,
+    write_weights,
+)
+from cpm_port.caffe.netspec import LayerSpec, NetSpec, ParamSpec, parse_net, read_net, spec_of
+from cpm_port.caffe.schema import DIALECTS, message_class
+from cpm_port.caffe.solverspec import SolverSpec, parse_solver, read_solver
+from cpm_port.caffe.view import MessageView
+
+__all__ = [
+    "DIALECTS",
+    "CaffeModel",
+    "LayerSpec",
+    "MessageView",
+    "NetSpec",
+    "ParamSpec",
+    "SolverSpec",
+    "SolverState",
+    "StoredBlob",
+    "Weights",
+    "format_prototxt",
+    "message_class",
+    "parse_net",
+    "parse_solver",
+    "read_mean",
+    "read_model",
+    "read_net",
+    "read_solver",
+    "read_solverstate",
+    "read_weights",
+    "spec_of",
+    "write_mean",
+    "write_prototxt",
+    "write_solverstate",
+    "write_weights",
+]

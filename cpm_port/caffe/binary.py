@@ -1,0 +1,340 @@
+"""Binary Caffe files: .caffemodel, .solverstate and .binaryproto, read over a memory map and written field by field.
+
+`read_model` gives a `CaffeModel`: the net's message without blob values, and the blobs beside it as read-only views of the file. `save` writes the
+same bytes again for a file that Caffe itself wrote (fields in order of number, floats packed).
+
+*Source*: BVLC/caffe@9b89154 src/caffe/blob.cpp (FromProto: the legacy four dimensions win over `shape`; values must fill it).
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from cpm_port._atomic import atomic_path
+from cpm_port.caffe import dialects, wire
+from cpm_port.caffe.schema import UNKNOWN_TEXT, message_class
+from cpm_port.caffe.text import is_repeated
+from cpm_port.caffe.upgrade import generation_of
+from cpm_port.errors import CaffeFormatError, MissingFileError, ShapeError
+
+__all__ = [
+    "HDF5_MAGIC",
+    "MAX_BLOB_AXES",
+    "MAX_MESSAGE_BYTES",
+    "CaffeModel",
+    "StoredBlob",
+    "blob_pieces",
+    "layers_of",
+    "looks_like_text",
+    "map_file",
+    "new_blob",
+    "parse",
+    "parse_blobs",
+    "read_model",
+    "split_file",
+    "write_blobs",
+    "write_pieces",
+]
+
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+MAX_BLOB_AXES = 32  # Caffe's kMaxBlobAxes
+MAX_MESSAGE_BYTES = 2**31 - 1  # what the protobuf library reads
+_MAX_DIM = 2**31 - 1  # Caffe counts in int
+_LEGACY = ("num", "channels", "height", "width")
+
+
+@dataclass(frozen=True)
+class StoredBlob:
+    """One blob of a file: its message without values, and the values.
+
+    Attributes
+    ----------
+    message : BlobProto
+        Shape or legacy dimensions, and unknown fields.
+    array : ndarray
+        The values in their shape, read only, float32, or float64 where the file has double_data.
+    diff : ndarray or None
+        Gradients of the same shape, where the file has them.
+    """
+
+    message: Any
+    array: np.ndarray
+    diff: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class CaffeModel:
+    """A .caffemodel as it lies in the file.
+
+    Attributes
+    ----------
+    message : NetParameter
+        The net as stored (any generation), without its blobs.
+    blobs : tuple of tuple of StoredBlob
+        Per layer, in file order (`layers_of(message)` gives the layers).
+    source, dialect, generation : str
+    """
+
+    message: Any
+    blobs: tuple[tuple[StoredBlob, ...], ...]
+    source: str
+    dialect: str
+    generation: str
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model; a file that Caffe wrote comes out byte for byte."""
+        net = type(self.message)()
+        net.CopyFrom(self.message)
+        drop_unknown_text(net)
+        number = 100 if self.generation == "V2" else 2
+        name = "layer" if self.generation == "V2" else "layers"
+        layers = list(getattr(net, name))
+        chunks: list[Any] = []
+        for layer, blobs in zip(layers, self.blobs, strict=True):
+            chunks += _field(number, self._layer_pieces(layer, blobs))
+        net.ClearField(name)
+        write_pieces(path, wire.splice(net.SerializeToString(), [(number, chunks)]))
+
+    def _layer_pieces(self, layer: Any, blobs: Sequence[StoredBlob]) -> list[Any]:
+        number = {"V2": 7, "V1": 6, "V0": 50}[self.generation]
+        chunks: list[Any] = []
+        for blob in blobs:
+            chunks += _field(number, blob_pieces(blob))
+        if self.generation != "V0":
+            return wire.splice(layer.SerializeToString(), [(number, chunks)])
+        inner = wire.splice(layer.layer.SerializeToString(), [(number, chunks)])
+        outer = type(layer)()
+        outer.CopyFrom(layer)
+        outer.ClearField("layer")
+        return wire.splice(outer.SerializeToString(), [(1, _field(1, inner))])
+
+
+def map_file(path: str | os.PathLike[str]) -> mmap.mmap:
+    """Map a file for reading.
+
+    Raises
+    ------
+    MissingFileError, CaffeFormatError
+        For a path without a file; for a folder, a device or an empty file.
+    """
+    name = os.fspath(path)
+    try:
+        with open(name, "rb") as file:
+            if not Path(name).is_file():
+                raise CaffeFormatError(f"{name}: not a regular file")
+            if os.fstat(file.fileno()).st_size == 0:
+                raise CaffeFormatError(f"{name}: the file is empty")
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingFileError(f"{name}: no such file") from None
+    except IsADirectoryError:
+        raise CaffeFormatError(f"{name}: is a folder; expected a file") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, CaffeFormatError):
+            raise
+        raise CaffeFormatError(f"{name!r}: cannot be read: {error}") from None
+
+
+def looks_like_text(data: wire.Buffer) -> bool:
+    """Tell whether a file's first bytes are text: no control characters but white space."""
+    head = bytes(data[:1024])
+    return not any(byte < 0x20 and byte not in b"\t\n\v\f\r" for byte in head)
+
+
+def read_model(path: str | os.PathLike[str], *, dialect: str | None = None) -> CaffeModel:
+    """Read a .caffemodel of any generation, zero-copy.
+
+    Parameters
+    ----------
+    path : path-like
+    dialect : {"bvlc", "cpm", "cpm2015"}, optional
+        Overrides what the content says.
+
+    Raises
+    ------
+    MissingFileError, CaffeFormatError
+        Where the file is absent; where it is text, truncated or corrupt, or a blob's values do not fill its shape.
+    """
+    source = os.fspath(path)
+    parts = split_file(path, wire.NET)
+    if dialect is None:
+        dialect = dialects.dialect_of_binary((s.type, s.fields, s.transform) for s in parts.signs)
+    net = parse("NetParameter", dialect, parts.small, source)
+    try:
+        generation = generation_of(net)
+    except CaffeFormatError as error:
+        raise CaffeFormatError(f"{source}: {error}") from None
+    values = iter(parts.values)
+    blobs = []
+    for layer in layers_of(net):
+        held = layer.layer if generation == "V0" else layer
+        blobs.append(tuple(parse_blobs(held.blobs, values, f"{source}: layer {_name(held)}")))
+        held.ClearField("blobs")
+    return CaffeModel(net, tuple(blobs), source, dialect, generation)
+
+
+def layers_of(net: Any) -> Any:
+    """Return a NetParameter's layers, of whichever generation."""
+    return net.layers if len(net.layers) else net.layer
+
+
+def _name(layer: Any) -> str:
+    try:
+        return repr(layer.name)
+    except UnicodeDecodeError:
+        return "(a name that is not UTF-8)"
+
+
+def _binary(path: str | os.PathLike[str]) -> mmap.mmap:
+    """Map a file that should hold a binary message; say what it is where it clearly does not."""
+    data = map_file(path)
+    name = os.fspath(path)
+    if data[:8] == HDF5_MAGIC:
+        raise CaffeFormatError(f"{name}: this is an HDF5 file; expected a binary protobuf message")
+    if looks_like_text(data):
+        raise CaffeFormatError(f"{name}: this is a text file (a prototxt?); expected a binary protobuf message")
+    return data
+
+
+def split_file(path: str | os.PathLike[str], tree: wire.Tree) -> wire.Split:
+    """Map a binary file and separate its message from its blobs' values (`wire.split`)."""
+    return wire.split(_binary(path), tree, os.fspath(path))
+
+
+def parse(name: str, dialect: str, data: bytes, source: str) -> Any:
+    """Parse a small serialized message."""
+    message = message_class(name, dialect)()
+    try:
+        message.ParseFromString(data)
+    except (DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise CaffeFormatError(f"{source}: not a {name}: {error}") from None
+    return message
+
+
+def parse_blobs(messages: Iterable[Any], values: Iterable[wire.Values], where: str) -> list[StoredBlob]:
+    """Put blobs' values in the shapes that their messages say."""
+    out = []
+    numbers = iter(values)
+    for index, stored in enumerate(messages):
+        message = type(stored)()
+        message.CopyFrom(stored)
+        found = next(numbers)
+        place = f"{where}, blob {index}"
+        if all(v is None for v in (found.data, found.double_data)):
+            data = np.zeros(0, np.float32)
+        else:
+            data = _one_of(found.data, found.double_data, place)
+        shape = _shape(message, place)
+        diff = None
+        if found.diff is not None or found.double_diff is not None:
+            diff = _fill(_one_of(found.diff, found.double_diff, place), shape, f"{place} (diff)")
+        out.append(StoredBlob(message, _fill(data, shape, place), diff))
+    return out
+
+
+def _one_of(single: np.ndarray | None, double: np.ndarray | None, where: str) -> np.ndarray:
+    if single is not None and double is not None and single.size and double.size:
+        raise CaffeFormatError(f"{where}: has float and double values; expected one kind")
+    chosen = double if double is not None and double.size else single if single is not None else double
+    assert chosen is not None
+    return chosen
+
+
+def _shape(message: Any, where: str) -> tuple[int, ...]:
+    if any(message.HasField(name) for name in _LEGACY):
+        shape = tuple(int(getattr(message, name)) for name in _LEGACY)
+    else:
+        shape = tuple(int(dim) for dim in message.shape.dim[: MAX_BLOB_AXES + 1])
+    shown = "x".join(map(str, shape)) or "()"
+    if len(shape) > MAX_BLOB_AXES:
+        raise CaffeFormatError(f"{where}: has more than {MAX_BLOB_AXES} dimensions, Caffe's limit")
+    if any(dim < 0 or dim > _MAX_DIM for dim in shape) or math.prod(max(dim, 1) for dim in shape) > _MAX_DIM:
+        raise CaffeFormatError(
+            f"{where}: shape {shown} is negative or overflows; expected dimensions from 0, {_MAX_DIM} values"
+        )
+    return shape
+
+
+def _fill(values: np.ndarray, shape: tuple[int, ...], where: str) -> np.ndarray:
+    if math.prod(shape) != values.size:
+        shown = "x".join(map(str, shape)) or "()"
+        raise CaffeFormatError(f"{where}: shape {shown} means {math.prod(shape)} values, the file has {values.size}")
+    return values.reshape(shape)
+
+
+def new_blob(array: np.ndarray, dialect: str, diff: np.ndarray | None = None) -> StoredBlob:
+    """Make a blob to write: float32 (or float64, kept as double_data), shape in `shape`.
+
+    Raises
+    ------
+    ShapeError
+        For more axes, or more values, than Caffe has.
+    """
+    array = np.asarray(array)
+    if array.ndim > MAX_BLOB_AXES or array.size > _MAX_DIM:
+        raise ShapeError(f"a blob of shape {array.shape}: Caffe has at most {MAX_BLOB_AXES} axes and {_MAX_DIM} values")
+    message = message_class("BlobProto", dialect)()
+    message.shape.SetInParent()
+    message.shape.dim.extend(array.shape)
+    return StoredBlob(message, array, diff)
+
+
+def blob_pieces(blob: StoredBlob) -> list[Any]:
+    """Return a BlobProto's bytes as pieces, values in place."""
+    inserts = []
+    for array, single, double in ((blob.array, 5, 8), (blob.diff, 6, 9)):
+        if array is not None and array.size:
+            is_double = array.dtype == np.float64
+            flat = np.ascontiguousarray(array, "<f8" if is_double else "<f4").reshape(-1)
+            number = double if is_double else single
+            inserts.append((number, _field(number, [memoryview(flat).cast("B")])))
+    return wire.splice(blob.message.SerializeToString(), sorted(inserts, key=lambda insert: insert[0]))
+
+
+def _field(number: int, pieces: list[Any]) -> list[Any]:
+    """Return a length-delimited field's pieces."""
+    length = sum(len(piece) for piece in pieces)
+    return [wire.encode_varint(number << 3 | 2) + wire.encode_varint(length), *pieces]
+
+
+def write_pieces(path: str | os.PathLike[str], pieces: list[Any]) -> None:
+    """Write a message's pieces to a file, whole or not at all.
+
+    Raises
+    ------
+    CaffeFormatError
+        For a message over 2 GiB, which no protobuf library reads.
+    """
+    total = sum(len(piece) for piece in pieces)
+    if total > MAX_MESSAGE_BYTES:
+        raise CaffeFormatError(
+            f"{os.fspath(path)}: the message has {total} bytes; protobuf's limit is {MAX_MESSAGE_BYTES}"
+        )
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.writelines(pieces)
+
+
+def write_blobs(path: str | os.PathLike[str], message: Any, number: int, blobs: Iterable[StoredBlob]) -> None:
+    """Write a message whose repeated field `number` is the blobs."""
+    chunks: list[Any] = []
+    for blob in blobs:
+        chunks += _field(number, blob_pieces(blob))
+    write_pieces(path, wire.splice(message.SerializeToString(), [(number, chunks)]))
+
+
+def drop_unknown_text(message: Any) -> None:
+    """Clear the hidden text fields of a message and of all in it, in place."""
+    message.ClearField(UNKNOWN_TEXT)
+    for descriptor, value in message.ListFields():
+        if descriptor.message_type is not None:
+            for child in value if is_repeated(descriptor) else (value,):
+                drop_unknown_text(child)

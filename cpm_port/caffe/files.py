@@ -1,0 +1,285 @@
+"""Caffe's files in and out, one function per kind: nets, weights, means, solver states. The form is told by content, not by suffix.
+
+`read_weights` gives arrays by layer name whatever the form was (.caffemodel of any generation, .caffemodel.h5); `write_weights` writes the form
+that the suffix asks for. Arrays from binary files are read-only views of the file, not copies (and may be unaligned in memory); they
+are float32, or float64 where the file holds doubles. Values are not judged here: NaN and infinity read like any others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cpm_port._atomic import atomic_path
+from cpm_port.caffe import binary, dialects, hdf5, wire
+from cpm_port.caffe.netspec import NetSpec
+from cpm_port.caffe.schema import Message, message_class
+from cpm_port.caffe.text import format_text
+from cpm_port.caffe.upgrade import upgrade_net
+from cpm_port.errors import CaffeFormatError, UsageError, WeightsError
+
+__all__ = [
+    "SolverState",
+    "Weights",
+    "format_prototxt",
+    "read_mean",
+    "read_net_message",
+    "read_solverstate",
+    "read_text",
+    "read_weights",
+    "write_mean",
+    "write_prototxt",
+    "write_solverstate",
+    "write_weights",
+]
+
+_MAX_TEXT = 64 << 20
+
+
+class Weights(Mapping[str, tuple[np.ndarray, ...]]):
+    """The weights of a file: layer name -> its arrays, for the layers that have any, in file order.
+
+    Attributes
+    ----------
+    types : dict of str to str
+        Type of every layer of the file, with or without arrays; empty for HDF5, which stores none.
+    source : str
+        The file.
+    dialect, generation : str
+        As of `NetSpec`; "bvlc" and "HDF5" for HDF5.
+    message : NetParameter or None
+        The net inside the file, upgraded to V2, without arrays; None for HDF5. Do not change it.
+    notes : tuple of str
+        What a reader should know: layer names that occur twice (the last one counts, as in Caffe), upgrades.
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, tuple[np.ndarray, ...]],
+        *,
+        source: str,
+        types: Mapping[str, str] | None = None,
+        dialect: str = "bvlc",
+        generation: str = "HDF5",
+        message: Any = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self._arrays = dict(arrays)
+        self.types = dict(types or {})
+        self.source = source
+        self.dialect = dialect
+        self.generation = generation
+        self.message = message
+        self.notes = tuple(notes)
+
+    def __getitem__(self, layer: str) -> tuple[np.ndarray, ...]:
+        return self._arrays[layer]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __repr__(self) -> str:
+        return f"<Weights of {len(self)} layers from {self.source} ({self.generation}, {self.dialect})>"
+
+
+@dataclass(frozen=True)
+class SolverState:
+    """What a solver needs to go on: iteration, the weights' file, position in stepvalue, and its history arrays.
+
+    `history` is Caffe's: one array per learnable parameter, or two in a row of that many for solvers with two (AdaDelta, Adam).
+    """
+
+    iter: int
+    learned_net: str = ""
+    current_step: int = 0
+    history: list[np.ndarray] = field(default_factory=list)
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Read a text file (a prototxt).
+
+    Raises
+    ------
+    MissingFileError, CaffeFormatError
+        Where it is absent; where it is empty, binary or too large.
+    """
+    name = os.fspath(path)
+    with binary.map_file(path) as data:
+        if not binary.looks_like_text(data):
+            kind = "an HDF5 file" if data[:8] == binary.HDF5_MAGIC else "a binary file"
+            raise CaffeFormatError(f"{name}: this is {kind}; expected protobuf text (a prototxt)")
+        if len(data) > _MAX_TEXT:
+            raise CaffeFormatError(f"{name}: {len(data)} bytes of text; expected at most {_MAX_TEXT}")
+        raw = bytes(data)
+    return raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+
+
+def read_net_message(path: str | os.PathLike[str], *, dialect: str | None = None) -> tuple[Any, list[str]]:
+    """Read a NetParameter of any generation from text or binary, without blobs; return it with notes on unknown fields."""
+    source = os.fspath(path)
+    with binary.map_file(path) as data:
+        is_text = binary.looks_like_text(data)
+    if not is_text:
+        return binary.read_model(path, dialect=dialect).message, []
+    parsed = dialects.parse_message(read_text(path), "NetParameter", source=source, dialect=dialect)
+    return parsed.message, [f"{source}:{unknown}" for unknown in parsed.unknown]
+
+
+def read_weights(path: str | os.PathLike[str], *, dialect: str | None = None) -> Weights:
+    """Read the weights of a .caffemodel (V0, V1, V2) or an HDF5 weights file.
+
+    Parameters
+    ----------
+    path : path-like
+    dialect : {"bvlc", "cpm", "cpm2015"}, optional
+        Overrides what the content says.
+
+    Raises
+    ------
+    MissingFileError, CaffeFormatError
+        Where the file is absent; where it is text, corrupt, or a blob's values do not fill its shape.
+    """
+    source = os.fspath(path)
+    with binary.map_file(path) as data:
+        is_hdf5 = data[:8] == binary.HDF5_MAGIC
+    if is_hdf5:
+        return Weights(hdf5.read_weight_groups(path), source=source)
+    model = binary.read_model(path, dialect=dialect)
+    try:
+        net, notes = upgrade_net(model.message)
+        names = [_layer_name(layer, model.generation) for layer in binary.layers_of(model.message)]
+        types = {layer.name: layer.type for layer in net.layer}
+    except UnicodeDecodeError:
+        raise CaffeFormatError(f"{source}: a name in the net is not UTF-8") from None
+    except CaffeFormatError as error:
+        raise CaffeFormatError(f"{source}: {error}") from None
+    arrays: dict[str, tuple[np.ndarray, ...]] = {}
+    for name, blobs in zip(names, model.blobs, strict=True):
+        if blobs:
+            if name in arrays:
+                notes.append(f"layer name {name!r} occurs more than once; the last one counts")
+            arrays[name] = tuple(blob.array for blob in blobs)
+    return Weights(
+        arrays, source=source, types=types, dialect=model.dialect, generation=model.generation, message=net, notes=notes
+    )
+
+
+def _layer_name(layer: Any, generation: str) -> str:
+    return str(layer.layer.name if generation == "V0" else layer.name)
+
+
+def write_weights(path: str | os.PathLike[str], blobs: Mapping[str, Sequence[np.ndarray]], net: NetSpec) -> None:
+    """Write weights as Caffe's snapshot does.
+
+    Parameters
+    ----------
+    path : path-like
+        The suffix chooses: `.h5` is HDF5, anything else a binary .caffemodel with the net's layers in it.
+    blobs : mapping of str to sequence of ndarray
+        Layer name -> arrays; float64 stays double, all else becomes float32.
+    net : NetSpec
+        The layers to write (as filtered), each with its arrays; layers that `blobs` lacks have none.
+
+    Raises
+    ------
+    WeightsError
+        Where `blobs` names layers that the net does not have.
+    ShapeError
+        For arrays that Caffe cannot hold.
+    """
+    unknown = [name for name in blobs if name not in {layer.name for layer in net.layers}]
+    if unknown:
+        raise WeightsError(f"{os.fspath(path)}: the net {net.source} has no layers {', '.join(map(repr, unknown))}")
+    if Path(path).suffix in (".h5", ".hdf5"):
+        hdf5.write_weight_groups(path, {layer.name: blobs.get(layer.name, ()) for layer in net.layers})
+        return
+    message = message_class("NetParameter", net.dialect)(name=net.name)
+    stored = []
+    for layer in net.layers:
+        params = layer.params.message()
+        params.ClearField("blobs")
+        message.layer.append(params)
+        stored.append(tuple(binary.new_blob(array, net.dialect) for array in blobs.get(layer.name, ())))
+    binary.CaffeModel(message, tuple(stored), os.fspath(path), net.dialect, "V2").save(path)
+
+
+def format_prototxt(net: NetSpec | Message) -> str:
+    """Return a net (or any of our messages) as protobuf text; a NetSpec in its upgraded, unfiltered form."""
+    return format_text(net.message if isinstance(net, NetSpec) else net)
+
+
+def write_prototxt(path: str | os.PathLike[str], net: NetSpec | Message) -> None:
+    """Write `format_prototxt(net)` to a file."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(format_prototxt(net), encoding="utf-8")
+
+
+def read_solverstate(path: str | os.PathLike[str]) -> SolverState:
+    """Read a .solverstate or .solverstate.h5.
+
+    Raises
+    ------
+    MissingFileError, CaffeFormatError
+    """
+    source = os.fspath(path)
+    with binary.map_file(path) as data:
+        if data[:8] == binary.HDF5_MAGIC:
+            return SolverState(*hdf5.read_state(path))
+    parts = binary.split_file(path, wire.SOLVER_STATE)
+    message = binary.parse("SolverState", "bvlc", parts.small, source)
+    blobs = binary.parse_blobs(message.history, parts.values, f"{source}: history")
+    try:
+        return SolverState(message.iter, message.learned_net, message.current_step, [blob.array for blob in blobs])
+    except UnicodeDecodeError:
+        raise CaffeFormatError(f"{source}: learned_net is not UTF-8") from None
+
+
+def write_solverstate(path: str | os.PathLike[str], state: SolverState) -> None:
+    """Write a solver state: HDF5 for a suffix `.h5`, else binary."""
+    if Path(path).suffix in (".h5", ".hdf5"):
+        hdf5.write_state(path, state.iter, state.learned_net, state.current_step, state.history)
+        return
+    message = message_class("SolverState")(
+        iter=state.iter, learned_net=state.learned_net, current_step=state.current_step
+    )
+    binary.write_blobs(path, message, 3, [binary.new_blob(array, "bvlc") for array in state.history])
+
+
+def read_mean(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read a .binaryproto mean image.
+
+    Returns
+    -------
+    ndarray, read only
+        In the shape that the file says; Caffe writes (1, C, H, W), BGR.
+    """
+    source = os.fspath(path)
+    parts = binary.split_file(path, wire.BLOB)
+    message = binary.parse("BlobProto", "bvlc", parts.small, source)
+    return binary.parse_blobs([message], parts.values, source)[0].array
+
+
+def write_mean(path: str | os.PathLike[str], array: np.ndarray) -> None:
+    """Write a mean image as a .binaryproto, with the legacy four dimensions that every Caffe reads.
+
+    Raises
+    ------
+    UsageError
+        For an array that is not (C, H, W) or (1, C, H, W).
+    """
+    array = np.asarray(array)
+    if array.ndim == 3:
+        array = array[None]
+    if array.ndim != 4 or array.shape[0] != 1:
+        raise UsageError(f"a mean of shape {array.shape}: expected (C, H, W) or (1, C, H, W)")
+    message = message_class("BlobProto")(num=1, channels=array.shape[1], height=array.shape[2], width=array.shape[3])
+    blob = binary.StoredBlob(message, array.astype(np.float32, copy=False))
+    binary.write_pieces(path, binary.blob_pieces(blob))

@@ -1,0 +1,309 @@
+"""NetSpec: a Caffe net as frozen Python values, ready to build. The last step of reading, the first of everything else.
+
+From a prototxt (or the net inside a .caffemodel): text -> dialect -> upgrade to V2 -> the layers that the phase, level and stages keep ->
+bottoms and tops checked. Layers stay in file order, which is execution order; a top that equals a bottom of its layer is in place.
+
+*Source*: BVLC/caffe@9b89154 src/caffe/net.cpp (filtering, blob bookkeeping, outputs), include/caffe/layers/loss_layer.hpp (weights).
+
+It knowingly differs: blobs used more than once need no Split layers. A loss layer without a top gets one named
+`"(automatic) <layer>"`, which is not an output (Caffe names all of them "(automatic)").
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cpm_port.caffe import dialects
+from cpm_port.caffe.schema import Message
+from cpm_port.caffe.upgrade import generation_of, upgrade_net
+from cpm_port.caffe.view import MessageView
+from cpm_port.errors import CaffeFormatError, LayerError, UsageError
+
+__all__ = ["LOSS_TYPES", "LayerSpec", "NetSpec", "ParamSpec", "parse_net", "read_net", "spec_of"]
+
+LOSS_TYPES = frozenset(
+    {
+        "ContrastiveLoss",
+        "EuclideanLoss",
+        "HingeLoss",
+        "InfogainLoss",
+        "MultinomialLogisticLoss",
+        "SigmoidCrossEntropyLoss",
+        "SoftmaxWithLoss",
+    }
+)
+PHASES = ("TRAIN", "TEST")
+
+
+@dataclass(frozen=True)
+class ParamSpec:
+    """How one parameter blob of a layer is trained: its shared name ("" is none) and rate multipliers."""
+
+    name: str = ""
+    lr_mult: float = 1.0
+    decay_mult: float = 1.0
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One layer of a filtered net.
+
+    Attributes
+    ----------
+    name, type : str
+        The type is Caffe's string ("Convolution"), whatever generation the file was.
+    bottoms, tops : tuple of str
+        Blob names as written (in place: a top equals a bottom), plus a loss layer's automatic top.
+    params : MessageView
+        The LayerParameter: `spec.params.convolution_param.num_output`.
+    param_specs : tuple of ParamSpec
+        As written, so it may be shorter than the layer's parameter count; always three frozen ones for BatchNorm.
+    loss_weights : tuple of float
+        One per top; Caffe's defaults resolved: 1 for the first top of a loss layer, 0 elsewhere.
+    """
+
+    name: str
+    type: str
+    bottoms: tuple[str, ...]
+    tops: tuple[str, ...]
+    params: MessageView
+    param_specs: tuple[ParamSpec, ...]
+    loss_weights: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class NetSpec:
+    """A net, upgraded to V2, filtered and checked.
+
+    Attributes
+    ----------
+    inputs : dict of str to tuple of int
+        The tops of Input layers with their declared shapes; `()` where the file declares none.
+    outputs : tuple of str
+        Tops that no layer consumes, in Caffe's order (by name).
+    source : str
+        The file, for messages.
+    dialect : {"bvlc", "cpm", "cpm2015"}
+    generation : {"V0", "V1", "V2"}
+        How the file was written.
+    message : NetParameter
+        The upgraded but unfiltered net. Do not change it.
+    notes : tuple of str
+        What was upgraded, and fields that the schema does not know.
+    """
+
+    name: str
+    phase: str
+    layers: tuple[LayerSpec, ...]
+    inputs: dict[str, tuple[int, ...]]
+    outputs: tuple[str, ...]
+    source: str
+    dialect: str
+    generation: str
+    force_backward: bool
+    message: Any
+    notes: tuple[str, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy through views, since classes made at run time cannot be found by name."""
+        values = dict(vars(self))
+        values["message"] = MessageView(self.message)
+        return _restore_spec, (values,)
+
+    def layer(self, name: str) -> LayerSpec:
+        """Return the first layer of that name; KeyError where there is none."""
+        for spec in self.layers:
+            if spec.name == name:
+                return spec
+        raise KeyError(name)
+
+
+def _restore_spec(values: dict[str, Any]) -> NetSpec:
+    return NetSpec(**{**values, "message": values["message"].message()})
+
+
+def read_net(
+    path: str | os.PathLike[str],
+    *,
+    phase: str = "TEST",
+    level: int = 0,
+    stages: Sequence[str] = (),
+    dialect: str | None = None,
+) -> NetSpec:
+    """Read a net from a prototxt, or the one inside a .caffemodel.
+
+    Parameters
+    ----------
+    path : path-like
+        Text or binary, told apart by content.
+    phase : {"TEST", "TRAIN"}
+    level : int
+        The net state's level, for `min_level` and `max_level`.
+    stages : sequence of str
+        Stages to add to those of the file's own `state`.
+    dialect : {"bvlc", "cpm", "cpm2015"}, optional
+        Overrides what the content says.
+
+    Raises
+    ------
+    MissingFileError, CaffeFormatError, LayerError
+        For a file that is absent, no net, or a net whose layers contradict each other.
+    """
+    from cpm_port.caffe.files import read_net_message
+
+    message, notes = read_net_message(path, dialect=dialect)
+    return spec_of(message, source=os.fspath(path), phase=phase, level=level, stages=stages, notes=notes)
+
+
+def parse_net(
+    text: str,
+    *,
+    source: str = "<string>",
+    phase: str = "TEST",
+    level: int = 0,
+    stages: Sequence[str] = (),
+    dialect: str | None = None,
+) -> NetSpec:
+    """Parse a prototxt's text; parameters as `read_net`."""
+    parsed = dialects.parse_message(text, "NetParameter", source=source, dialect=dialect)
+    notes = [f"{source}:{field}" for field in parsed.unknown]
+    return spec_of(parsed.message, source=source, phase=phase, level=level, stages=stages, notes=notes)
+
+
+def spec_of(
+    message: Message,
+    *,
+    source: str,
+    phase: str = "TEST",
+    level: int = 0,
+    stages: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> NetSpec:
+    """Make a NetSpec of a NetParameter message of any generation (which stays as it is)."""
+    if phase not in PHASES:
+        raise UsageError(f"phase {phase!r}: expected TRAIN or TEST")
+    try:
+        generation = generation_of(message)
+        net, upgrades = upgrade_net(message)
+        layers, inputs, outputs = _resolve(net, phase, level, tuple(net.state.stage) + tuple(stages))
+        name = net.name
+    except UnicodeDecodeError:
+        raise CaffeFormatError(f"{source}: a name in the net is not UTF-8") from None
+    except (CaffeFormatError, LayerError) as error:
+        raise type(error)(f"{source}: {error}") from None
+    return NetSpec(
+        name=name,
+        phase=phase,
+        layers=layers,
+        inputs=inputs,
+        outputs=outputs,
+        source=source,
+        dialect=dialects.dialect_of(net),
+        generation=generation,
+        force_backward=net.force_backward,
+        message=net,
+        notes=(*notes, *upgrades),
+    )
+
+
+def _resolve(
+    net: Any, phase: str, level: int, stages: tuple[str, ...]
+) -> tuple[tuple[LayerSpec, ...], dict[str, tuple[int, ...]], tuple[str, ...]]:
+    """Filter a V2 net and follow its blobs."""
+    layers = []
+    inputs: dict[str, tuple[int, ...]] = {}
+    produced: dict[str, str] = {}
+    available: set[str] = set()
+    for position, layer in enumerate(net.layer):
+        where = f"layer {layer.name!r}" if layer.name else f"layer number {position + 1} (without a name)"
+        if not _included(layer, phase, level, stages, where):
+            continue
+        if not layer.type:
+            raise LayerError(f"{where} has no type")
+        spec = _layer_spec(layer, phase, where)
+        for bottom in spec.bottoms:
+            if bottom not in produced:
+                raise LayerError(f"{where}: unknown bottom blob {bottom!r}; no earlier layer has it as a top")
+            available.discard(bottom)
+        for index, top in enumerate(spec.tops):
+            in_place = index < len(spec.bottoms) and spec.bottoms[index] == top
+            if top in produced and not in_place:
+                raise LayerError(
+                    f"{where}: top blob {top!r} is also produced by layer {produced[top]!r}, and not in place"
+                )
+            produced[top] = spec.name
+            if index < len(layer.top):
+                available.add(top)
+        if spec.type == "Input":
+            inputs.update(_input_shapes(layer, where))
+        layers.append(spec)
+    outputs = tuple(sorted(available, key=lambda name: name.encode("utf-8")))
+    return tuple(layers), inputs, outputs
+
+
+def _included(layer: Any, phase: str, level: int, stages: tuple[str, ...], where: str) -> bool:
+    if len(layer.include) and len(layer.exclude):
+        raise LayerError(f"{where} has both include and exclude rules; expected one kind")
+    if len(layer.include):
+        return any(_meets(rule, phase, level, stages) for rule in layer.include)
+    return not any(_meets(rule, phase, level, stages) for rule in layer.exclude)
+
+
+def _meets(rule: Any, phase: str, level: int, stages: tuple[str, ...]) -> bool:
+    """Tell whether a net state meets a NetStateRule: every condition that the rule gives holds."""
+    return not (
+        (rule.HasField("phase") and PHASES[rule.phase] != phase)
+        or (rule.HasField("min_level") and level < rule.min_level)
+        or (rule.HasField("max_level") and level > rule.max_level)
+        or any(stage not in stages for stage in rule.stage)
+        or any(stage in stages for stage in rule.not_stage)
+    )
+
+
+def _layer_spec(layer: Any, phase: str, where: str) -> LayerSpec:
+    params = type(layer)()
+    params.CopyFrom(layer)
+    if not params.HasField("phase"):
+        params.phase = PHASES.index(phase)
+    tops = tuple(layer.top)
+    is_loss = layer.type in LOSS_TYPES
+    if is_loss and not tops:
+        tops = (f"(automatic) {layer.name}",)
+    weights = tuple(layer.loss_weight)
+    if weights and len(weights) != len(tops):
+        raise LayerError(f"{where} has {len(weights)} loss_weight for {len(tops)} tops; expected none, or one per top")
+    if not weights:
+        weights = tuple(1.0 if is_loss and index == 0 else 0.0 for index in range(len(tops)))
+    return LayerSpec(
+        name=layer.name,
+        type=layer.type,
+        bottoms=tuple(layer.bottom),
+        tops=tops,
+        params=MessageView(params),
+        param_specs=_param_specs(layer, where),
+        loss_weights=weights,
+    )
+
+
+def _param_specs(layer: Any, where: str) -> tuple[ParamSpec, ...]:
+    specs = [ParamSpec(param.name, param.lr_mult, param.decay_mult) for param in layer.param]
+    if layer.type == "BatchNorm":
+        if any(spec.lr_mult != 0 for spec in specs):
+            raise LayerError(f"{where}: BatchNorm's statistics are not trained; expected lr_mult 0")
+        specs += [ParamSpec("", 0.0)] * (3 - len(specs))
+    return tuple(specs)
+
+
+def _input_shapes(layer: Any, where: str) -> dict[str, tuple[int, ...]]:
+    shapes = [tuple(int(dim) for dim in shape.dim) for shape in layer.input_param.shape]
+    tops = tuple(layer.top)
+    if len(shapes) not in (0, 1, len(tops)):
+        raise LayerError(f"{where} has {len(shapes)} shapes for {len(tops)} tops; expected none, one, or one per top")
+    if any(dim < 0 for shape in shapes for dim in shape):
+        raise LayerError(f"{where}: shapes {shapes} have a negative dimension")
+    if len(shapes) < len(tops):
+        shapes = (shapes or [()]) * len(tops)
+    return dict(zip(tops, shapes, strict=True))

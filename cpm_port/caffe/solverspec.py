@@ -1,0 +1,135 @@
+"""SolverSpec: a solver prototxt as frozen Python values, with Caffe's defaults.
+
+Paths stay as written: Caffe resolves them against the working directory, and so does whoever opens them. *Source*: BVLC/caffe@9b89154
+src/caffe/proto/caffe.proto (SolverParameter), src/caffe/util/upgrade_proto.cpp (the old `solver_type`).
+
+It knowingly differs: a file that gives the net in more than one way is refused when it is read.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from cpm_port.caffe import dialects
+from cpm_port.caffe.netspec import NetSpec, spec_of
+from cpm_port.caffe.upgrade import upgrade_solver
+from cpm_port.caffe.view import MessageView
+from cpm_port.errors import CaffeFormatError
+
+__all__ = ["SolverSpec", "parse_solver", "read_solver"]
+
+
+@dataclass(frozen=True)
+class SolverSpec:
+    """A solver's fields, named as in Caffe; those without a default in Caffe's schema are 0 or empty where the file lacks them.
+
+    Attributes
+    ----------
+    type : str
+        "SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta" or "Adam".
+    net, train_net : str or None
+    test_nets : tuple of str
+        `net` serves both phases; `train_net` and `test_net` (repeatable) one each. None or empty where the net stands in the file.
+    clip_gradients : float
+        Negative is off.
+    random_seed : int
+        Negative is unseeded.
+    snapshot_format : {"BINARYPROTO", "HDF5"}
+    params : MessageView
+        The whole SolverParameter, upgraded, for fields that have no name here.
+    source : str
+        The file, for messages.
+    notes : tuple of str
+        Upgrades, and fields that the schema does not know.
+    """
+
+    type: str
+    net: str | None
+    train_net: str | None
+    test_nets: tuple[str, ...]
+    test_iter: tuple[int, ...]
+    test_interval: int
+    test_compute_loss: bool
+    test_initialization: bool
+    base_lr: float
+    lr_policy: str
+    gamma: float
+    power: float
+    stepsize: int
+    stepvalue: tuple[int, ...]
+    momentum: float
+    momentum2: float
+    rms_decay: float
+    delta: float
+    weight_decay: float
+    regularization_type: str
+    clip_gradients: float
+    iter_size: int
+    max_iter: int
+    display: int
+    average_loss: int
+    snapshot: int
+    snapshot_prefix: str
+    snapshot_format: str
+    snapshot_diff: bool
+    snapshot_after_train: bool
+    solver_mode: str
+    device_id: int
+    random_seed: int
+    debug_info: bool
+    weights: tuple[str, ...]
+    params: MessageView
+    source: str
+    notes: tuple[str, ...]
+
+    def train_net_spec(self) -> NetSpec | None:
+        """Return the TRAIN net that stands in the solver file itself (`net_param`, `train_net_param`); None where it names a file."""
+        for name in ("train_net_param", "net_param"):
+            if self.params.has(name):
+                message: Any = getattr(self.params, name).message()
+                state = self.params.train_state
+                return spec_of(
+                    message, source=f"{self.source}: {name}", phase="TRAIN", level=state.level, stages=state.stage
+                )
+        return None
+
+
+def read_solver(path: str | os.PathLike[str], *, dialect: str | None = None) -> SolverSpec:
+    """Read a solver prototxt.
+
+    Raises
+    ------
+    MissingFileError, CaffeFormatError
+        Where the file is absent; where it is no solver, or names its net twice.
+    """
+    from cpm_port.caffe.files import read_text
+
+    return parse_solver(read_text(path), source=os.fspath(path), dialect=dialect)
+
+
+def parse_solver(text: str, *, source: str = "<string>", dialect: str | None = None) -> SolverSpec:
+    """Parse a solver prototxt's text; as `read_solver`."""
+    parsed = dialects.parse_message(text, "SolverParameter", source=source, dialect=dialect)
+    try:
+        message, upgrades = upgrade_solver(parsed.message)
+    except CaffeFormatError as error:
+        raise CaffeFormatError(f"{source}: {error}") from None
+    given = [name for name in ("net", "net_param", "train_net", "train_net_param") if message.HasField(name)]
+    if len(given) > 1:
+        raise CaffeFormatError(f"{source}: the training net is given by {' and '.join(given)}; expected one of them")
+    params = MessageView(message)
+    values = {name: getattr(params, name) for name in SolverSpec.__dataclass_fields__ if name in _SAME_NAME}
+    return SolverSpec(
+        **values,
+        net=params.net if params.has("net") else None,
+        train_net=params.train_net if params.has("train_net") else None,
+        test_nets=params.test_net,
+        params=params,
+        source=source,
+        notes=(*(f"{source}:{unknown}" for unknown in parsed.unknown), *upgrades),
+    )
+
+
+_SAME_NAME = frozenset(SolverSpec.__dataclass_fields__) - {"net", "train_net", "test_nets", "params", "source", "notes"}
