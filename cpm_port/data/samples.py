@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from cpm_port.errors import DataError, MissingFileError, ShapeError
 from cpm_port.parts import Centricity, Convention, Joints, PartOrder
 
-__all__ = ["Person", "Sample", "Split", "stack_joints", "stack_visible"]
+__all__ = ["Box", "Person", "Sample", "Split", "stack_joints", "stack_visible"]
 
 Box = tuple[float, float, float, float]
 Split = Literal["train", "validation", "test"]
@@ -45,7 +45,9 @@ class Person:
         MPII's `objpos` or what stands for it, 0-based image px.
     scale : float or None
         Height of the person / 200 px.
-    head_box, torso_box : (x1, y1, x2, y2) or None
+    head_size : float or None
+        0.6 times the diagonal of MPII's head box, image px: what PCKh divides by.
+    torso_box : (x1, y1, x2, y2) or None
         0-based image px.
     """
 
@@ -53,7 +55,7 @@ class Person:
     visible: NDArray[np.bool_]
     center: tuple[float, float] | None = None
     scale: float | None = None
-    head_box: Box | None = None
+    head_size: float | None = None
     torso_box: Box | None = None
 
     def __post_init__(self) -> None:

@@ -1,0 +1,135 @@
+"""MATLAB files in: what every `.mat` reader of this room needs.
+
+Conventions: every number comes back as float64. MATLAB saves doubles that happen to be small integers as uint8 or
+int16, and subtracting those wraps around: `load_matlab` asks for the arrays' own class and casts what is left.
+
+Only format 5 (`save -v7` and older) is read; `-v7.3` is HDF5 of another layout and gets an error that says so.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+
+from cpm_port.errors import DataError, MissingFileError
+
+__all__ = ["field", "load_matlab", "number", "numeric", "require_file", "text"]
+
+_CORRUPT = (
+    ValueError, TypeError, OSError, EOFError, KeyError, IndexError, OverflowError, MemoryError,
+    struct.error, zlib.error, MatReadError,
+)  # fmt: skip
+
+
+def require_file(path: str | Path, origin: str) -> Path:
+    """Return `path` as a Path.
+
+    Raises
+    ------
+    MissingFileError
+        It is not a file; the message says where to get it (`origin`).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"{path} is not there; get it from {origin}")
+    return path
+
+
+def load_matlab(path: Path) -> dict[str, NDArray[Any]]:
+    """Read all variables of a MATLAB file; numbers as float64.
+
+    Raises
+    ------
+    DataError
+        The file is no MATLAB file, is truncated or corrupt, or was saved with `-v7.3`.
+    """
+    try:
+        variables = loadmat(path, mat_dtype=True)
+    except NotImplementedError as error:
+        raise DataError(f"{path}: saved with -v7.3, which is not read here; save it again with -v7") from error
+    except _CORRUPT as error:
+        raise DataError(f"{path}: not a readable MATLAB file ({type(error).__name__}: {error})") from error
+    return {name: value for name, value in variables.items() if not name.startswith("__")}
+
+
+def numeric(variables: dict[str, NDArray[Any]], name: str, shape: tuple[int | None, ...], path: Path) -> NDArray[Any]:
+    """Return variable `name` as float64, its shape checked.
+
+    Parameters
+    ----------
+    shape : tuple of int or None
+        Expected shape; None leaves an axis free.
+
+    Raises
+    ------
+    DataError
+        The variable is missing, not numeric, or of another shape.
+    """
+    if name not in variables:
+        raise DataError(f"{path}: no variable {name!r}; found {', '.join(sorted(variables)) or 'none'}")
+    value = variables[name]
+    if value.dtype.kind not in "fiub":
+        raise DataError(f"{path}: {name!r} is not an array of numbers ({value.dtype})")
+    if value.ndim == len(shape) - 1 and shape[-1] is None:  # MATLAB drops a last axis of one
+        value = value[..., None]
+    if value.ndim != len(shape) or any(
+        want is not None and have != want for have, want in zip(value.shape, shape, strict=True)
+    ):
+        wanted = " x ".join("N" if n is None else str(n) for n in shape)
+        raise DataError(f"{path}: {name!r} is {' x '.join(map(str, value.shape))}, expected {wanted}")
+    return np.asarray(value, dtype=np.float64)
+
+
+def field(record: NDArray[Any] | np.void, name: str, where: str) -> Any:
+    """Return field `name` of a struct (one element).
+
+    Raises
+    ------
+    DataError
+        It is no struct, not a single one, or lacks the field; `where` opens the message.
+    """
+    names = record.dtype.names
+    if names is None:
+        raise DataError(f"{where}: a struct with field {name!r} expected, found an array of {record.dtype}")
+    if name not in names:
+        raise DataError(f"{where}: field {name!r} is missing; found {', '.join(names)}")
+    if isinstance(record, np.ndarray):
+        if record.size != 1:
+            raise DataError(f"{where}: one struct expected, found {record.size}")
+        record = record.ravel()[0]
+    return record[name]
+
+
+def number(value: Any, where: str) -> float:
+    """Return the only number in `value`.
+
+    Raises
+    ------
+    DataError
+        It is empty, holds several, or is no number.
+    """
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in "fiub":
+        raise DataError(f"{where}: one number expected, found {array.dtype} of shape {array.shape}")
+    return float(array.ravel()[0])
+
+
+def text(value: Any, where: str) -> str:
+    """Return the only string in `value`.
+
+    Raises
+    ------
+    DataError
+        It is empty, holds several, or is no string.
+    """
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind != "U":
+        raise DataError(f"{where}: one string expected, found {array.dtype} of shape {array.shape}")
+    return str(array.ravel()[0])
