@@ -6,7 +6,8 @@ later one sees image features again and, through large kernels, the beliefs of t
     b_1 = g_1(x(image))            b_t = g_t(x'(image), b_{t-1}, center),  t >= 2
 
 Convention: input (N, 4, H, W) float32, three BGR channels `pixel/256 - 0.5` and the center map, a Gaussian at full
-resolution on the person of interest; every stage gives (N, parts + 1, ceil(H/8), ceil(W/8)), background last.
+resolution on the person of interest; every stage gives (N, parts + 1, H/8, W/8), background last. H and W are multiples
+of 8.
 
 `CPM` is the paper's design, `VGGCPM` the release's later one. They compute what `cpm_port.load_net` computes on the
 prototxt of the same `Architecture` (tests/models/test_cpm.py); `names.py` carries weights between the two forms.
@@ -23,7 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cpm_port.models.architectures import MPI_FRONT, Architecture, Conv, Widths
+from cpm_port.errors import ShapeError
+from cpm_port.models.architectures import MPI_FRONT, STRIDE, Architecture, Conv, Widths
 
 __all__ = ["CPM", "VGGCPM", "build"]
 
@@ -58,6 +60,12 @@ def _context(inputs: int, width: int) -> nn.Sequential:
     return nn.Sequential(OrderedDict(conv=_conv(inputs, width, 5), relu=nn.ReLU(inplace=True)))
 
 
+def _check_input(data: Tensor, channels: int) -> None:
+    """Refuse what the poolings of image and center map would bring to different sizes."""
+    if data.ndim != 4 or data.shape[1] != channels or data.shape[2] % STRIDE or data.shape[3] % STRIDE:
+        raise ShapeError(f"input is {tuple(data.shape)}; expected (N, {channels}, H, W), H and W multiples of {STRIDE}")
+
+
 def _center_cells(center_map: Tensor) -> Tensor:
     """Average the center map down to stride 8; windows that leave the map average what lies inside."""
     return F.avg_pool2d(center_map, 9, stride=8, ceil_mode=True)
@@ -90,7 +98,8 @@ class CPM(nn.Module):
         self.classifiers = nn.ModuleDict({f"stage{t}": _classifier(w.context + maps + 1, refine, maps) for t in later})
 
     def forward(self, data: Tensor) -> list[Tensor]:
-        """Return the belief maps of every stage, first to last."""
+        """Return the belief maps of every stage, first to last; ShapeError for an input of another shape."""
+        _check_input(data, 4)
         image, center = data[:, :3], _center_cells(data[:, 3:])
         beliefs = [self.first_classifier(self.first_context(self.first_trunk(image)))]
         shared = self.trunk(image)
@@ -144,7 +153,8 @@ class VGGCPM(nn.Module):
         )
 
     def forward(self, data: Tensor) -> list[Tensor]:
-        """Return the belief maps of every stage, first to last."""
+        """Return the belief maps of every stage, first to last; ShapeError for an input of another shape."""
+        _check_input(data, 3 + int(self.center_map))
         features = self.front(data[:, :3])
         evidence = [features, _center_cells(data[:, 3:])] if self.center_map else [features]
         beliefs = [self.first_classifier(features)]
