@@ -17,6 +17,7 @@ from cpm_port.caffe.files import (
 )
 from cpm_port.caffe.netspec import LayerSpec, NetSpec, ParamSpec, parse_net, read_net, spec_of
 from cpm_port.caffe.schema import DIALECTS, message_class
+from cpm_port.caffe.shapes import infer_shapes, layer_flops, layer_shapes, param_shapes, spatial_window
 from cpm_port.caffe.solverspec import SolverSpec, parse_solver, read_solver
 from cpm_port.caffe.view import MessageView
 
@@ -32,7 +33,11 @@ __all__ = [
     "StoredBlob",
     "Weights",
     "format_prototxt",
+    "infer_shapes",
+    "layer_flops",
+    "layer_shapes",
     "message_class",
+    "param_shapes",
     "parse_net",
     "parse_solver",
     "read_mean",
@@ -41,6 +46,7 @@ __all__ = [
     "read_solver",
     "read_solverstate",
     "read_weights",
+    "spatial_window",
     "spec_of",
     "write_mean",
     "write_prototxt",
