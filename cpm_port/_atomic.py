@@ -1,6 +1,7 @@
 """Files appear whole or not at all: write beside the target, then rename over it.
 
-Used by everything in the package that writes a file, so that an interrupted run never leaves half a model or table behind.
+Used by everything in the package that writes a file, so that an interrupted run never leaves half a model or table
+behind.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Caffe's files and nets as plain Python and NumPy: schema -> files -> upgrades -> NetSpec -> shapes. Never imports torch."""
+"""Caffe's files and nets as plain Python and NumPy: schema -> files -> upgrades -> NetSpec -> shapes. No torch here."""
 
 from __future__ import annotations
 

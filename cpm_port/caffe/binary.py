@@ -1,9 +1,11 @@
 """Binary Caffe files: .caffemodel, .solverstate and .binaryproto, read over a memory map and written field by field.
 
-`read_model` gives a `CaffeModel`: the net's message without blob values, and the blobs beside it as read-only views of the file. `save` writes the
-same bytes again for a file that Caffe itself wrote (fields in order of number, floats packed).
+`read_model` gives a `CaffeModel`: the net's message without blob values, and the blobs beside it as read-only views of
+the file. `save` writes the same bytes again for a file that Caffe itself wrote (fields in order of number, floats
+packed).
 
-*Source*: BVLC/caffe@9b89154 src/caffe/blob.cpp (FromProto: the legacy four dimensions win over `shape`; values must fill it).
+*Source*: BVLC/caffe@9b89154 src/caffe/blob.cpp (FromProto: the legacy four dimensions win over `shape`; values must
+fill it).
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import math
 import mmap
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +74,23 @@ class StoredBlob:
 
 
 @dataclass(frozen=True)
+class _Origin:
+    """Where a model came from: its file; per layer the bytes there, the message (serialized) and the blobs as read."""
+
+    data: Any
+    spans: tuple[tuple[int, int], ...]
+    messages: tuple[bytes, ...]
+    blobs: tuple[tuple[StoredBlob, ...], ...]
+
+
+@dataclass(frozen=True)
 class CaffeModel:
     """A .caffemodel as it lies in the file.
 
     Attributes
     ----------
     message : NetParameter
-        The net as stored (any generation), without its blobs.
+        The net as stored (any generation), without its blobs. May be changed before `save`.
     blobs : tuple of tuple of StoredBlob
         Per layer, in file order (`layers_of(message)` gives the layers).
     source, dialect, generation : str
@@ -89,20 +101,30 @@ class CaffeModel:
     source: str
     dialect: str
     generation: str
+    _origin: _Origin | None = field(default=None, repr=False, compare=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model; a file that Caffe wrote comes out byte for byte."""
+        """Write the model: layers still as they were read keep their bytes, others are encoded as Caffe does."""
         net = type(self.message)()
         net.CopyFrom(self.message)
         drop_unknown_text(net)
         number = 100 if self.generation == "V2" else 2
         name = "layer" if self.generation == "V2" else "layers"
-        layers = list(getattr(net, name))
         chunks: list[Any] = []
-        for layer, blobs in zip(layers, self.blobs, strict=True):
-            chunks += _field(number, self._layer_pieces(layer, blobs))
+        for index, (layer, blobs) in enumerate(zip(getattr(net, name), self.blobs, strict=True)):
+            kept = self._unchanged(index, layer, blobs)
+            chunks += _field(number, self._layer_pieces(layer, blobs)) if kept is None else [kept]
         net.ClearField(name)
         write_pieces(path, wire.splice(net.SerializeToString(), [(number, chunks)]))
+
+    def _unchanged(self, index: int, layer: Any, blobs: tuple[StoredBlob, ...]) -> memoryview | None:
+        """Return a layer's bytes in the file that it came from, if it still is what they say."""
+        origin = self._origin
+        if origin is None or index >= len(origin.spans) or blobs is not origin.blobs[index]:
+            return None
+        if layer.SerializeToString(deterministic=True) != origin.messages[index]:
+            return None
+        return memoryview(origin.data)[slice(*origin.spans[index])]
 
     def _layer_pieces(self, layer: Any, blobs: Sequence[StoredBlob]) -> list[Any]:
         number = {"V2": 7, "V1": 6, "V0": 50}[self.generation]
@@ -165,7 +187,8 @@ def read_model(path: str | os.PathLike[str], *, dialect: str | None = None) -> C
         Where the file is absent; where it is text, truncated or corrupt, or a blob's values do not fill its shape.
     """
     source = os.fspath(path)
-    parts = split_file(path, wire.NET)
+    data = _binary(path)
+    parts = wire.split(data, wire.NET, source)
     if dialect is None:
         dialect = dialects.dialect_of_binary((s.type, s.fields, s.transform) for s in parts.signs)
     net = parse("NetParameter", dialect, parts.small, source)
@@ -174,12 +197,14 @@ def read_model(path: str | os.PathLike[str], *, dialect: str | None = None) -> C
     except CaffeFormatError as error:
         raise CaffeFormatError(f"{source}: {error}") from None
     values = iter(parts.values)
-    blobs = []
+    stored = []
     for layer in layers_of(net):
         held = layer.layer if generation == "V0" else layer
-        blobs.append(tuple(parse_blobs(held.blobs, values, f"{source}: layer {_name(held)}")))
+        stored.append(tuple(parse_blobs(held.blobs, values, f"{source}: layer {_name(held)}")))
         held.ClearField("blobs")
-    return CaffeModel(net, tuple(blobs), source, dialect, generation)
+    blobs = tuple(stored)
+    messages = tuple(layer.SerializeToString(deterministic=True) for layer in layers_of(net))
+    return CaffeModel(net, blobs, source, dialect, generation, _Origin(data, tuple(parts.spans), messages, blobs))
 
 
 def layers_of(net: Any) -> Any:
@@ -294,7 +319,7 @@ def blob_pieces(blob: StoredBlob) -> list[Any]:
     for array, single, double in ((blob.array, 5, 8), (blob.diff, 6, 9)):
         if array is not None and array.size:
             is_double = array.dtype == np.float64
-            flat = np.ascontiguousarray(array, "<f8" if is_double else "<f4").reshape(-1)
+            flat: Any = np.ascontiguousarray(array, "<f8" if is_double else "<f4").reshape(-1)
             number = double if is_double else single
             inserts.append((number, _field(number, [memoryview(flat).cast("B")])))
     return wire.splice(blob.message.SerializeToString(), sorted(inserts, key=lambda insert: insert[0]))

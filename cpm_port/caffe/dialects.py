@@ -1,9 +1,9 @@
 """Which schema a file was written with, told by what is in it.
 
-Upstream Caffe and the CPM authors' fork share field numbers for different things (`notes` in `schema.py`), so a reader must choose. In text
-the names decide. In binary the layers' types and the wire decide: a CPMData layer, or a transform_param with fields that only the
-fork has. Without such a sign a file is upstream's. A wrong choice never makes a read fail: a field whose wire type does not fit
-becomes an unknown field, and is kept.
+Upstream Caffe and the CPM authors' fork share field numbers for different things (`notes` in `schema.py`), so a reader
+must choose. In text the names decide. In binary the layers' types and the wire decide: a CPMData layer, or a
+transform_param with fields that only the fork has. Without such a sign a file is upstream's. A wrong choice never makes
+a read fail: a field whose wire type does not fit becomes an unknown field, and is kept.
 """
 
 from __future__ import annotations

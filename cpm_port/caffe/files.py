@@ -1,8 +1,10 @@
-"""Caffe's files in and out, one function per kind: nets, weights, means, solver states. The form is told by content, not by suffix.
+"""Caffe's files in and out, one function per kind: nets, weights, means, solver states. The form is told by content,
+not by suffix.
 
-`read_weights` gives arrays by layer name whatever the form was (.caffemodel of any generation, .caffemodel.h5); `write_weights` writes the form
-that the suffix asks for. Arrays from binary files are read-only views of the file, not copies (and may be unaligned in memory); they
-are float32, or float64 where the file holds doubles. Values are not judged here: NaN and infinity read like any others.
+`read_weights` gives arrays by layer name whatever the form was (.caffemodel of any generation, .caffemodel.h5);
+`write_weights` writes the form that the suffix asks for. Arrays from binary files are read-only views of the file, not
+copies (and may be unaligned in memory); they are float32, or float64 where the file holds doubles. Values are not
+judged here: NaN and infinity read like any others.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ __all__ = [
     "write_weights",
 ]
 
-_MAX_TEXT = 64 << 20
+_MAX_TEXT = 16 << 20
 
 
 class Weights(Mapping[str, tuple[np.ndarray, ...]]):
@@ -94,7 +96,8 @@ class Weights(Mapping[str, tuple[np.ndarray, ...]]):
 class SolverState:
     """What a solver needs to go on: iteration, the weights' file, position in stepvalue, and its history arrays.
 
-    `history` is Caffe's: one array per learnable parameter, or two in a row of that many for solvers with two (AdaDelta, Adam).
+    `history` is Caffe's: one array per learnable parameter, or two in a row of that many for solvers with two
+    (AdaDelta, Adam).
     """
 
     iter: int
@@ -122,15 +125,15 @@ def read_text(path: str | os.PathLike[str]) -> str:
     return raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
 
 
-def read_net_message(path: str | os.PathLike[str], *, dialect: str | None = None) -> tuple[Any, list[str]]:
-    """Read a NetParameter of any generation from text or binary, without blobs; return it with notes on unknown fields."""
+def read_net_message(path: str | os.PathLike[str], *, dialect: str | None = None) -> tuple[Any, list[str], bool]:
+    """Read a NetParameter without blobs; return it, notes on unknown fields, and whether it was binary."""
     source = os.fspath(path)
     with binary.map_file(path) as data:
         is_text = binary.looks_like_text(data)
     if not is_text:
-        return binary.read_model(path, dialect=dialect).message, []
+        return binary.read_model(path, dialect=dialect).message, [], True
     parsed = dialects.parse_message(read_text(path), "NetParameter", source=source, dialect=dialect)
-    return parsed.message, [f"{source}:{unknown}" for unknown in parsed.unknown]
+    return parsed.message, [f"{source}:{unknown}" for unknown in parsed.unknown], False
 
 
 def read_weights(path: str | os.PathLike[str], *, dialect: str | None = None) -> Weights:

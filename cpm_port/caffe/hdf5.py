@@ -1,11 +1,14 @@
-"""Caffe's HDF5 files: weights as `/data/<layer>/<index>`, solver states as `iter`, `learned_net`, `current_step`, `history/<index>`.
+"""Caffe's HDF5 files: weights as `/data/<layer>/<index>`, solver states as `iter`, `learned_net`, `current_step`,
+`history/<index>`.
 
-Only plain data is read: float32 and float64 arrays that lie in the file itself. External and soft links, virtual or external storage,
-other types, and arrays that claim more than the file can hold are refused, before memory is asked for.
+Only plain data is read: float32 and float64 arrays that lie in the file itself. External and soft links, virtual or
+external storage, other types, and arrays that claim more than the file can hold are refused, before memory is asked
+for.
 
 *Source*: BVLC/caffe@9b89154 src/caffe/net.cpp (ToHDF5), src/caffe/solvers/sgd_solver.cpp (SnapshotSolverStateToHDF5).
 
-It knowingly differs: a layer name with slashes is read and written as nested groups (Caffe fails to write such a layer).
+It knowingly differs: a layer name with slashes is read and written as nested groups (Caffe fails to write such a
+layer).
 """
 
 from __future__ import annotations

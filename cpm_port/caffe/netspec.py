@@ -1,9 +1,11 @@
 """NetSpec: a Caffe net as frozen Python values, ready to build. The last step of reading, the first of everything else.
 
-From a prototxt (or the net inside a .caffemodel): text -> dialect -> upgrade to V2 -> the layers that the phase, level and stages keep ->
-bottoms and tops checked. Layers stay in file order, which is execution order; a top that equals a bottom of its layer is in place.
+From a prototxt (or the net inside a .caffemodel): text -> dialect -> upgrade to V2 -> the layers that the phase, level
+and stages keep -> bottoms and tops checked. Layers stay in file order, which is execution order; a top that equals a
+bottom of its layer is in place.
 
-*Source*: BVLC/caffe@9b89154 src/caffe/net.cpp (filtering, blob bookkeeping, outputs), include/caffe/layers/loss_layer.hpp (weights).
+*Source*: BVLC/caffe@9b89154 src/caffe/net.cpp (filtering, blob bookkeeping, outputs),
+include/caffe/layers/loss_layer.hpp (weights).
 
 It knowingly differs: blobs used more than once need no Split layers. A loss layer without a top gets one named
 `"(automatic) <layer>"`, which is not an output (Caffe names all of them "(automatic)").
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cpm_port.caffe import dialects
@@ -135,6 +137,9 @@ def read_net(
 ) -> NetSpec:
     """Read a net from a prototxt, or the one inside a .caffemodel.
 
+    The net inside a .caffemodel has been filtered when it was written, so its rules are not applied again; blobs that
+    none of its layers produces (its writer dropped the input fields) become inputs without a declared shape.
+
     Parameters
     ----------
     path : path-like
@@ -154,8 +159,16 @@ def read_net(
     """
     from cpm_port.caffe.files import read_net_message
 
-    message, notes = read_net_message(path, dialect=dialect)
-    return spec_of(message, source=os.fspath(path), phase=phase, level=level, stages=stages, notes=notes)
+    message, notes, is_snapshot = read_net_message(path, dialect=dialect)
+    return spec_of(
+        message,
+        source=os.fspath(path),
+        phase=phase,
+        level=level,
+        stages=stages,
+        notes=notes,
+        is_snapshot=is_snapshot,
+    )
 
 
 def parse_net(
@@ -181,67 +194,83 @@ def spec_of(
     level: int = 0,
     stages: Sequence[str] = (),
     notes: Sequence[str] = (),
+    is_snapshot: bool = False,
 ) -> NetSpec:
-    """Make a NetSpec of a NetParameter message of any generation (which stays as it is)."""
+    """Make a NetSpec of a NetParameter message of any generation (which stays as it is); see `read_net`."""
     if phase not in PHASES:
         raise UsageError(f"phase {phase!r}: expected TRAIN or TEST")
     try:
         generation = generation_of(message)
         net, upgrades = upgrade_net(message)
-        layers, inputs, outputs = _resolve(net, phase, level, tuple(net.state.stage) + tuple(stages))
-        name = net.name
+        net_name = net.name
+        graph = _Graph(phase, level, (*net.state.stage, *stages), is_snapshot)
+        for position, layer in enumerate(net.layer):
+            graph.add(layer, position)
     except UnicodeDecodeError:
         raise CaffeFormatError(f"{source}: a name in the net is not UTF-8") from None
     except (CaffeFormatError, LayerError) as error:
         raise type(error)(f"{source}: {error}") from None
     return NetSpec(
-        name=name,
+        name=net_name,
         phase=phase,
-        layers=layers,
-        inputs=inputs,
-        outputs=outputs,
+        layers=tuple(graph.layers),
+        inputs=graph.inputs,
+        outputs=tuple(sorted(graph.available, key=lambda name: name.encode("utf-8"))),
         source=source,
         dialect=dialects.dialect_of(net),
         generation=generation,
         force_backward=net.force_backward,
         message=net,
-        notes=(*notes, *upgrades),
+        notes=(*notes, *upgrades, *graph.notes),
     )
 
 
-def _resolve(
-    net: Any, phase: str, level: int, stages: tuple[str, ...]
-) -> tuple[tuple[LayerSpec, ...], dict[str, tuple[int, ...]], tuple[str, ...]]:
-    """Filter a V2 net and follow its blobs."""
-    layers = []
-    inputs: dict[str, tuple[int, ...]] = {}
-    produced: dict[str, str] = {}
-    available: set[str] = set()
-    for position, layer in enumerate(net.layer):
+@dataclass
+class _Graph:
+    """The blobs of a V2 net, followed layer by layer."""
+
+    phase: str
+    level: int
+    stages: tuple[str, ...]
+    is_snapshot: bool
+    layers: list[LayerSpec] = field(default_factory=list)
+    inputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    produced: dict[str, str] = field(default_factory=dict)
+    available: set[str] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, layer: Any, position: int) -> None:
+        """Take a layer in, if the net's state keeps it."""
         where = f"layer {layer.name!r}" if layer.name else f"layer number {position + 1} (without a name)"
-        if not _included(layer, phase, level, stages, where):
-            continue
+        if not self.is_snapshot and not _included(layer, self.phase, self.level, self.stages, where):
+            return
         if not layer.type:
             raise LayerError(f"{where} has no type")
-        spec = _layer_spec(layer, phase, where)
+        spec = _layer_spec(layer, self.phase, where)
         for bottom in spec.bottoms:
-            if bottom not in produced:
-                raise LayerError(f"{where}: unknown bottom blob {bottom!r}; no earlier layer has it as a top")
-            available.discard(bottom)
+            if bottom not in self.produced:
+                if not self.is_snapshot:
+                    raise LayerError(f"{where}: unknown bottom blob {bottom!r}; no earlier layer has it as a top")
+                self.produced[bottom] = "(the net's input)"
+                self.inputs[bottom] = ()
+                self.notes.append(f"blob {bottom!r} comes from no layer; taken as an input")
+            self.available.discard(bottom)
         for index, top in enumerate(spec.tops):
             in_place = index < len(spec.bottoms) and spec.bottoms[index] == top
-            if top in produced and not in_place:
+            if top in self.produced and not in_place:
                 raise LayerError(
-                    f"{where}: top blob {top!r} is also produced by layer {produced[top]!r}, and not in place"
+                    f"{where}: top blob {top!r} is also produced by layer {self.produced[top]!r}, and not in place"
                 )
-            produced[top] = spec.name
+            self.produced[top] = spec.name
             if index < len(layer.top):
-                available.add(top)
+                self.available.add(top)
         if spec.type == "Input":
-            inputs.update(_input_shapes(layer, where))
-        layers.append(spec)
-    outputs = tuple(sorted(available, key=lambda name: name.encode("utf-8")))
-    return tuple(layers), inputs, outputs
+            self.inputs.update(_input_shapes(layer, where))
+        if spec.name in self.names:
+            self.notes.append(f"layer name {spec.name!r} occurs more than once")
+        self.names.add(spec.name)
+        self.layers.append(spec)
 
 
 def _included(layer: Any, phase: str, level: int, stages: tuple[str, ...], where: str) -> bool:

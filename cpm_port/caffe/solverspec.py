@@ -1,7 +1,8 @@
 """SolverSpec: a solver prototxt as frozen Python values, with Caffe's defaults.
 
-Paths stay as written: Caffe resolves them against the working directory, and so does whoever opens them. *Source*: BVLC/caffe@9b89154
-src/caffe/proto/caffe.proto (SolverParameter), src/caffe/util/upgrade_proto.cpp (the old `solver_type`).
+Paths stay as written: Caffe resolves them against the working directory, and so does whoever opens them. *Source*:
+BVLC/caffe@9b89154 src/caffe/proto/caffe.proto (SolverParameter), src/caffe/util/upgrade_proto.cpp (the old
+`solver_type`).
 
 It knowingly differs: a file that gives the net in more than one way is refused when it is read.
 """
@@ -23,7 +24,8 @@ __all__ = ["SolverSpec", "parse_solver", "read_solver"]
 
 @dataclass(frozen=True)
 class SolverSpec:
-    """A solver's fields, named as in Caffe; those without a default in Caffe's schema are 0 or empty where the file lacks them.
+    """A solver's fields, named as in Caffe; those without a default in Caffe's schema are 0 or empty where the file
+    lacks them.
 
     Attributes
     ----------
@@ -31,7 +33,8 @@ class SolverSpec:
         "SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta" or "Adam".
     net, train_net : str or None
     test_nets : tuple of str
-        `net` serves both phases; `train_net` and `test_net` (repeatable) one each. None or empty where the net stands in the file.
+        `net` serves both phases; `train_net` and `test_net` (repeatable) one each. None or empty where the net stands
+        in the file.
     clip_gradients : float
         Negative is off.
     random_seed : int
@@ -85,7 +88,7 @@ class SolverSpec:
     notes: tuple[str, ...]
 
     def train_net_spec(self) -> NetSpec | None:
-        """Return the TRAIN net that stands in the solver file itself (`net_param`, `train_net_param`); None where it names a file."""
+        """Return the TRAIN net that stands in the solver file itself; None where the file names another."""
         for name in ("train_net_param", "net_param"):
             if self.params.has(name):
                 message: Any = getattr(self.params, name).message()

@@ -1,11 +1,12 @@
 """Protobuf's text format, in and out: prototxt <-> message.
 
 `parse_text` fills a message of our schema; errors name source, line and column, what was found and what was expected.
-`format_text` writes a message back. The grammar is that of protobuf's C++ text parser, as Caffe uses it: a singular field given
-twice is an error, `,` or `;` may follow a field, `<>` may stand for `{}`, neighbouring strings join, `#` opens a comment.
+`format_text` writes a message back. The grammar is that of protobuf's C++ text parser, as Caffe uses it: a singular
+field given twice is an error, `,` or `;` may follow a field, `<>` may stand for `{}`, neighbouring strings join, `#`
+opens a comment.
 
-It knowingly differs from Caffe's in one thing: a field that the schema does not know is no error. It is reported as a note, kept
-as text in the message (`schema.UNKNOWN_TEXT`) and written back by `format_text`.
+It knowingly differs from Caffe's in one thing: a field that the schema does not know is no error. It is reported as a
+note, kept as text in the message (`schema.UNKNOWN_TEXT`) and written back by `format_text`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from cpm_port.errors import CaffeFormatError
 __all__ = ["MAX_DEPTH", "ParsedText", "UnknownField", "format_text", "is_repeated", "parse_text"]
 
 MAX_DEPTH = 64  # Caffe's own messages nest 7 deep
+MAX_FIELDS = 500_000  # Caffe's largest nets have some 20,000
 
 _TOKEN = re.compile(
     r"""(?P<skip>(?:[ \t\r\n\f\v]+|\#[^\n]*)+)
@@ -91,6 +93,7 @@ class _Parser:
     kind: str = ""
     token: str = ""
     start: int = 0
+    count: int = 0
     unknown: list[UnknownField] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -137,6 +140,9 @@ class _Parser:
             if self.kind != "name" and not (self.kind == "mark" and self.token == "["):
                 wanted = f"a field name or {closing!r}" if closing else "a field name"
                 raise self.error(f"found {self.found()}, expected {wanted}")
+            self.count += 1
+            if self.count > MAX_FIELDS:
+                raise self.error(f"more than {MAX_FIELDS} fields; no Caffe file has so many")
             begin, name = self.start, self.token
             known = descriptor.fields_by_name.get(name) if name != UNKNOWN_TEXT else None
             if known is not None:
@@ -338,7 +344,7 @@ def _integer(token: str) -> int | None:
 
 
 def format_text(message: Message) -> str:
-    """Write a message as protobuf text: fields in the schema's order, two spaces per level, unknown text fields last."""
+    """Write a message as protobuf text: fields in the schema's order, two spaces a level, unknown text fields last."""
     lines: list[str] = []
     _format_fields(message, "", lines)
     return "".join(f"{line}\n" for line in lines)

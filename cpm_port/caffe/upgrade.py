@@ -1,13 +1,16 @@
-"""Old nets and solvers brought to today's form, as Caffe does on loading: V0 -> V1 -> V2, legacy data fields, inputs, BatchNorm.
+"""Old nets and solvers brought to today's form, as Caffe does on loading: V0 -> V1 -> V2, legacy data fields, inputs,
+BatchNorm.
 
-- V0: `layers { layer { type: "conv" ... } }`, padding as layers of its own, folded into the convolution or pooling that follows.
+- V0: `layers { layer { type: "conv" ... } }`, padding as layers of its own, folded into the convolution or pooling that
+follows.
 - V1: `layers { type: CONVOLUTION blobs_lr: 1 ... }`, an enum for the type.
 - V2: `layer { type: "Convolution" param { lr_mult: 1 } ... }`.
 
 An upgraded net upgrades to itself. *Source*: BVLC/caffe@9b89154 src/caffe/util/upgrade_proto.cpp.
 
-It knowingly differs: a net that mixes `layer` and `layers`, or V0 and V1, is refused outright (Caffe logs an error and goes on with a
-part of it). Inputs that a file names without any shape become an Input layer without shapes (Caffe drops them).
+It knowingly differs: a net that mixes `layer` and `layers`, or V0 and V1, is refused outright (Caffe logs an error and
+goes on with a part of it). Inputs that a file names without any shape become an Input layer without shapes (Caffe drops
+them).
 """
 
 from __future__ import annotations
@@ -35,9 +38,9 @@ _V1_SPECIAL = {
 }
 _V1_PLAIN = (
     "ACCURACY", "CONCAT", "CONVOLUTION", "DATA", "DROPOUT", "EUCLIDEAN_LOSS", "FLATTEN", "IMAGE_DATA", "INFOGAIN_LOSS",
-    "INNER_PRODUCT", "MULTINOMIAL_LOGISTIC_LOSS", "POOLING", "SIGMOID", "SOFTMAX", "SPLIT", "WINDOW_DATA", "ELTWISE", "POWER",
-    "SIGMOID_CROSS_ENTROPY_LOSS", "HINGE_LOSS", "MEMORY_DATA", "THRESHOLD", "DUMMY_DATA", "SLICE", "SILENCE", "CONTRASTIVE_LOSS",
-    "DECONVOLUTION",
+    "INNER_PRODUCT", "MULTINOMIAL_LOGISTIC_LOSS", "POOLING", "SIGMOID", "SOFTMAX", "SPLIT", "WINDOW_DATA", "ELTWISE",
+    "POWER", "SIGMOID_CROSS_ENTROPY_LOSS", "HINGE_LOSS", "MEMORY_DATA", "THRESHOLD", "DUMMY_DATA", "SLICE", "SILENCE",
+    "CONTRASTIVE_LOSS", "DECONVOLUTION",
 )  # fmt: skip
 V1_TYPES = {**{name: name.title().replace("_", "") for name in _V1_PLAIN}, **_V1_SPECIAL}
 
@@ -151,7 +154,7 @@ def upgrade_net(net: Message) -> tuple[Any, list[str]]:
     CaffeFormatError
         For mixed generations, unknown layer types, misplaced padding layers and wrong input counts.
     """
-    out = type(net)()
+    out: Any = type(net)()
     out.CopyFrom(net)
     notes: list[str] = []
     generation = generation_of(out)
@@ -224,7 +227,7 @@ def _upgrade_v0(net: Any, notes: list[str]) -> Any:
                 or len(source.top) != 1
             ):
                 raise CaffeFormatError(
-                    f"layer {v0.name!r} of type {v0.type!r} follows a padding layer; expected a conv or pool with one bottom"
+                    f"layer {v0.name!r} ({v0.type}) follows a padding layer; expected a conv or pool with one bottom"
                 )
             kept.layer.pad = source.layer.pad
             kept.bottom[position] = source.bottom[0]
@@ -278,7 +281,7 @@ def _assign(layer: Any, place: str, value: Any) -> None:
 
 
 def _move_data_fields(net: Any) -> bool:
-    """Move scale, mean_file, crop_size and mirror of V1 data layers into transform_param; tell whether any was there."""
+    """Move scale, mean_file, crop_size and mirror of V1 data layers into transform_param; tell whether any was."""
     moved = False
     for layer in net.layers:
         param_name = _DATA_LAYERS.get(

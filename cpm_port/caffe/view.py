@@ -1,6 +1,7 @@
 """A read-only face for Caffe messages: what the rest of the package sees of protobuf.
 
-`MessageView` gives a message's fields as plain Python values: defaults where a field is unset, tuples for repeated fields, names for
+`MessageView` gives a message's fields as plain Python values: defaults where a field is unset, tuples for repeated
+fields, names for
 enums, views for messages. It cannot change the message, compares by content, and copies and pickles as bytes.
 """
 
@@ -23,7 +24,8 @@ class MessageView:
     Parameters
     ----------
     message : protobuf message
-        One of our classes (`schema.message_class`). The view does not copy it: whoever makes a view gives the message away.
+        One of our classes (`schema.message_class`). The view does not copy it: whoever makes a view gives the message
+        away.
 
     Raises
     ------

@@ -1,11 +1,12 @@
 """The protobuf wire format over a memory map: take the big arrays out of a Caffe file without copying them.
 
-`split` walks a serialized NetParameter, SolverState or BlobProto only as deep as its blobs. It returns the message without blob values
-(small, for the protobuf library to parse) and, in the order in which they stand, the blobs' values as read-only views of the map.
-`splice` is the way back: it puts values into a serialized message at the place where Caffe writes them.
+`split` walks a serialized NetParameter, SolverState or BlobProto only as deep as its blobs. It returns the message
+without blob values (small, for the protobuf library to parse) and, in the order in which they stand, the blobs' values
+as read-only views of the map. `splice` is the way back: it puts values into a serialized message at the place where
+Caffe writes them.
 
-Packed floats are views. Unpacked and split arrays, which foreign writers may leave, are copied together. Views may be unaligned: a file gives
-its floats no alignment.
+Packed floats are views. Unpacked and split arrays, which foreign writers may leave, are copied together. Views may be
+unaligned: a file gives its floats no alignment.
 """
 
 from __future__ import annotations
@@ -69,10 +70,22 @@ class LayerSigns:
 
 @dataclass
 class Split:
-    """A message without its blobs' values, the values in file order, and signs of the dialect per V2 layer."""
+    """A message without its blobs' values.
+
+    Attributes
+    ----------
+    small : bytes
+    values : list of Values
+        In file order.
+    spans : list of (int, int)
+        Where each layer of a net lies in the file, tag included.
+    signs : list of LayerSigns
+        Of each V2 layer.
+    """
 
     small: bytes
     values: list[Values]
+    spans: list[tuple[int, int]]
     signs: list[LayerSigns]
 
 
@@ -95,7 +108,7 @@ def split(data: Buffer, tree: Tree, source: str) -> Split:
     """
     walker = _Walker(data, source)
     small = walker.strip(0, len(data), tree)
-    return Split(small, walker.values, walker.signs)
+    return Split(small, walker.values, walker.spans, walker.signs)
 
 
 def splice(small: bytes, inserts: Sequence[tuple[int, Sequence[Buffer]]]) -> list[Buffer]:
@@ -138,6 +151,7 @@ class _Walker:
         self.count = 0
         self.kept = 0
         self.values: list[Values] = []
+        self.spans: list[tuple[int, int]] = []
         self.signs: list[LayerSigns] = []
 
     def error(self, offset: int, what: str) -> CaffeFormatError:
@@ -186,7 +200,7 @@ class _Walker:
             if position > end:
                 raise self.error(
                     begin,
-                    f"field {number} needs {position - value} bytes, {end - value} are left; the file is truncated or corrupt",
+                    f"field {number} needs {position - value} bytes, {end - value} are left; truncated or corrupt",
                 )
             yield number, wire, begin, value, position
 
@@ -199,6 +213,8 @@ class _Walker:
         for number, wire, begin, value, stop in self.fields(start, end):
             if wire == 2 and number in tree:
                 body = self.strip(value, stop, tree[number])
+                if tree is NET:
+                    self.spans.append((begin, stop))
                 piece = encode_varint(number << 3 | 2) + encode_varint(len(body)) + body
             else:
                 self.keep(begin, stop)
