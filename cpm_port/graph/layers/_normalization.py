@@ -1,0 +1,37 @@
+"""What a loss is divided by: LossParameter's `normalization`, and the older `normalize`.
+
+Source: caffe `softmax_loss_layer.cpp`, `sigmoid_cross_entropy_loss_layer.cpp`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cpm_port.caffe import MessageView
+
+__all__ = ["normalizer"]
+
+
+def normalizer(params: MessageView, counted: Tensor, batch: int, default: str) -> Tensor | float:
+    """Return the divisor, at least 1.
+
+    Parameters
+    ----------
+    params : MessageView
+        LossParameter.
+    counted : Tensor, bool
+        Which terms of the loss count (the ignored label's do not).
+    batch : int
+        The number of items for BATCH_SIZE.
+    default : str
+        The mode where neither field is given.
+    """
+    mode = default
+    if params.has("normalization"):
+        mode = params.normalization
+    elif params.has("normalize"):
+        mode = "VALID" if params.normalize else "BATCH_SIZE"
+    if mode == "VALID":
+        return torch.clamp(counted.sum(), min=1)
+    return max(1.0, float({"FULL": counted.numel(), "BATCH_SIZE": batch, "NONE": 1}[mode]))

@@ -1,0 +1,23 @@
+"""Clip: values held between two bounds; the gradient passes on the bounds themselves.
+
+Source: caffe `clip_layer.cpp`.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from cpm_port.graph.module import LayerModule
+from cpm_port.graph.registry import register
+
+__all__ = ["Clip"]
+
+
+@register("Clip")
+class Clip(LayerModule):
+    """y = min(max(x, min), max)."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        """Return one top of the bottom's shape."""
+        p = self.spec.params.clip_param
+        return (x.clamp(p.min, p.max),)

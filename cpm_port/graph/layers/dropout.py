@@ -1,0 +1,23 @@
+"""Dropout: random zeros in phase TRAIN, the identity in phase TEST. Source: caffe `dropout_layer.cpp`.
+
+What is kept is scaled by 1 / (1 - dropout_ratio) while training. The draws are torch's, not Caffe's.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from cpm_port.graph.module import LayerModule
+from cpm_port.graph.registry import register
+
+__all__ = ["Dropout"]
+
+
+@register("Dropout")
+class Dropout(LayerModule):
+    """y = x in TEST; in TRAIN each value is zeroed with probability dropout_ratio."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        """Return one top of the bottom's shape."""
+        return (F.dropout(x, self.spec.params.dropout_param.dropout_ratio, training=self.training_phase),)

@@ -1,0 +1,20 @@
+"""Flatten: the axes from `axis` to `end_axis`, both included, become one. Source: caffe `flatten_layer.cpp`."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from cpm_port.graph.module import LayerModule
+from cpm_port.graph.registry import register
+
+__all__ = ["Flatten"]
+
+
+@register("Flatten")
+class Flatten(LayerModule):
+    """Neighbouring axes merged."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        """Return a view where memory allows."""
+        p = self.spec.params.flatten_param
+        return (x.flatten(p.axis, p.end_axis),)

@@ -1,0 +1,26 @@
+"""Power: a power of a scaled, shifted input. Source: caffe `power_layer.cpp`.
+
+Power 0 gives 1 everywhere and no gradient, also where the inner value is 0, as Caffe does.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from cpm_port.graph.module import LayerModule
+from cpm_port.graph.registry import register
+
+__all__ = ["Power"]
+
+
+@register("Power")
+class Power(LayerModule):
+    """y = (shift + scale x) ^ power."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        """Return one top of the bottom's shape."""
+        p = self.spec.params.power_param
+        inner = p.scale * x + p.shift
+        if p.power == 1:
+            return (inner,)
+        return (inner.square() if p.power == 2 else inner.pow(p.power),)

@@ -1,0 +1,24 @@
+"""ReLU: the rectifier, with Caffe's `negative_slope`; the gradient at 0 is that of the negative side.
+
+Source: caffe `relu_layer.cpp`.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from cpm_port.graph.module import LayerModule
+from cpm_port.graph.registry import register
+
+__all__ = ["ReLU"]
+
+
+@register("ReLU")
+class ReLU(LayerModule):
+    """y = max(x, 0) + negative_slope min(x, 0)."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        """Return one top of the bottom's shape."""
+        slope = self.spec.params.relu_param.negative_slope
+        return (F.relu(x) if slope == 0 else F.leaky_relu(x, slope),)

@@ -1,0 +1,28 @@
+"""Slice: one bottom cut along `axis` (the legacy field is `slice_dim`), at `slice_point`s or into equal parts.
+
+The tops are views of the bottom, so slicing copies nothing. Source: caffe `slice_layer.cpp`.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor
+
+from cpm_port.graph.module import LayerModule
+from cpm_port.graph.registry import register
+
+__all__ = ["Slice"]
+
+
+@register("Slice")
+class Slice(LayerModule):
+    """Consecutive parts of the bottom, one per top."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return one view per top."""
+        p = self.spec.params.slice_param
+        axis = p.slice_dim if p.has("slice_dim") else p.axis
+        size, tops = x.shape[axis], len(self.spec.tops)
+        points = p.slice_point or tuple(size // tops * part for part in range(1, tops))
+        return tuple(x.narrow(axis, begin, end - begin) for begin, end in pairwise((0, *points, size)))

@@ -1,0 +1,113 @@
+"""The base class of every layer: one Caffe layer as an `nn.Module` whose parameters are Caffe's blobs, by index.
+
+A layer is made from its `LayerSpec` and the shapes of its bottoms. It owns its parameters under the names
+"0", "1", ... (Caffe's blob indices), so the state dict of a net reads `<layer name>.<blob index>`. Parameters
+are left unset when the layer is made: weights from a file replace them, or `fill` runs the layer's fillers.
+
+Shapes, and every check of them, live in `reshape`: integers only, from `cpm_port.caffe.shapes`. It runs
+before the tensors do, whenever an input's shape changes, as Caffe's own Reshape does; the forward functions
+check no shape.
+
+Conventions: tensors are float32 and C-ordered like Caffe's blobs; nothing writes into a bottom, so an
+in-place layer's input stays alive for autograd. `phase` decides what Dropout and BatchNorm do;
+`nn.Module.training` decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from cpm_port.caffe import LayerSpec, MessageView
+from cpm_port.caffe import shapes as caffe_shapes
+from cpm_port.errors import ShapeError
+from cpm_port.graph.fillers import fill
+
+__all__ = ["LayerModule", "Shape"]
+
+Shape = tuple[int, ...]
+
+
+class LayerModule(nn.Module):
+    """One layer of a Caffe net; a subclass's `forward` takes the bottoms and returns a tuple of tops.
+
+    Parameters
+    ----------
+    spec : LayerSpec
+        Name, type, bottoms, tops and fields.
+    bottom_shapes : list of tuple of int
+        One shape per bottom; they size the parameters.
+
+    Attributes
+    ----------
+    statistics : bool
+        Class attribute: the parameters are running sums that no solver may touch (BatchNorm).
+    """
+
+    statistics = False
+
+    def __init__(self, spec: LayerSpec, bottom_shapes: Sequence[Shape]) -> None:
+        super().__init__()
+        self.spec = spec
+        self._num_blobs = 0
+        for shape in self.param_shapes(list(bottom_shapes)):
+            blob = nn.Parameter(torch.empty(shape), requires_grad=not self.statistics)
+            self.register_parameter(str(self._num_blobs), blob)
+            self._num_blobs += 1
+
+    def top_shapes(self, bottom_shapes: list[Shape]) -> list[Shape]:
+        """Return the shape of every top for these bottoms; raise `ShapeError` or `LayerError` where they do not fit."""
+        return [tuple(shape) for shape in caffe_shapes.layer_shapes(self.spec, bottom_shapes)]
+
+    def param_shapes(self, bottom_shapes: list[Shape]) -> list[Shape]:
+        """Return the shape of every parameter that these bottoms ask for."""
+        return [tuple(shape) for shape in caffe_shapes.param_shapes(self.spec, bottom_shapes)]
+
+    def fillers(self) -> list[MessageView | float]:
+        """Return one filler per parameter: a FillerParameter, or the constant that Caffe uses where none is written."""
+        return []
+
+    def reshape(self, bottom_shapes: list[Shape]) -> list[Shape]:
+        """Return the tops' shapes for new bottoms, after checking that the parameters still fit.
+
+        Raises
+        ------
+        ShapeError
+            The bottoms ask for parameters of another shape than the layer has, or contradict one another.
+        """
+        tops = self.top_shapes(bottom_shapes)
+        wanted = self.param_shapes(bottom_shapes)
+        for index, (want, blob) in enumerate(zip(wanted, self.blobs, strict=True)):
+            if want != tuple(blob.shape):
+                raise ShapeError(
+                    f"layer {self.spec.name!r} ({self.spec.type}): bottom {self.spec.bottoms[0]!r} is "
+                    f"{bottom_shapes[0]}: that asks for a parameter {index} of shape {want}, "
+                    f"the net has {tuple(blob.shape)}"
+                )
+        return tops
+
+    @property
+    def training_phase(self) -> bool:
+        """True in phase TRAIN: the layer's own phase or, failing that, the net's."""
+        return bool(self.spec.params.phase == "TRAIN")
+
+    @property
+    def blobs(self) -> tuple[nn.Parameter, ...]:
+        """The parameters in Caffe's order."""
+        return tuple(self.blob(index) for index in range(self._num_blobs))
+
+    def blob(self, index: int) -> nn.Parameter:
+        """Return parameter `index`."""
+        found = self._parameters[str(index)]
+        assert isinstance(found, nn.Parameter)
+        return found
+
+    def share_blob(self, index: int, owner: nn.Parameter) -> None:
+        """Let parameter `index` be `owner`, another layer's parameter."""
+        self._parameters[str(index)] = owner
+
+    def fill_blob(self, index: int) -> None:
+        """Run the filler of parameter `index`, drawing from torch's default generator."""
+        fill(self.blob(index), self.fillers()[index], self.spec.name)

@@ -1,0 +1,318 @@
+"""CaffeNet: a whole Caffe net as an `nn.Module` from named blobs to named blobs.
+
+The layers run in the file's order over a table of blobs. An in-place layer rebinds its blob's name and
+overwrites nothing, so autograd finds every value it needs; asking for such a blob gives its last content, as
+in Caffe. A blob that no later layer reads and nobody asked for is let go at once.
+
+Inputs reshape like Caffe's: another batch or image size is taken as it comes. The shapes of all blobs are
+then worked out first, in integers, and every contradiction is a `ShapeError` or `LayerError` that names the
+layer, before anything runs.
+
+`spec.phase` decides what Dropout and BatchNorm do. `train()` and `eval()` only set torch's own flag and change no
+result: to train, load the net with phase="TRAIN".
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cpm_port.caffe import LayerSpec, NetSpec
+from cpm_port.errors import DataError, LayerError, ShapeError, UsageError
+from cpm_port.graph.module import LayerModule, Shape
+from cpm_port.graph.registry import builder_of, require_supported
+from cpm_port.graph.sharing import ParamInfo, link_shared
+from cpm_port.graph.sources import is_source, source_shapes
+from cpm_port.graph.weights import Source, WeightsReport, load_into, module_key, save_net
+
+__all__ = ["CaffeNet", "Step"]
+
+Blob = Tensor | NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One layer in the net's order: its spec, and the key of its module in the net (`net.get_submodule(key)`)."""
+
+    spec: LayerSpec
+    key: str
+
+
+class CaffeNet(nn.Module):
+    """A Caffe net; made by `load_net`, which also gives the parameters their values.
+
+    Parameters
+    ----------
+    spec : NetSpec
+    input_shapes : mapping of str to tuple of int, optional
+        Shapes of inputs that the prototxt does not tell, or other ones than it tells.
+
+    Attributes
+    ----------
+    spec : NetSpec
+    inputs : dict of str to tuple of int
+        Every input that a call must give, with the shape the net was built for: tops of Input and data layers.
+    data_layers : tuple of LayerSpec
+        The data layers whose tops are inputs (CPMData, HDF5Data, ...), for whoever reads the data.
+    steps : tuple of Step
+        The layers that compute, in order.
+    loss_weights : dict of str to float
+        Blobs that count in the total loss, with their weights.
+    referring : set of (str, int)
+        Layer and index of parameters that belong to an earlier layer (shared by name).
+    weights_report : WeightsReport or None
+        What the last loading of weights did.
+
+    Raises
+    ------
+    UnsupportedLayerError
+        For layers that the registry lacks; all of them in one message.
+    LayerError, ShapeError
+        For layers that contradict themselves or their bottoms.
+    """
+
+    def __init__(self, spec: NetSpec, input_shapes: Mapping[str, Shape] | None = None) -> None:
+        super().__init__()
+        require_supported(spec)
+        self.spec = spec
+        self.inputs = source_shapes(spec, input_shapes or {})
+        self.data_layers = tuple(layer for layer in spec.layers if is_source(layer) and layer.type != "Input")
+        self.loss_weights = {
+            top: weight
+            for layer in spec.layers
+            for top, weight in zip(layer.tops, layer.loss_weights, strict=True)
+            if weight
+        }
+        self.weights_report: WeightsReport | None = None
+        self._blob_shapes = dict(self.inputs)
+        self._current_inputs = dict(self.inputs)
+        steps = []
+        for layer in spec.layers:
+            if not is_source(layer):
+                module = self._build(layer)
+                key = module_key(layer.name)
+                while key in self._modules:
+                    key += "'"
+                self._modules[key] = module
+                steps.append(Step(layer, key))
+        self.steps = tuple(steps)
+        self._infos, self.referring = link_shared(self._layer_modules())
+        self.train(spec.phase == "TRAIN")
+
+    def _build(self, layer: LayerSpec) -> LayerModule:
+        """Make one layer's module and note the shapes of its tops."""
+        bottom_shapes = [self._blob_shapes[bottom] for bottom in layer.bottoms]
+        module = builder_of(layer)(layer, bottom_shapes)
+        if module.blobs and any(step.name == layer.name for step in self._named_with_blobs()):
+            raise LayerError(f"{self.spec.source}: two layers with parameters are named {layer.name!r}")
+        self._blob_shapes.update(zip(layer.tops, module.reshape(bottom_shapes), strict=True))
+        return module
+
+    def _named_with_blobs(self) -> Iterable[LayerSpec]:
+        return (module.spec for module in self._modules.values() if isinstance(module, LayerModule) and module.blobs)
+
+    def _layer_modules(self) -> list[LayerModule]:
+        return [module for module in self._modules.values() if isinstance(module, LayerModule)]
+
+    # What the net is
+
+    @property
+    def layers(self) -> tuple[LayerSpec, ...]:
+        """All layers of the net in order, sources included; each has `.name` and `.type`."""
+        return self.spec.layers
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the blobs that a call returns: those that no layer reads."""
+        return self.spec.outputs
+
+    @property
+    def blob_shapes(self) -> dict[str, Shape]:
+        """Shape of every blob for the inputs of the last call; before the first, for the declared ones."""
+        return dict(self._blob_shapes)
+
+    @property
+    def params(self) -> dict[str, tuple[nn.Parameter, ...]]:
+        """Layer name -> its parameters (live, not copies), for the layers that have any."""
+        return {module.spec.name: module.blobs for module in self._layer_modules() if module.blobs}
+
+    def param_info(self) -> list[ParamInfo]:
+        """Return the learnable parameters in Caffe's order, shared ones once, with their multipliers."""
+        return list(self._infos)
+
+    # Weights
+
+    def load_weights(self, source: Source, *, strict: bool = True) -> WeightsReport:
+        """Replace the parameters' values by those of a file or mapping, matched by layer name.
+
+        Parameters
+        ----------
+        source : path-like or mapping
+            .caffemodel (any generation), .caffemodel.h5, .safetensors, or layer name -> arrays.
+        strict : bool
+            Whether layers of the net that the source lacks are an error. Source layers that the net lacks never are.
+
+        Raises
+        ------
+        WeightsError
+            Missing layers, counts or shapes that do not fit; one message lists all.
+        """
+        self.weights_report = load_into(self, source, strict=strict)
+        return self.weights_report
+
+    def fill(self, layers: Iterable[str] | None = None) -> None:
+        """Run the fillers of the named layers' parameters, or of all, in Caffe's order, from torch's generator."""
+        chosen = None if layers is None else set(layers)
+        for module in self._layer_modules():
+            if chosen is None or module.spec.name in chosen:
+                for index in range(len(module.blobs)):
+                    if (module.spec.name, index) not in self.referring:
+                        module.fill_blob(index)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the parameters by suffix: `.caffemodel`, `.h5` or `.safetensors`."""
+        save_net(self, path)
+
+    # Running
+
+    def forward(self, inputs: Mapping[str, Blob] | Blob, blobs: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Run the net.
+
+        Parameters
+        ----------
+        inputs : mapping of str to Tensor or ndarray
+            Every input of the net, floats; a bare tensor or array where the net has one input. Arrays are
+            moved to the net's dtype and device, tensors must have them.
+        blobs : sequence of str, optional
+            Names of further blobs to return.
+
+        Returns
+        -------
+        dict of str to Tensor
+            The net's outputs in Caffe's order, then `blobs`.
+
+        Raises
+        ------
+        UsageError
+            Unknown or missing input names, unknown blob names.
+        ShapeError, LayerError
+            Inputs that some layer cannot take.
+        DataError
+            Values that are not floats, or tensors of another dtype or device than the net's.
+        """
+        table = self._take_inputs(inputs)
+        wanted = self._wanted(blobs)
+        if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):  # type: ignore[attr-defined, no-untyped-call]
+            self._reshape({name: tuple(tensor.shape) for name, tensor in table.items()})
+        drops = self._drops(wanted)
+        for step, drop in zip(self.steps, drops, strict=True):
+            bottoms = [table[bottom] for bottom in step.spec.bottoms]
+            for index, propagate in enumerate(step.spec.params.propagate_down):
+                if not propagate:
+                    bottoms[index] = bottoms[index].detach()
+            tops = self._modules[step.key](*bottoms)  # type: ignore[misc]
+            table.update(zip(step.spec.tops, tops, strict=True))
+            del bottoms, tops
+            for name in drop:
+                del table[name]
+        return {name: table[name] for name in wanted}
+
+    def total_loss(self, outputs: Mapping[str, Tensor]) -> Tensor:
+        """Return the sum of every loss blob times its weight.
+
+        Raises
+        ------
+        UsageError
+            `outputs` lacks a loss blob (one that a later layer reads must be named in `blobs`), or the net has no loss.
+        """
+        missing = [name for name in self.loss_weights if name not in outputs]
+        if missing or not self.loss_weights:
+            raise UsageError(
+                f"{self.spec.source}: outputs lack the loss blobs {missing}"
+                if missing
+                else f"{self.spec.source}: no loss"
+            )
+        terms = [weight * outputs[name].sum() for name, weight in self.loss_weights.items()]
+        return torch.stack(terms).sum()
+
+    def _take_inputs(self, inputs: Mapping[str, Blob] | Blob) -> dict[str, Tensor]:
+        if not isinstance(inputs, Mapping):
+            if len(self.inputs) != 1:
+                raise UsageError(
+                    f"{self.spec.source}: a bare tensor for inputs {list(self.inputs)}; give a dict by name"
+                )
+            inputs = {next(iter(self.inputs)): inputs}
+        if inputs.keys() != self.inputs.keys():
+            missing = [name for name in self.inputs if name not in inputs]
+            unknown = [name for name in inputs if name not in self.inputs]
+            raise UsageError(
+                f"{self.spec.source}: the net's inputs are {list(self.inputs)}; missing {missing}, unknown {unknown}"
+            )
+        like = next(self.parameters(), None)
+        table = {name: _as_tensor(name, inputs[name], like) for name in self.inputs}
+        for name, tensor in table.items():
+            if tensor.dim() != len(self.inputs[name]):
+                raise ShapeError(
+                    f"{self.spec.source}: input {name!r} is {tuple(tensor.shape)}, expected "
+                    f"{len(self.inputs[name])} axes as in {self.inputs[name]}"
+                )
+        return table
+
+    def _wanted(self, blobs: Sequence[str] | None) -> list[str]:
+        if isinstance(blobs, str):
+            raise UsageError(f"blobs is the string {blobs!r}, expected a list of names")
+        wanted = list(dict.fromkeys((*self.spec.outputs, *(blobs or ()))))
+        for name in wanted:
+            if name not in self._blob_shapes:
+                near = difflib.get_close_matches(name, self._blob_shapes)
+                raise UsageError(
+                    f"{self.spec.source}: no blob {name!r}" + (f"; near: {', '.join(near)}" if near else "")
+                )
+        return wanted
+
+    def _reshape(self, inputs: dict[str, Shape]) -> None:
+        """Work out all shapes for other inputs than the last ones."""
+        if inputs == self._current_inputs:
+            return
+        shapes = dict(inputs)
+        for step, module in zip(self.steps, self._layer_modules(), strict=True):
+            tops = module.reshape([shapes[bottom] for bottom in step.spec.bottoms])
+            shapes.update(zip(step.spec.tops, tops, strict=True))
+        self._current_inputs, self._blob_shapes = inputs, shapes
+
+    def _drops(self, wanted: Sequence[str]) -> list[list[str]]:
+        """Return, for every step, the blobs that nothing needs after it."""
+        last: dict[str, int] = {}
+        for index, step in enumerate(self.steps):
+            for name in (*step.spec.bottoms, *step.spec.tops):
+                last[name] = index
+        drops: list[list[str]] = [[] for _ in self.steps]
+        for name, index in last.items():
+            if name not in wanted:
+                drops[index].append(name)
+        return drops
+
+
+def _as_tensor(name: str, value: Blob, like: Tensor | None) -> Tensor:
+    """Return an input as a float tensor that suits the net's parameters."""
+    is_tensor = isinstance(value, Tensor)
+    array = value if isinstance(value, Tensor) else np.asarray(value)
+    if not (array.is_floating_point() if isinstance(array, Tensor) else array.dtype.kind == "f"):
+        raise DataError(f"input {name!r} holds {array.dtype}, expected floats, prepared as the model asks")
+    if not isinstance(array, Tensor):
+        writable = array if array.flags.writeable and array.flags.aligned else array.copy()
+        dtype, device = (like.dtype, like.device) if like is not None else (torch.float32, None)
+        return torch.from_numpy(np.ascontiguousarray(writable)).to(device=device, dtype=dtype)
+    if is_tensor and like is not None:
+        if array.device != like.device:
+            raise DataError(f"input {name!r} is on {array.device}, the net on {like.device}")
+        if array.dtype != like.dtype and not torch.is_autocast_enabled(array.device.type):
+            raise DataError(f"input {name!r} is {array.dtype}, the net is {like.dtype}")
+    return array

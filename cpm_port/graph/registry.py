@@ -1,0 +1,108 @@
+"""Layer type -> builder: the one place where the graph room learns what a type name in a prototxt means.
+
+`register("PReLU")` decorates a builder: a callable `(spec, bottom_shapes) -> LayerModule`, usually a `LayerModule`
+subclass itself. A type registered twice is an error, and so is looking up a type that nobody registered. Users extend
+the package the same way, before they call `load_net`:
+
+    import torch
+    from cpm_port.graph import LayerModule, register
+
+    @register("HardSwish")
+    class HardSwish(LayerModule):
+        def top_shapes(self, bottom_shapes):        # Caffe's Reshape: integers only
+            return [bottom_shapes[0]]
+
+        def forward(self, x):                       # tensors in, a tuple of tensors out, one per top
+            return (torch.nn.functional.hardswish(x),)
+
+A layer with parameters also overrides `param_shapes` and `fillers`; `cpm_port/graph/layers/prelu.py` shows
+the rhythm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from cpm_port.errors import LayerError, UnsupportedLayerError
+from cpm_port.graph.sources import SOURCE_TYPES
+
+if TYPE_CHECKING:
+    from cpm_port.caffe import LayerSpec, NetSpec
+    from cpm_port.graph.module import LayerModule, Shape
+
+__all__ = ["Builder", "builder_of", "register", "require_supported", "supported_types", "unsupported_layers"]
+
+Builder = Callable[["LayerSpec", "list[Shape]"], "LayerModule"]
+Refusal = Callable[["LayerSpec"], "str | None"]
+_B = TypeVar("_B", bound=Builder)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    builder: Builder
+    refuse: Refusal | None
+
+
+_ENTRIES: dict[str, _Entry] = {}
+
+
+def register(layer_type: str, *, refuse: Refusal | None = None) -> Callable[[_B], _B]:
+    """Return the decorator that makes a builder responsible for `layer_type`.
+
+    Parameters
+    ----------
+    layer_type : str
+        The type as V2 prototxts write it: `"Convolution"`.
+    refuse : callable, optional
+        Looks at a layer's fields, before any shape is known, and returns why this variant of the type is not supported,
+        or None where it is. Refusals join unknown types in one `UnsupportedLayerError`.
+
+    Raises
+    ------
+    LayerError
+        The type has a builder already.
+    """
+
+    def enter(builder: _B) -> _B:
+        if layer_type in _ENTRIES:
+            raise LayerError(f"layer type {layer_type!r}: registered already, by {_ENTRIES[layer_type].builder!r}")
+        _ENTRIES[layer_type] = _Entry(builder, refuse)
+        return builder
+
+    return enter
+
+
+def builder_of(layer: LayerSpec) -> Builder:
+    """Return the builder of the layer's type; raise `UnsupportedLayerError` where nobody registered one."""
+    entry = _ENTRIES.get(layer.type)
+    if entry is None:
+        raise UnsupportedLayerError(f"layer {layer.name!r}: type {layer.type!r} has no builder")
+    return entry.builder
+
+
+def supported_types() -> tuple[str, ...]:
+    """Return every type that a net may hold: the registered ones and the sources of its inputs, sorted."""
+    return tuple(sorted(_ENTRIES.keys() | SOURCE_TYPES))
+
+
+def unsupported_layers(layers: Iterable[LayerSpec]) -> list[tuple[str, str, str]]:
+    """Return (name, type, reason) for every layer that cannot be built, in the net's order."""
+    found = []
+    for layer in layers:
+        if layer.type in SOURCE_TYPES:
+            continue
+        entry = _ENTRIES.get(layer.type)
+        reason = "unknown type" if entry is None else entry.refuse(layer) if entry.refuse is not None else None
+        if reason is not None:
+            found.append((layer.name, layer.type, reason))
+    return found
+
+
+def require_supported(net: NetSpec) -> None:
+    """Raise one `UnsupportedLayerError` that lists every layer of `net` that cannot be built."""
+    found = unsupported_layers(net.layers)
+    if found:
+        lines = "\n".join(f"  layer {name!r}: type {kind!r}: {reason}" for name, kind, reason in found)
+        raise UnsupportedLayerError(f"{net.source}: {len(found)} unsupported layer(s)\n{lines}")
