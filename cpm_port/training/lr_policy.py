@@ -1,6 +1,6 @@
 """The learning rate of an iteration: one pure function per policy of `solver.prototxt`.
 
-Flow: SolverSpec + iteration -> **Rate** -> optimizer. Iterations count from 0, as in Caffe: the first update uses iteration 0.
+Flow: SolverSpec + iteration -> **Rate** -> optimizer. Iterations count from 0: the first update uses iteration 0.
 
 `multistep` has a memory: Caffe raises its step counter by at most one per iteration, and keeps the counter in the
 `.solverstate`. So every policy takes the counter and returns it, and nothing here holds state.

@@ -6,7 +6,7 @@ into the value that is subtracted from the weights, and keeps Caffe's history bl
 An update, in Caffe's order:
 
 1. clip: if the L2 norm over *all* gradients exceeds `clip_gradients`, scale them down to it (negative: never);
-2. normalise: divide by `iter_size`, since gradients are summed over that many backward passes (so the clip sees the sum);
+2. normalise: divide by `iter_size`, as gradients are summed over that many backward passes (the clip sees the sum);
 3. regularise: add `weight_decay * decay_mult * w` (L2) or `... * sign(w)` (L1);
 4. the solver's own formula, with the rate `lr * lr_mult` *inside* the momentum: after a drop of the rate the history
    still carries the old one, unlike `torch.optim.SGD`.
@@ -107,18 +107,18 @@ class CaffeOptimizer(Optimizer):
         scale = self._clip_scale(gradients)
         for group, grads in zip(self.param_groups, gradients, strict=True):
             if scale is not None:
-                grads = torch._foreach_mul(grads, scale)
+                grads = list(torch._foreach_mul(grads, scale))
             if self.iter_size > 1:
-                grads = torch._foreach_mul(grads, 1.0 / self.iter_size)
+                grads = list(torch._foreach_mul(grads, 1.0 / self.iter_size))
             params = group["params"]
             decay = group["weight_decay"] * group["decay_mult"]
             if decay and not self.decoupled_decay:
                 toward = params if group["regularization_type"] == "L2" else torch._foreach_sign(params)
-                grads = torch._foreach_add(grads, toward, alpha=decay)
+                grads = list(torch._foreach_add(grads, toward, alpha=decay))
             blobs = [self.history(p) for p in params]
             histories = [list(column) for column in zip(*blobs, strict=True)]
             rate = group["lr"] * group["lr_mult"]
-            self._update(group, params, list(grads), histories, rate)
+            self._update(group, params, grads, histories, rate)
             group["iteration"] += 1
         return loss
 
@@ -384,7 +384,7 @@ def build_optimizer(solver: SolverSpec, params: Params) -> CaffeOptimizer:
 def _subtract_quotient(
     params: list[Tensor], numerators: list[Tensor], denominators: Iterable[Tensor], delta: float, rate: float
 ) -> None:
-    """w -= rate * numerator / (denominator + delta); the denominators are overwritten."""
+    """W -= rate * numerator / (denominator + delta); the denominators are overwritten."""
     denominators = list(denominators)
     torch._foreach_add_(denominators, delta)
     torch._foreach_addcdiv_(params, numerators, denominators, -rate)

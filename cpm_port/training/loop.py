@@ -1,0 +1,393 @@
+"""The training loop, in Caffe's order of events.
+
+Flow: batches -> net -> losses -> gradients -> solver -> **snapshots, records, a trained net**. Before iteration k
+(from 0): the test nets and the validation, where their intervals divide k. Then `iter_size` forward and backward
+passes, whose gradients add up; the rate; the update; k + 1 iterations are done; a snapshot, where its interval
+divides k + 1.
+
+Numbers come off a GPU one iteration late, so that it never waits for them: an iteration's loss is looked at when the
+next one is under way. What decides about files (a snapshot, the end) waits for all of them first.
+
+Dropout draws from a generator seeded by (seed, iteration, pass, process), so a resumed run needs no generator state.
+
+Source: BVLC/caffe@9b891540 src/caffe/solver.cpp (Step, Solve, UpdateSmoothedLoss), tools/caffe.cpp. Differs: a loss
+or weight that is not finite, or a loss that explodes, ends the run, and no snapshot is made of it; the loss window of
+`average_loss` survives a resume; a stop by signal always leaves a snapshot; Caffe's extra forward pass after the last
+iteration, for its last line, is left out; `debug_info` and `snapshot_diff` have no effect.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cpm_port.caffe import SolverSpec
+from cpm_port.errors import TrainingError
+from cpm_port.graph import CaffeNet
+from cpm_port.training.distributed import World, average_gradients
+from cpm_port.training.history import collect_history, restore_history, to_numpy
+from cpm_port.training.lr_policy import Rate
+from cpm_port.training.objective import Objective
+from cpm_port.training.progress import Clock, Progress
+from cpm_port.training.signals import Wishes, watch_signals
+from cpm_port.training.snapshot import RunState, Snapshot, write_snapshot
+from cpm_port.training.solver import CaffeOptimizer
+
+__all__ = ["BatchSource", "Evaluation", "Trainer"]
+
+EXPLODED = 100.0
+"""A loss this many times the median of the run's first losses has exploded."""
+_FIRST_LOSSES = 10
+
+
+class BatchSource(Protocol):
+    """Where batches come from: `cpm_port.training.batches.open_data_layers`, or anything with these methods."""
+
+    def next_batch(self) -> Mapping[str, np.ndarray]:
+        """Return the data layers' tops of the next batch."""
+
+    def state(self) -> dict[str, Any]:
+        """Return the position after the last batch, in JSON values."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go to such a position."""
+
+    def skip(self, batches: int) -> None:
+        """Go on as if that many batches had been taken."""
+
+    def describe_last(self) -> Sequence[str]:
+        """Name the samples of the last batch."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Something measured every so many iterations, without touching the run.
+
+    Attributes
+    ----------
+    kind : {"test", "validation"}
+    interval : int
+        Measured before every iteration that it divides, and after the last one.
+    at_start : bool
+        Also before iteration 0.
+    measure : callable
+        Returns named numbers, and the line to print.
+    score : str or None
+        The number, the higher the better, whose best value is kept in the snapshots.
+    """
+
+    kind: str
+    interval: int
+    at_start: bool
+    measure: Callable[[], tuple[Mapping[str, Any], str]]
+    score: str | None = None
+
+
+@dataclass
+class _Pending:
+    """An iteration whose numbers have not been looked at."""
+
+    iteration: int
+    rate: float
+    numbers: Tensor
+    samples: list[str]
+
+
+@dataclass
+class Trainer:
+    """A run: everything it needs, and where it stands.
+
+    Attributes
+    ----------
+    solver : SolverSpec
+        Intervals, `max_iter`, `iter_size`, names.
+    net : CaffeNet
+        On the world's device.
+    objective : Objective
+        The net's losses of a batch.
+    optimizer : CaffeOptimizer
+    schedule : callable
+        (iteration, current_step) -> Rate.
+    source : BatchSource
+    world : World
+    progress : Progress
+    evaluations : sequence of Evaluation
+    recipe : str
+        Name of the update rule, kept in snapshots.
+    seed : int
+    prefix : Path
+        The solver's `snapshot_prefix`.
+    """
+
+    solver: SolverSpec
+    net: CaffeNet
+    objective: Objective
+    optimizer: CaffeOptimizer
+    schedule: Callable[[int, int], Rate]
+    source: BatchSource
+    world: World
+    progress: Progress
+    evaluations: Sequence[Evaluation] = ()
+    recipe: str = "SGD"
+    seed: int = 0
+    prefix: Path = Path("snapshot")
+    iteration: int = field(default=0, init=False)
+    last_losses: dict[str, float] = field(default_factory=dict, init=False)
+    best: dict[str, float] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._current_step = 0
+        self._window: deque[float] = deque(maxlen=max(self.solver.average_loss, 1))
+        self._first: list[float] = []
+        self._reference: float | None = None
+        self._pending: deque[_Pending] = deque()
+        self._batch_size = 0
+        self._stop = self._wanted = False
+        self._snapshot_at = -1
+        self._clock = Clock(0)
+        self._learnable = [entry.tensor for entry in self.net.param_info()]
+
+    # -- the run -------------------------------------------------------------------------------------------------------
+
+    def solve(self) -> bool:
+        """Run to the solver's `max_iter`; return whether it got there, False after a stop by signal.
+
+        Raises
+        ------
+        TrainingError
+            A loss or weight is not finite, or the loss has exploded. The snapshots made before are untouched.
+        """
+        self._clock = Clock(self.iteration)
+        with watch_signals() as wishes:
+            while self.iteration < self.solver.max_iter and not self._stop:
+                self._evaluate(at_end=False)
+                self.step(wishes)
+                self._after_step(wishes)
+        self._settle()
+        if self._stop or self.solver.snapshot_after_train:
+            self.snapshot()
+        if not self._stop:
+            self._evaluate(at_end=True)
+        return not self._stop
+
+    def step(self, wishes: Wishes | None = None) -> None:
+        """Make one iteration: forward and backward `iter_size` times, then update.
+
+        Parameters
+        ----------
+        wishes : Wishes, optional
+            Whether to stop: the processes agree on it here.
+        """
+        rate, self._current_step = self.schedule(self.iteration, self._current_step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        losses, samples = self._accumulate()
+        flags = [float(wishes is not None and wishes.stop), float(wishes is not None and wishes.snapshot)]
+        numbers = torch.cat([losses, losses.new_tensor(flags)])
+        numbers = average_gradients(self.world, self._learnable, numbers)
+        self.optimizer.step()
+        self._pending.append(_Pending(self.iteration, rate, numbers, samples))
+        self.iteration += 1
+        self._settle(keep=1 if self.world.device.type == "cuda" else 0)
+
+    def snapshot(self) -> Path | None:
+        """Write a snapshot of this moment, unless it was just written; the leading process returns the `.solverstate`.
+
+        Raises
+        ------
+        TrainingError
+            A weight is not finite.
+        """
+        self._settle()
+        if self._snapshot_at == self.iteration:
+            return None
+        began = time.perf_counter()
+        self._require_finite_weights()
+        self._snapshot_at = self.iteration
+        path = None
+        if self.world.leads:
+            path = write_snapshot(
+                self.prefix,
+                iteration=self.iteration,
+                current_step=self._current_step,
+                blobs={name: [to_numpy(b) for b in blobs] for name, blobs in self.net.params.items()},
+                net=self.net.spec,
+                history=collect_history(self.optimizer, self._learnable),
+                run=RunState(
+                    recipe=self.recipe,
+                    seed=self.seed,
+                    data=self.source.state(),
+                    losses=tuple(self._window),
+                    reference_loss=self._reference,
+                    best=dict(self.best),
+                ),
+                hdf5=self.solver.snapshot_format == "HDF5",
+            )
+            self.progress.say(f"Iteration {self.iteration}, snapshot {path}")
+            self.progress.record("snapshot", self.iteration, {"path": str(path)})
+        self._clock.pause(time.perf_counter() - began)
+        return path
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Take up a run where a snapshot left it; the weights must be in the net already.
+
+        Raises
+        ------
+        TrainingError
+            The history belongs to another net or another kind of solver.
+        """
+        run = snapshot.run
+        if run is not None and run.recipe != self.recipe:
+            raise TrainingError(f"{snapshot.weights}: snapshot of a run with {run.recipe}, this one uses {self.recipe}")
+        self.iteration = self._snapshot_at = snapshot.iteration
+        self._current_step = snapshot.current_step
+        restore_history(self.optimizer, self._learnable, snapshot.history, str(snapshot.weights))
+        self.optimizer.set_iteration(snapshot.iteration)
+        if run is not None and run.data is not None:
+            self.source.restore(run.data)
+        else:
+            self.source.skip(snapshot.iteration * self.solver.iter_size)
+        if run is not None:
+            self.seed = run.seed
+            self._window.extend(run.losses)
+            self._reference = run.reference_loss
+            self.best = dict(run.best)
+
+    # -- one iteration -------------------------------------------------------------------------------------------------
+
+    def _accumulate(self) -> tuple[Tensor, list[str]]:
+        """Add up the gradients of `iter_size` batches; return the mean loss per loss layer and the samples' names."""
+        total: Tensor | None = None
+        samples: list[str] = []
+        for number in range(self.solver.iter_size):
+            torch.manual_seed(_mix(self.seed, self.iteration, number, self.world.rank))
+            batch = self.source.next_batch()
+            samples += self.source.describe_last()
+            inputs = {name: self._to_device(array) for name, array in batch.items()}
+            self._batch_size = len(next(iter(batch.values())))
+            losses = self.objective(inputs)
+            losses.sum().backward()  # type: ignore[no-untyped-call]
+            total = losses.detach() if total is None else total + losses.detach()
+        assert total is not None
+        return total / self.solver.iter_size, samples
+
+    def _to_device(self, array: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        if self.world.device.type != "cuda":
+            return tensor
+        return tensor.pin_memory().to(self.world.device, non_blocking=True)
+
+    def _settle(self, keep: int = 0) -> None:
+        """Look at the numbers of all iterations but the last `keep`."""
+        while len(self._pending) > keep:
+            self._look(self._pending.popleft())
+
+    def _look(self, done: _Pending) -> None:
+        """Check an iteration's losses and, where its turn has come, print them."""
+        *values, stop, snapshot = done.numbers.tolist()
+        self._stop |= stop > 0
+        self._wanted |= snapshot > 0
+        losses = dict(zip(self.objective.names, values, strict=True))
+        total = sum(values)
+        self._require_sane(done, losses, total)
+        self.last_losses = losses
+        self._window.append(total)
+        if self.world.leads and self.solver.display and done.iteration % self.solver.display == 0:
+            self._display(done, losses)
+
+    def _display(self, done: _Pending, losses: Mapping[str, float]) -> None:
+        smoothed = statistics.fmean(self._window)
+        pace, left = self._clock.look(done.iteration + 1, self.solver.max_iter)
+        samples = pace * self._batch_size * self.solver.iter_size * self.world.size
+        each = ", ".join(f"{name} {value:.6g}" for name, value in losses.items()) if len(losses) > 1 else ""
+        self.progress.say(
+            f"Iteration {done.iteration}, loss = {smoothed:.6g}{f' ({each})' if each else ''}, lr = {done.rate:.6g}, "
+            f"{samples:.3g} samples/s, {_duration(left)} left"
+        )
+        values = {"loss": smoothed, "losses": dict(losses), "lr": done.rate, "samples_per_s": samples}
+        self.progress.record("train", done.iteration, values)
+
+    def _require_sane(self, done: _Pending, losses: Mapping[str, float], total: float) -> None:
+        bad = [name for name, value in losses.items() if not math.isfinite(value)]
+        where = f"iteration {done.iteration}"
+        samples = f"samples: {', '.join(done.samples) or 'not named by the data source'}"
+        if bad:
+            raise TrainingError(f"{where}: {', '.join(f'{n} is {losses[n]}' for n in bad)}; {samples}")
+        if self._reference is None:
+            self._first.append(total)
+            if len(self._first) == _FIRST_LOSSES:
+                self._reference = statistics.median(self._first)
+        elif self._reference > 0 and total > EXPLODED * self._reference:
+            worst = max(losses, key=lambda name: losses[name])
+            raise TrainingError(
+                f"{where}: the loss exploded to {total:.6g}, {total / self._reference:.0f} times its first values "
+                f"(most of it: {worst} {losses[worst]:.6g}); {samples}"
+            )
+
+    def _require_finite_weights(self) -> None:
+        bad = [
+            f"{name}[{i}]"
+            for name, blobs in self.net.params.items()
+            for i, blob in enumerate(blobs)
+            if not bool(torch.isfinite(blob).all())
+        ]
+        if bad:
+            raise TrainingError(
+                f"iteration {self.iteration}: weights are not finite: {', '.join(bad)}; no snapshot made"
+            )
+
+    # -- around the iterations -----------------------------------------------------------------------------------------
+
+    def _after_step(self, wishes: Wishes) -> None:
+        """Take the snapshot that is due, or that a signal asked for."""
+        wanted, self._wanted = self._wanted, False
+        if wanted:
+            wishes.snapshot = False
+        due = self.solver.snapshot and self.iteration % self.solver.snapshot == 0
+        if due or wanted:
+            self.snapshot()
+
+    def _evaluate(self, *, at_end: bool) -> None:
+        """Measure what is due before this iteration; at the end, validations in any case."""
+        for evaluation in self.evaluations:
+            due = evaluation.interval > 0 and self.iteration % evaluation.interval == 0
+            if self.iteration == 0:
+                due = due and evaluation.at_start
+            if not (due or (at_end and evaluation.kind == "validation")):
+                continue
+            self._settle()
+            began = time.perf_counter()
+            if self.world.leads:
+                self._measure(evaluation)
+            self._clock.pause(time.perf_counter() - began)
+
+    def _measure(self, evaluation: Evaluation) -> None:
+        with torch.no_grad():
+            values, line = evaluation.measure()
+        self.progress.say(f"Iteration {self.iteration}, {evaluation.kind}: {line}")
+        self.progress.record(evaluation.kind, self.iteration, values)
+        if evaluation.score is not None and values[evaluation.score] > self.best.get("score", -math.inf):
+            self.best = {"score": float(values[evaluation.score]), "iteration": float(self.iteration)}
+
+
+def _mix(*numbers: int) -> int:
+    """Hash integers to a 63-bit seed, the same in every process and version."""
+    mixed = np.random.SeedSequence([n & 0xFFFFFFFF for n in numbers]).generate_state(1, np.uint64)[0]
+    return int(mixed) >> 1
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"

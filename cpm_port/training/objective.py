@@ -1,0 +1,90 @@
+"""What is minimised: a train net's losses as a function of a batch.
+
+Flow: a batch's blobs -> net -> **one weighted loss per loss layer**. In parity mode the net's own loss layers are run
+as the prototxt says. Options that leave the prototxt alone: bfloat16 arithmetic, compilation, recomputing activations
+in the backward pass, and a Euclidean loss that ignores unlabelled joints.
+
+Conventions: losses are float32 of shape (K,), in the prototxt's order, each already times its `loss_weight`; their sum
+is what Caffe calls the loss.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from cpm_port.errors import TrainingError
+from cpm_port.graph import CaffeNet
+from cpm_port.training.loss import masked_euclidean_loss
+from cpm_port.training.recompute import forward_recomputing
+
+__all__ = ["Objective"]
+
+_Forward = Callable[..., dict[str, Tensor]]
+
+
+class Objective:
+    """A net's losses.
+
+    Parameters
+    ----------
+    net : CaffeNet
+        In phase TRAIN, with at least one loss.
+    masked : bool
+        Replace every EuclideanLoss by the one that ignores cells whose label is NaN.
+    bfloat16 : bool
+        Run the net under autocast; weights and losses stay float32.
+    compiled : bool
+        Compile the net with `torch.compile` on the first batch.
+    recompute : bool
+        Keep no activations between groups of layers, and compute them again in the backward pass.
+
+    Raises
+    ------
+    TrainingError
+        The net has no loss.
+    """
+
+    def __init__(
+        self,
+        net: CaffeNet,
+        *,
+        masked: bool = False,
+        bfloat16: bool = False,
+        compiled: bool = False,
+        recompute: bool = False,
+    ) -> None:
+        self._terms = [
+            (layer, top, weight)
+            for layer in net.spec.layers
+            for top, weight in zip(layer.tops, layer.loss_weights, strict=True)
+            if weight
+        ]
+        if not self._terms:
+            raise TrainingError(
+                f"{net.spec.source}: the net has no loss in phase {net.spec.phase}; nothing to train on"
+            )
+        self.names = tuple(top for _, top, _ in self._terms)
+        self._masked = {top: layer.bottoms for layer, top, _ in self._terms if masked and layer.type == "EuclideanLoss"}
+        self._wanted = [name for name in self.names if name not in self._masked]
+        self._wanted += [bottom for bottoms in self._masked.values() for bottom in bottoms]
+        self._bfloat16 = bfloat16
+        if recompute:
+            self._forward: _Forward = functools.partial(forward_recomputing, net)
+        else:
+            self._forward = torch.compile(net) if compiled else net
+
+    def __call__(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return the weighted losses, shape (K,), float32; they carry gradients."""
+        device = next(iter(inputs.values())).device.type
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=self._bfloat16):
+            blobs = self._forward(inputs, blobs=self._wanted)
+        return torch.stack([weight * self._term(blobs, top) for _, top, weight in self._terms])
+
+    def _term(self, blobs: Mapping[str, Tensor], top: str) -> Tensor:
+        if top in self._masked:
+            return masked_euclidean_loss(*(blobs[name] for name in self._masked[top]))
+        return blobs[top].float().sum()

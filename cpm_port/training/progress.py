@@ -1,0 +1,151 @@
+"""What a run tells the world: lines on the console, one JSON object per line in a file, and TensorBoard.
+
+Flow: the loop's numbers -> **console, `.jsonl`, TensorBoard**. Every record has `kind` ("train", "test",
+"validation", "snapshot") and `iteration`; the other keys depend on the kind. A resumed run drops the records that it
+will write again, so the file reads as if the run had never stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from cpm_port._atomic import atomic_path
+from cpm_port.errors import DataError, MissingDependencyError
+
+__all__ = ["Clock", "Progress", "read_metrics"]
+
+
+class Progress:
+    """Where a run's records go; with every place left out, nowhere.
+
+    Parameters
+    ----------
+    console : text stream or None
+    metrics : path-like or None
+        The `.jsonl` file; its folder is created.
+    tensorboard : path-like or None
+        A folder of TensorBoard events.
+    start : int
+        The iteration that the run starts at.
+
+    Raises
+    ------
+    MissingDependencyError
+        TensorBoard is asked for and not installed.
+    """
+
+    def __init__(
+        self,
+        *,
+        console: TextIO | None = None,
+        metrics: str | os.PathLike[str] | None = None,
+        tensorboard: str | os.PathLike[str] | None = None,
+        start: int = 0,
+    ) -> None:
+        self._console = console
+        self._file: TextIO | None = None
+        self._board: Any = None
+        if metrics is not None:
+            path = Path(metrics)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                _drop_records_from(path, start)
+            self._file = path.open("a", encoding="utf-8")
+        if tensorboard is not None:
+            self._board = _open_board(tensorboard, start)
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        if self._console is not None:
+            print(text, file=self._console, flush=True)
+
+    def record(self, kind: str, iteration: int, values: Mapping[str, Any]) -> None:
+        """Write one record; numbers, also inside nested mappings, become TensorBoard scalars."""
+        if self._file is not None:
+            print(json.dumps({"kind": kind, "iteration": iteration, **values}), file=self._file, flush=True)
+        if self._board is not None:
+            for name, value in _scalars(values):
+                self._board.add_scalar(f"{kind}/{name}", value, iteration)
+
+    def close(self) -> None:
+        """Flush and close every place."""
+        if self._file is not None:
+            self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+class Clock:
+    """Rate and remaining time: the rate since the last look, the rest from the whole run's pace."""
+
+    def __init__(self, iteration: int) -> None:
+        self._start = self._last = (iteration, time.perf_counter())
+
+    def look(self, iteration: int, max_iter: int) -> tuple[float, float]:
+        """Return (iterations per second since the last look, seconds left); zeros when no iteration has passed."""
+        now = (iteration, time.perf_counter())
+        recent = (now[0] - self._last[0]) / max(now[1] - self._last[1], 1e-9)
+        overall = (now[0] - self._start[0]) / max(now[1] - self._start[1], 1e-9)
+        self._last = now
+        return recent, (max_iter - iteration) / overall if overall else 0.0
+
+    def pause(self, seconds: float) -> None:
+        """Take time that was not spent on iterations (a test, a snapshot) out of the account."""
+        self._start = (self._start[0], self._start[1] + seconds)
+        self._last = (self._last[0], self._last[1] + seconds)
+
+
+def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Read a `.jsonl` of records; an unfinished last line, of a run that was killed, is left out.
+
+    Raises
+    ------
+    DataError
+        Another line is not a JSON object with `kind` and `iteration`.
+    """
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            if not isinstance(record, dict) or not {"kind", "iteration"} <= record.keys():
+                raise ValueError("no object with 'kind' and 'iteration'")
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise DataError(f"{path}:{number}: not a metrics record ({error})") from error
+        records.append(record)
+    return records
+
+
+def _drop_records_from(path: Path, start: int) -> None:
+    """Rewrite the file without what a run resumed at `start` will write again."""
+    records = read_metrics(path)
+    kept = [r for r in records if r["iteration"] < start or (r["kind"] == "snapshot" and r["iteration"] == start)]
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+
+
+def _open_board(folder: str | os.PathLike[str], start: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingDependencyError(
+            "TensorBoard is not installed: pip install 'cpm_port[tensorboard]', or leave --tensorboard out"
+        ) from error
+    return SummaryWriter(os.fspath(folder), purge_step=start)
+
+
+def _scalars(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    found: list[tuple[str, float]] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found += _scalars(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float):
+            found.append((prefix + name, value))
+    return found
