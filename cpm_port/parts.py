@@ -23,6 +23,7 @@ from cpm_port.errors import DataError, ShapeError
 
 __all__ = [
     "CENTRICITIES",
+    "COCO17",
     "CPM14",
     "FLIC9",
     "LSP14",
@@ -160,7 +161,21 @@ FLIC9 = PartOrder(
     _WHOLE_BODY,
 )  # fmt: skip
 
-ORDERS = {order.name: order for order in (CPM14, LSP14, MPII16, FLIC9)}
+COCO17 = PartOrder(
+    "coco17",
+    (
+        "nose", "left_eye", "right_eye", "left_ear", "right_ear",
+        "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
+        "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle",
+    ),
+    (
+        *(limb for limb in _LIMBS if "neck" not in limb),
+        ("left_shoulder", "right_shoulder"),
+        ("left_hip", "right_hip"),
+    ),
+)  # fmt: skip
+
+ORDERS = {order.name: order for order in (CPM14, LSP14, MPII16, FLIC9, COCO17)}
 
 
 def reorder(joints: NDArray[np.float64], source: PartOrder, target: PartOrder) -> NDArray[np.float64]:

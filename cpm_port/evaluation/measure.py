@@ -1,0 +1,215 @@
+"""Predictions and ground truth under a protocol: checked, compared, summed up.
+
+JOINTS -> METRICS. `measure` brings both sides to the protocol's convention, refuses what does not fit and computes
+every joint's normalized error; a `Measurement` then answers at any threshold without looking at coordinates again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cpm_port.data.predictions import Predictions
+from cpm_port.errors import DataError, UsageError
+from cpm_port.evaluation.pck import area_under_curve, hit_counts, threshold_grid
+from cpm_port.evaluation.protocols import Protocol
+from cpm_port.evaluation.scores import Curve, Interval, Result, Score
+from cpm_port.evaluation.truth import Truth
+from cpm_port.parts import Convention, Joints
+
+__all__ = ["BOOTSTRAP_ROUNDS", "Measurement", "errors_under", "measure"]
+
+BOOTSTRAP_ROUNDS = 2000
+_LEVEL = 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """Every normalized error of a set of predictions under a protocol.
+
+    Attributes
+    ----------
+    protocol : Protocol
+        What was counted and how.
+    errors : ndarray, shape (N, U)
+        Error of each person's unit (joint or stick); NaN: not annotated.
+    """
+
+    protocol: Protocol
+    errors: NDArray[np.float64]
+
+    def result(self, threshold: float | None = None, *, bootstrap_seed: int | None = None) -> Result:
+        """Sum up at one threshold.
+
+        Parameters
+        ----------
+        threshold : float, optional
+            Fraction of the normalizer; the protocol's own by default.
+        bootstrap_seed : int, optional
+            Given: scores carry 95 % intervals from `BOOTSTRAP_ROUNDS` resamplings of the people, with that seed.
+        """
+        protocol = self.protocol
+        at = protocol.threshold if threshold is None else threshold
+        if not at >= 0:
+            raise UsageError(f"threshold {at}: a number from 0 on asked")
+        hits, counts = self._counts(np.array([at]))
+        intervals = {} if bootstrap_seed is None else self._bootstrap(at, bootstrap_seed)
+        total, columns = protocol.percentages(hits[0], counts)
+        single = 100 * hits[0] / np.maximum(counts, 1)
+        curve = self.curve() if protocol.limit is not None else None
+        return Result(
+            protocol.name,
+            at,
+            None if curve is None else float(area_under_curve(curve.thresholds, curve.total)),
+            Score(int(hits.sum()), int(counts.sum()), float(total), intervals.get("")),
+            {
+                name: Score(int(hits[0, i].sum()), int(counts[i].sum()), float(columns[name]), intervals.get(name))
+                for name, i in protocol.column_indices().items()
+            },
+            {
+                unit: Score(int(hits[0, u]), int(counts[u]), float(single[u]) if counts[u] else float("nan"))
+                for u, unit in enumerate(protocol.units)
+            },
+            {name: self._total(extra) for name, extra in protocol.extras.items()},
+        )
+
+    def curve(self) -> Curve:
+        """Return the percentages over 0, 0.01, ... to the protocol's limit (to its threshold where it has none)."""
+        thresholds = threshold_grid(self.protocol.limit or self.protocol.threshold)
+        hits, counts = self._counts(thresholds)
+        total, columns = self.protocol.percentages(hits, counts)
+        return Curve(thresholds, total, columns)
+
+    def percent(self, threshold: float | None = None) -> float:
+        """Return the total's percentage alone."""
+        return self._total(self.protocol.threshold if threshold is None else threshold).percent
+
+    def auc(self) -> float:
+        """Return the area under the total's curve, percent."""
+        curve = self.curve()
+        return float(area_under_curve(curve.thresholds, curve.total))
+
+    def per_person(self) -> NDArray[np.float64]:
+        """Return each person's mean normalized error, capped at twice the threshold per unit; shape (N,).
+
+        For ranking cases: NaN where nothing of a person is annotated.
+        """
+        capped = np.minimum(self.errors, 2 * self.protocol.threshold)
+        known = ~np.isnan(capped)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.where(known, capped, 0).sum(axis=1) / known.sum(axis=1))
+
+    def _total(self, threshold: float) -> Score:
+        hits, counts = self._counts(np.array([threshold]))
+        return Score(int(hits.sum()), int(counts.sum()), float(self.protocol.percentages(hits[0], counts)[0]))
+
+    def _counts(self, thresholds: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        hits = hit_counts(self.errors, thresholds, strict=self.protocol.strict)
+        return hits, np.asarray((~np.isnan(self.errors)).sum(axis=0))
+
+    def _bootstrap(self, threshold: float, seed: int) -> dict[str, Interval]:
+        """Return intervals per column, the total under ""."""
+        compare = np.less if self.protocol.strict else np.less_equal
+        hit = compare(self.errors, threshold).astype(np.float64)
+        known = (~np.isnan(self.errors)).astype(np.float64)
+        people = len(hit)
+        weights = np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), BOOTSTRAP_ROUNDS)
+        total, columns = self.protocol.percentages(weights @ hit, weights @ known)
+        tail = 50 * (1 - _LEVEL)
+        result = {}
+        for name, values in {"": total, **columns}.items():
+            low, high = np.nanpercentile(values, [tail, 100 - tail])
+            result[name] = Interval(float(low), float(high), _LEVEL)
+        return result
+
+
+def measure(protocol: Protocol, predictions: Predictions, truth: Truth) -> Measurement:
+    """Compare predictions with a ground truth under a protocol.
+
+    Parameters
+    ----------
+    protocol : Protocol
+        `cpm_port.evaluation.protocols.named(...)`.
+    predictions : Predictions
+        Of the truth's people, in the same order; any convention that can become the protocol's.
+    truth : Truth
+        Of the protocol's data set.
+
+    Raises
+    ------
+    DataError
+        Different numbers of people, names that contradict each other, parts that the protocol needs and one side lacks,
+        a prediction that is not finite, a centricity that cannot be converted, a normalizer that is missing or not
+        positive, or nothing annotated at all.
+    """
+    if len(predictions) != len(truth):
+        raise DataError(
+            f"{predictions.source} holds {len(predictions)} people, {truth.source} {len(truth)}: the same number asked"
+        )
+    _check_names(predictions, truth)
+    for side, joints, source in (
+        ("predictions", predictions.joints, predictions.source),
+        ("truth", truth.joints, truth.source),
+    ):
+        missing = [part for part in protocol.parts if part not in joints.convention.order.parts]
+        if missing:
+            raise DataError(
+                f"{source}: {side} in order {joints.convention.order.name!r} lack {', '.join(missing)}, which "
+                f"{protocol.name} counts"
+            )
+    aligned_truth = Truth(
+        _converted(truth.joints, protocol.convention, truth.source),
+        truth.head_size, truth.torso_diagonal, truth.names, truth.images, truth.source,
+    )  # fmt: skip
+    xy = _converted(predictions.joints, protocol.convention, predictions.source).xy
+    _check_finite(xy, aligned_truth, protocol, predictions)
+    return Measurement(protocol, errors_under(protocol, xy, aligned_truth))
+
+
+def errors_under(protocol: Protocol, xy: NDArray[np.float64], truth: Truth) -> NDArray[np.float64]:
+    """Return the normalized errors (N, U) of coordinates that already are in the protocol's convention.
+
+    Raises
+    ------
+    DataError
+        As `measure`: the normalizer is missing or not positive, a prediction is not finite, nothing is annotated.
+    """
+    try:
+        errors = protocol.measure(xy, truth)
+    except DataError as error:
+        raise DataError(f"{protocol.name}: {error}") from error
+    if np.isnan(errors).all():
+        raise DataError(f"{truth.source}: nothing that {protocol.name} counts is annotated")
+    return errors
+
+
+def _converted(joints: Joints, convention: Convention, source: str) -> Joints:
+    try:
+        return joints.to(convention)
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from error
+
+
+def _check_names(predictions: Predictions, truth: Truth) -> None:
+    """Refuse names that say the rows belong to other people; names of two unrelated schemes say nothing."""
+    if predictions.names is None or not set(predictions.names) & set(truth.names):
+        return
+    for row, (found, expected) in enumerate(zip(predictions.names, truth.names, strict=True)):
+        if found != expected:
+            raise DataError(f"{predictions.source}: row {row} is {found!r}, {truth.source} has {expected!r} there")
+
+
+def _check_finite(xy: NDArray[np.float64], truth: Truth, protocol: Protocol, predictions: Predictions) -> None:
+    order = protocol.convention.order
+    needed = [order.index(part) for part in protocol.parts]
+    lost = ~np.isfinite(xy[:, needed]).all(axis=2) & ~np.isnan(truth.joints.xy[:, needed]).any(axis=2)
+    bad = np.argwhere(lost)
+    if len(bad):
+        person, part = bad[0]
+        name = predictions.names[person] if predictions.names else truth.names[person]
+        raise DataError(
+            f"{predictions.source}: row {person} ({name}), {order.parts[needed[part]]}: prediction is not finite "
+            f"({len(bad)} such)"
+        )
