@@ -1,0 +1,234 @@
+"""From an image and a person's whereabouts to the boxes that the net sees: one per scale.
+
+Where in the flow: `ScaleSearch` says where and how large to look (each data set has its rule), `build_pyramid` makes
+the boxes. The net's input is made of them on the net's own device (`inference/predict.py`).
+
+Conventions: points `(x, y)`, 0-based image px; MATLAB's 1-based values are shifted when annotations are read, before
+they come here. Images are `(H, W, 3)` uint8, BGR. Boxes given by the user are `(x, y, width, height)`: the left, top
+pixel and the distances to the right, bottom ones.
+
+Source: `notes/release_testing.md` section 1 (the release's `run_benchmark.m`, `config.m` and demo).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cpm_port.errors import ShapeError, UsageError
+from cpm_port.imaging.boxing import BoxGeometry, box_geometry, crop_to_box
+from cpm_port.imaging.resize import FACTOR_LIMIT
+
+__all__ = [
+    "BENCHMARK_MULTIPLIERS",
+    "TARGET_DIST",
+    "Pyramid",
+    "ScaleSearch",
+    "box_search",
+    "build_pyramid",
+    "demo_multipliers",
+    "demo_search",
+    "flic_search",
+    "lsp_search",
+    "mpii_search",
+    "octave_range",
+]
+
+BENCHMARK_MULTIPLIERS = (0.7, 0.7999999999999999, 0.8999999999999999, 1.0, 1.1, 1.2, 1.3)
+"""`0.7:0.1:1.3` with the last bits that the release's range has: they decide how a scaled size rounds up."""
+
+TARGET_DIST = 41 / 35
+"""The release's `target_dist`: a person of MPII scale `s` is about `200 s` px tall and is brought to 234 box px."""
+
+LSP_BOX_SHARE = 0.8
+"""LSP gives no scale: the image's height is taken for the person's and brought to this share of the box."""
+
+LSP_BOX_SIZE = 368
+DEMO_OCTAVE = 6
+
+
+@dataclass(frozen=True)
+class ScaleSearch:
+    """Where to look for one person, and at which scales.
+
+    Attributes
+    ----------
+    center_xy : (float, float)
+        Image px, 0-based.
+    base_scale : float
+        The release's `scale0`: scaled px per image px at multiplier 1.
+    multipliers : tuple of float
+        The scales looked at, relative to `base_scale`.
+    """
+
+    center_xy: tuple[float, float]
+    base_scale: float
+    multipliers: tuple[float, ...] = BENCHMARK_MULTIPLIERS
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """Scaled px per image px, one per level."""
+        return tuple(self.base_scale * multiplier for multiplier in self.multipliers)
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """The boxes of one person.
+
+    Attributes
+    ----------
+    crops : ndarray, shape (M, box_size, box_size, 3), uint8, BGR
+    geometries : tuple of BoxGeometry
+        How each box lies over the image.
+    """
+
+    crops: NDArray[np.uint8]
+    geometries: tuple[BoxGeometry, ...]
+
+
+def build_pyramid(
+    image: NDArray[np.uint8], center_xy: tuple[float, float], scales: tuple[float, ...], box_size: int
+) -> Pyramid:
+    """Make the box of every scale, several at a time on threads.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W, 3), uint8, BGR
+    center_xy : (float, float)
+        The person's center, image px, 0-based.
+    scales : tuple of float
+        Scaled px per image px.
+    box_size : int
+        Side of the net's input.
+
+    Raises
+    ------
+    ShapeError
+        The image is not (H, W, 3) uint8.
+    UsageError
+        No scales, a scale out of bounds, a center that is not finite, or so far away that no box touches the image.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise ShapeError(f"image is {image.shape} {image.dtype}, expected (H, W, 3) uint8, not empty")
+    if not scales:
+        raise UsageError("no scales to look at: expected at least one multiplier")
+    for scale in scales:
+        if not 1.0 / FACTOR_LIMIT <= scale <= FACTOR_LIMIT:
+            raise UsageError(f"scale {scale}: expected {1 / FACTOR_LIMIT} to {FACTOR_LIMIT}")
+    geometries = tuple(box_geometry(image.shape[:2], center_xy, scale, box_size) for scale in scales)
+    if not any(_sees_image(geometry) for geometry in geometries):
+        raise UsageError(
+            f"center ({center_xy[0]:g}, {center_xy[1]:g}) of an image {image.shape[1]} x {image.shape[0]}: "
+            f"no box about it touches the image at scales {min(scales):g} to {max(scales):g}"
+        )
+    image = np.ascontiguousarray(image)
+    with ThreadPoolExecutor(min(len(scales), os.cpu_count() or 1)) as threads:
+        crops = list(threads.map(lambda geometry: crop_to_box(image, geometry), geometries))
+    return Pyramid(np.stack(crops), geometries)
+
+
+def lsp_search(image_size: tuple[int, int]) -> ScaleSearch:
+    """LSP's rule: the image's centre, and its height as the person's.
+
+    Source: centre `(W/2, H/2)` in 1-based coordinates, base scale `0.8 / (H / 368)`.
+    """
+    height, width = image_size
+    return ScaleSearch((width / 2 - 1.0, height / 2 - 1.0), LSP_BOX_SHARE / (height / LSP_BOX_SIZE))
+
+
+def mpii_search(objpos_xy: tuple[float, float], person_scale: float) -> ScaleSearch:
+    """MPII's rule: `objpos` (here 0-based) and `target_dist / scale`."""
+    return ScaleSearch(objpos_xy, TARGET_DIST / _positive("MPII scale", person_scale))
+
+
+def flic_search(torso_box: tuple[float, float, float, float]) -> ScaleSearch:
+    """FLIC's rule.
+
+    Parameters
+    ----------
+    torso_box : (x1, y1, x2, y2)
+        FLIC's `torsobox`, here 0-based.
+
+    Notes
+    -----
+    Source: centre `((x1 + x2) / 2, 0.7 y1 + 0.3 y2)`, base scale `(41/35) / (0.0110 * torso height)`.
+    """
+    x1, y1, x2, y2 = torso_box
+    torso_height = _positive("height of the torso box", y2 - y1)
+    return ScaleSearch(((x1 + x2) / 2.0, 0.7 * y1 + 0.3 * y2), TARGET_DIST / (0.0110 * torso_height))
+
+
+def box_search(box: tuple[float, float, float, float]) -> ScaleSearch:
+    """Take a person's box for what MPII annotates: its centre, and its height over 200 px as the scale.
+
+    This is our rule, for users who have boxes: MPII's `scale` is the person's height over 200 px.
+
+    Parameters
+    ----------
+    box : (x, y, width, height)
+        Image px, 0-based.
+    """
+    x, y, width, height = box
+    _positive("width of the box", width)
+    return mpii_search((x + width / 2.0, y + height / 2.0), _positive("height of the box", height) / 200.0)
+
+
+def demo_search(image_size: tuple[int, int], box: tuple[float, float, float, float]) -> ScaleSearch:
+    """Search as the demo does: the centre of the dragged rectangle and a range of scales about its height.
+
+    Parameters
+    ----------
+    image_size : (int, int)
+        Height and width.
+    box : (x, y, width, height)
+        The rectangle, image px, 0-based; it is clipped to the image first.
+
+    Raises
+    ------
+    UsageError
+        Nothing of the rectangle lies in the image.
+    """
+    height, width = image_size
+    x, y, box_width, box_height = box
+    left, right = max(x, 0.0), min(x + box_width, width - 1.0)
+    top, bottom = max(y, 0.0), min(y + box_height, height - 1.0)
+    if not (left < right and top < bottom):
+        raise UsageError(f"box {tuple(box)}: nothing of it lies in the image, {width} x {height}")
+    return ScaleSearch(((left + right) / 2.0, (top + bottom) / 2.0), 1.0, demo_multipliers(height, bottom - top))
+
+
+def demo_multipliers(image_height: int, person_height: float) -> tuple[float, ...]:
+    """Return the demo's scales, from a third of the box for the person to all of it, six to the octave.
+
+    Source: `middle = 1.2 h / H`; from `368 / (H * 3.0 * middle)` to `368 / (H * 0.8 * middle)`; exponents of 2 in
+    MATLAB's range arithmetic.
+    """
+    middle = 1.2 * _positive("height of the person", person_height) / image_height
+    start = LSP_BOX_SIZE / (image_height * 3.0 * middle)
+    end = LSP_BOX_SIZE / (image_height * 0.8 * middle)
+    return octave_range(start, end, DEMO_OCTAVE)
+
+
+def octave_range(start: float, end: float, octave: int) -> tuple[float, ...]:
+    """Return `2 .^ (log2(start) : 1 / octave : log2(end))`."""
+    first, last, step = math.log2(start), math.log2(end), 1.0 / octave
+    count = math.floor((last - first) / step * (1.0 + 2.0**-52)) + 1
+    return tuple(2.0 ** (first + i * step) for i in range(count))
+
+
+def _sees_image(geometry: BoxGeometry) -> bool:
+    top, bottom, first, last = geometry.window
+    return top < bottom and first < last
+
+
+def _positive(name: str, value: Any) -> float:
+    number = float(value)
+    if not (math.isfinite(number) and number > 0):
+        raise UsageError(f"{name} is {value}, expected a number above 0")
+    return number
