@@ -20,9 +20,10 @@ Window: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tup
 
 
 _SAME = (
-    "AbsVal", "BNLL", "BatchNorm", "Bias", "Clip", "Dropout", "ELU", "Exp", "LRN", "Log", "MVN", "PReLU", "Power", "ReLU",
-    "Scale", "Sigmoid", "Softmax", "Swish", "TanH", "Threshold",
+    "AbsVal", "BNLL", "BatchNorm", "Bias", "Clip", "Dropout", "ELU", "Exp", "LRN", "Log", "MVN", "PReLU", "Power",
+    "ReLU", "Scale", "Sigmoid", "Softmax", "Swish", "TanH", "Threshold",
 )  # fmt: skip
+_MAX_PYRAMID = 15  # more levels have more bins than Caffe can count
 _FROM_SOURCE = ("Data", "HDF5Data", "ImageData", "WindowData")
 
 
@@ -337,10 +338,9 @@ def _batch_reindex(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
 def _spp(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
     _need(layer, bottoms, 1)
     height = layer.params.spp_param.pyramid_height
-    if len(bottoms[0]) != 4 or height < 1:
-        raise _fail(
-            layer, f"a bottom of shape {bottoms[0]} and pyramid_height {height}; expected 4 axes and at least 1"
-        )
+    if len(bottoms[0]) != 4 or not 1 <= height <= _MAX_PYRAMID:
+        wanted = f"expected 4 axes and 1 to {_MAX_PYRAMID}"
+        raise _fail(layer, f"a bottom of shape {bottoms[0]} and pyramid_height {height}; {wanted}")
     num, channels = bottoms[0][:2]
     return [(num, channels, 1, 1)] if height == 1 else [(num, channels * (4**height - 1) // 3)]
 
@@ -381,8 +381,7 @@ def _dummy_data(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
 
 def _memory_data(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
     param = layer.params.memory_data_param
-    images: Shape = (param.batch_size, param.channels, param.height, param.width)
-    return [images, images[:1]]
+    return [(param.batch_size, param.channels, param.height, param.width), (param.batch_size,)]
 
 
 def _cpm_data(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
@@ -393,8 +392,9 @@ def _cpm_data(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
     height, width, stride = transform.crop_size_y, transform.crop_size_x, transform.stride
     if not transform.put_gaussian or stride < 1:
         raise _fail(layer, f"put_gaussian {transform.put_gaussian} and stride {stride}; expected true and at least 1")
-    data = (batch, 4, height, width)
-    return [data, (batch, 2 * (transform.num_parts + 1), height // stride, width // stride)][: len(layer.tops)]
+    images: Shape = (batch, 4, height, width)
+    labels: Shape = (batch, 2 * (transform.num_parts + 1), height // stride, width // stride)
+    return [images, labels][: len(layer.tops)]
 
 
 def _from_source(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:

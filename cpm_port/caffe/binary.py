@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError
 
 from cpm_port._atomic import atomic_path
@@ -200,7 +201,7 @@ def read_model(path: str | os.PathLike[str], *, dialect: str | None = None) -> C
     stored = []
     for layer in layers_of(net):
         held = layer.layer if generation == "V0" else layer
-        stored.append(tuple(parse_blobs(held.blobs, values, f"{source}: layer {_name(held)}")))
+        stored.append(tuple(parse_blobs(held.blobs, values, f"{source}: layer {held.name!r}")))
         held.ClearField("blobs")
     blobs = tuple(stored)
     messages = tuple(layer.SerializeToString(deterministic=True) for layer in layers_of(net))
@@ -210,13 +211,6 @@ def read_model(path: str | os.PathLike[str], *, dialect: str | None = None) -> C
 def layers_of(net: Any) -> Any:
     """Return a NetParameter's layers, of whichever generation."""
     return net.layers if len(net.layers) else net.layer
-
-
-def _name(layer: Any) -> str:
-    try:
-        return repr(layer.name)
-    except UnicodeDecodeError:
-        return "(a name that is not UTF-8)"
 
 
 def _binary(path: str | os.PathLike[str]) -> mmap.mmap:
@@ -240,9 +234,20 @@ def parse(name: str, dialect: str, data: bytes, source: str) -> Any:
     message = message_class(name, dialect)()
     try:
         message.ParseFromString(data)
-    except (DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        _check_strings(message)
+    except (DecodeError, ValueError, RecursionError) as error:
         raise CaffeFormatError(f"{source}: not a {name}: {error}") from None
     return message
+
+
+def _check_strings(message: Any) -> None:
+    """Refuse strings that are not UTF-8: some builds of the protobuf library refuse them, others give bytes."""
+    for descriptor, value in message.ListFields():
+        for item in value if is_repeated(descriptor) else (value,):
+            if descriptor.message_type is not None:
+                _check_strings(item)
+            elif isinstance(item, bytes) and descriptor.type == FieldDescriptor.TYPE_STRING:
+                raise ValueError(f"{message.DESCRIPTOR.name}.{descriptor.name} is not UTF-8: {item[:40]!r}")
 
 
 def parse_blobs(messages: Iterable[Any], values: Iterable[wire.Values], where: str) -> list[StoredBlob]:

@@ -160,8 +160,6 @@ def read_weights(path: str | os.PathLike[str], *, dialect: str | None = None) ->
         net, notes = upgrade_net(model.message)
         names = [_layer_name(layer, model.generation) for layer in binary.layers_of(model.message)]
         types = {layer.name: layer.type for layer in net.layer}
-    except UnicodeDecodeError:
-        raise CaffeFormatError(f"{source}: a name in the net is not UTF-8") from None
     except CaffeFormatError as error:
         raise CaffeFormatError(f"{source}: {error}") from None
     arrays: dict[str, tuple[np.ndarray, ...]] = {}
@@ -239,10 +237,7 @@ def read_solverstate(path: str | os.PathLike[str]) -> SolverState:
     parts = binary.split_file(path, wire.SOLVER_STATE)
     message = binary.parse("SolverState", "bvlc", parts.small, source)
     blobs = binary.parse_blobs(message.history, parts.values, f"{source}: history")
-    try:
-        return SolverState(message.iter, message.learned_net, message.current_step, [blob.array for blob in blobs])
-    except UnicodeDecodeError:
-        raise CaffeFormatError(f"{source}: learned_net is not UTF-8") from None
+    return SolverState(message.iter, message.learned_net, message.current_step, [blob.array for blob in blobs])
 
 
 def write_solverstate(path: str | os.PathLike[str], state: SolverState) -> None:

@@ -28,7 +28,7 @@ from cpm_port.errors import CaffeFormatError
 
 __all__ = ["read_state", "read_weight_groups", "write_state", "write_weight_groups"]
 
-_MAX_LINKS = 100_000
+_MAX_LINKS = 50_000
 _MAX_GROUP_DEPTH = 32
 _MAX_VALUES = 2**31 - 1
 _MAX_INFLATION = 1100  # deflate's best ratio is 1032

@@ -206,8 +206,6 @@ def spec_of(
         graph = _Graph(phase, level, (*net.state.stage, *stages), is_snapshot)
         for position, layer in enumerate(net.layer):
             graph.add(layer, position)
-    except UnicodeDecodeError:
-        raise CaffeFormatError(f"{source}: a name in the net is not UTF-8") from None
     except (CaffeFormatError, LayerError) as error:
         raise type(error)(f"{source}: {error}") from None
     return NetSpec(
@@ -333,6 +331,6 @@ def _input_shapes(layer: Any, where: str) -> dict[str, tuple[int, ...]]:
         raise LayerError(f"{where} has {len(shapes)} shapes for {len(tops)} tops; expected none, one, or one per top")
     if any(dim < 0 for shape in shapes for dim in shape):
         raise LayerError(f"{where}: shapes {shapes} have a negative dimension")
-    if len(shapes) < len(tops):
+    if len(shapes) < 2:
         shapes = (shapes or [()]) * len(tops)
     return dict(zip(tops, shapes, strict=True))

@@ -21,6 +21,7 @@ from cpm_port.errors import LayerError, UnsupportedLayerError
 
 __all__ = ["Shape", "Window", "infer_shapes", "layer_flops", "layer_shapes", "param_shapes", "spatial_window"]
 
+_MAX_AXES = 32
 _MAX_COUNT = 2**31 - 1  # Caffe counts a blob's values in int
 
 
@@ -57,14 +58,16 @@ def infer_shapes(net: NetSpec, input_shapes: Mapping[str, Sequence[int]] | None 
         raise LayerError(
             f"{net.source}: no inputs {', '.join(map(repr, strangers))}; the inputs are {', '.join(sorted(sources))}"
         )
-    shapes = {name: shape for name, shape in given.items() if name in net.inputs}
+    shapes = {name: given[name] for name in net.inputs if name in given}
     for layer in net.layers:
-        if layer.tops and all(top in given for top in layer.tops):
-            tops = [given[top] for top in layer.tops]
-        else:
+        for bottom in layer.bottoms:
+            if bottom not in shapes:
+                raise LayerError(f"{net.source}: input {bottom!r} has no declared shape; give it in input_shapes")
+        replaced = {} if layer.bottoms else {top: given[top] for top in layer.tops if top in given}
+        if len(replaced) < len(layer.tops):
             tops = layer_shapes(layer, [shapes[bottom] for bottom in layer.bottoms])
-        for name, shape in zip(layer.tops, tops, strict=True):
-            shapes[name] = given.get(name, shape)
+            shapes.update(zip(layer.tops, tops, strict=True))
+        shapes.update(replaced)
     return shapes
 
 
@@ -83,19 +86,15 @@ def layer_shapes(layer: LayerSpec, bottom_shapes: Sequence[Sequence[int]]) -> li
     tops = rule(layer, bottoms)
     if len(tops) != len(layer.tops):
         raise LayerError(f"layer {layer.name!r} ({layer.type}) has {len(layer.tops)} tops; expected {len(tops)}")
-    for shape in tops:
-        if math.prod(shape) > _MAX_COUNT:
-            raise LayerError(
-                f"layer {layer.name!r}: a top of shape {shape} has more values than Caffe's limit, {_MAX_COUNT}"
-            )
-    return tops
+    return [_countable(layer, "top", shape) for shape in tops]
 
 
 def param_shapes(layer: LayerSpec, bottom_shapes: Sequence[Sequence[int]]) -> list[Shape]:
     """Return the shapes of a layer's parameter blobs, in Caffe's order; empty for a layer that has none."""
     bottoms = [tuple(int(dim) for dim in shape) for shape in bottom_shapes]
     rule = PARAMS.get(layer.type)
-    return rule(layer, bottoms) if rule is not None else []
+    shapes = rule(layer, bottoms) if rule is not None else []
+    return [_countable(layer, "parameter", shape) for shape in shapes]
 
 
 def layer_flops(layer: LayerSpec, bottom_shapes: Sequence[Sequence[int]]) -> int:
@@ -129,3 +128,12 @@ def spatial_window(layer: LayerSpec, bottom_shape: Sequence[int]) -> Window:
         kernel, stride, pad = pooling_window(layer, bottom)
         return kernel, stride, pad, (1, 1)
     return conv_window(layer, bottom)
+
+
+def _countable(layer: LayerSpec, what: str, shape: Shape) -> Shape:
+    """Return a shape, if Caffe could have a blob of it."""
+    if len(shape) > _MAX_AXES or any(dim < 0 for dim in shape) or math.prod(max(dim, 1) for dim in shape) > _MAX_COUNT:
+        shown = str(shape) if len(shape) <= _MAX_AXES else f"{len(shape)} axes"
+        limits = f"Caffe's limits are {_MAX_AXES} axes and {_MAX_COUNT} values"
+        raise LayerError(f"layer {layer.name!r}: a {what} of shape {shown}; {limits}")
+    return shape

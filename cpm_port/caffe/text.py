@@ -25,7 +25,7 @@ from cpm_port.errors import CaffeFormatError
 __all__ = ["MAX_DEPTH", "ParsedText", "UnknownField", "format_text", "is_repeated", "parse_text"]
 
 MAX_DEPTH = 64  # Caffe's own messages nest 7 deep
-MAX_FIELDS = 500_000  # Caffe's largest nets have some 20,000
+MAX_FIELDS = 200_000  # Caffe's largest nets have some 20,000
 
 _TOKEN = re.compile(
     r"""(?P<skip>(?:[ \t\r\n\f\v]+|\#[^\n]*)+)
@@ -37,6 +37,7 @@ _TOKEN = re.compile(
 )
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{1,2})|([0-7]{1,3})|(.))", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
+_RAW_BYTE = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8, as "surrogateescape" decodes it
 _INTEGER_RANGES = {
     FieldDescriptor.TYPE_INT32: (-(2**31), 2**31 - 1),
     FieldDescriptor.TYPE_INT64: (-(2**63), 2**63 - 1),
@@ -252,13 +253,13 @@ class _Parser:
         sign = "-" if self.take("-") else ""
         if self.kind not in ("name", "number", "string"):
             raise self.error(f"found {self.found()}, expected a value")
-        text = sign + self.token
+        parts = [sign + self.token]
         quoted = self.kind == "string"
         self.advance()
         while quoted and self.kind == "string":
-            text += f" {self.token}"
+            parts.append(self.token)
             self.advance()
-        return text
+        return _RAW_BYTE.sub(lambda match: f"\\{ord(match.group()) - 0xDC00:03o}", " ".join(parts))
 
     def unknown_message(self, depth: int) -> str:
         if depth > MAX_DEPTH:

@@ -13,7 +13,6 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from cpm_port.caffe.schema import UNKNOWN_TEXT, Message, dialect_of, message_class
 from cpm_port.caffe.text import format_text, is_repeated
-from cpm_port.errors import CaffeFormatError
 
 __all__ = ["MessageView"]
 
@@ -46,13 +45,10 @@ class MessageView:
         descriptor = message.DESCRIPTOR.fields_by_name.get(name)
         if descriptor is None:
             raise AttributeError(f"{message.DESCRIPTOR.name} has no field {name!r}")
-        try:
-            value = getattr(message, name)
-            if is_repeated(descriptor):
-                return tuple(_plain(descriptor, item) for item in value)
-            return _plain(descriptor, value)
-        except UnicodeDecodeError:
-            raise CaffeFormatError(f"{message.DESCRIPTOR.name}.{name}: the string is not UTF-8") from None
+        value = getattr(message, name)
+        if is_repeated(descriptor):
+            return tuple(_plain(descriptor, item) for item in value)
+        return _plain(descriptor, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError("a MessageView is read only")
