@@ -16,13 +16,15 @@ in-place layer's input stays alive for autograd. `phase` decides what Dropout an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import nn
 
 from cpm_port.caffe import LayerSpec, MessageView
 from cpm_port.caffe import shapes as caffe_shapes
-from cpm_port.errors import ShapeError
+from cpm_port.errors import LayerError, ShapeError
 from cpm_port.graph.fillers import fill
 
 __all__ = ["LayerModule", "Shape"]
@@ -42,15 +44,26 @@ class LayerModule(nn.Module):
 
     Attributes
     ----------
+    message : str
+        Class attribute: the field of LayerParameter that configures the type, "" where there is none.
+    fields : namespace
+        The values of that message's fields, defaults where unset: plain values, so that `forward` can be compiled.
+    given : frozenset of str
+        Which of those fields the prototxt gives.
+    training_phase : bool
+        True in phase TRAIN: the layer's own phase or, failing that, the net's.
     statistics : bool
         Class attribute: the parameters are running sums that no solver may touch (BatchNorm).
     """
 
+    message = ""
     statistics = False
 
     def __init__(self, spec: LayerSpec, bottom_shapes: Sequence[Shape]) -> None:
         super().__init__()
         self.spec = spec
+        self.fields, self.given = _plain_fields(spec, self.message)
+        self.training_phase = bool(spec.params.phase == "TRAIN")
         self._num_blobs = 0
         for shape in self.param_shapes(list(bottom_shapes)):
             blob = nn.Parameter(torch.empty(shape), requires_grad=not self.statistics)
@@ -89,11 +102,6 @@ class LayerModule(nn.Module):
         return tops
 
     @property
-    def training_phase(self) -> bool:
-        """True in phase TRAIN: the layer's own phase or, failing that, the net's."""
-        return bool(self.spec.params.phase == "TRAIN")
-
-    @property
     def blobs(self) -> tuple[nn.Parameter, ...]:
         """The parameters in Caffe's order."""
         return tuple(self.blob(index) for index in range(self._num_blobs))
@@ -111,3 +119,17 @@ class LayerModule(nn.Module):
     def fill_blob(self, index: int) -> None:
         """Run the filler of parameter `index`, drawing from torch's default generator."""
         fill(self.blob(index), self.fillers()[index], self.spec.name)
+
+
+def _plain_fields(spec: LayerSpec, message: str) -> tuple[Any, frozenset[str]]:
+    """Return a layer message's values as a namespace, and the names of the fields that were given."""
+    if not message:
+        return SimpleNamespace(), frozenset()
+    try:
+        view = getattr(spec.params, message)
+    except AttributeError:
+        raise LayerError(f"layer {spec.name!r} ({spec.type}): the file's dialect has no {message}") from None
+    names = view.message().DESCRIPTOR.fields_by_name
+    return SimpleNamespace(**{name: getattr(view, name) for name in names if not name.startswith("_")}), frozenset(
+        name for name in names if view.has(name)
+    )

@@ -39,10 +39,20 @@ Blob = Tensor | NDArray[np.generic]
 
 @dataclass(frozen=True)
 class Step:
-    """One layer in the net's order: its spec, and the key of its module in the net (`net.get_submodule(key)`)."""
+    """One layer in the net's order.
+
+    Attributes
+    ----------
+    spec : LayerSpec
+    key : str
+        The key of its module in the net: `net.get_submodule(key)`.
+    detached : tuple of int
+        Positions of the bottoms that get no gradient (`propagate_down: false`).
+    """
 
     spec: LayerSpec
     key: str
+    detached: tuple[int, ...]
 
 
 class CaffeNet(nn.Module):
@@ -101,7 +111,8 @@ class CaffeNet(nn.Module):
                 while key in self._modules:
                     key += "'"
                 self._modules[key] = module
-                steps.append(Step(layer, key))
+                flags = layer.params.propagate_down
+                steps.append(Step(layer, key, tuple(index for index, propagate in enumerate(flags) if not propagate)))
         self.steps = tuple(steps)
         self._infos, self.referring = link_shared(self._layer_modules())
         self.train(spec.phase == "TRAIN")
@@ -214,9 +225,8 @@ class CaffeNet(nn.Module):
         drops = self._drops(wanted)
         for step, drop in zip(self.steps, drops, strict=True):
             bottoms = [table[bottom] for bottom in step.spec.bottoms]
-            for index, propagate in enumerate(step.spec.params.propagate_down):
-                if not propagate:
-                    bottoms[index] = bottoms[index].detach()
+            for index in step.detached:
+                bottoms[index] = bottoms[index].detach()
             tops = self._modules[step.key](*bottoms)  # type: ignore[misc]
             table.update(zip(step.spec.tops, tops, strict=True))
             del bottoms, tops

@@ -8,18 +8,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cpm_port.caffe import MessageView
+from cpm_port.graph.module import LayerModule
 
 __all__ = ["normalizer"]
 
 
-def normalizer(params: MessageView, counted: Tensor, batch: int, default: str) -> Tensor | float:
+def normalizer(layer: LayerModule, counted: Tensor, batch: int, default: str) -> Tensor | float:
     """Return the divisor, at least 1.
 
     Parameters
     ----------
-    params : MessageView
-        LossParameter.
+    layer : LayerModule
+        Its `fields` are those of LossParameter.
     counted : Tensor, bool
         Which terms of the loss count (the ignored label's do not).
     batch : int
@@ -28,10 +28,10 @@ def normalizer(params: MessageView, counted: Tensor, batch: int, default: str) -
         The mode where neither field is given.
     """
     mode = default
-    if params.has("normalization"):
-        mode = params.normalization
-    elif params.has("normalize"):
-        mode = "VALID" if params.normalize else "BATCH_SIZE"
+    if "normalization" in layer.given:
+        mode = layer.fields.normalization
+    elif "normalize" in layer.given:
+        mode = "VALID" if layer.fields.normalize else "BATCH_SIZE"
     if mode == "VALID":
         return torch.clamp(counted.sum(), min=1)
     return max(1.0, float({"FULL": counted.numel(), "BATCH_SIZE": batch, "NONE": 1}[mode]))

@@ -20,12 +20,12 @@ from torch import Tensor
 
 __all__ = ["PoolWindow", "average_pool", "max_pool"]
 
-Pair = tuple[int, int]
+Pair = tuple[int, ...]  # (height, width)
 
 
 @dataclass(frozen=True)
 class PoolWindow:
-    """Kernel, stride and leading padding as (height, width), and which way the output size rounds."""
+    """Kernel, stride and leading padding as (height, width), and whether the output size rounds up."""
 
     kernel: Pair
     stride: Pair
@@ -41,7 +41,7 @@ class PoolWindow:
             if any(self.pad) and (out - 1) * stride >= size + pad:
                 out -= 1
             sizes.append(out)
-        return sizes[0], sizes[1]
+        return tuple(sizes)
 
     def suits_torch(self, height: int, width: int) -> bool:
         """Tell whether torch has the same windows: it pads by half a kernel at most, and drops windows always."""

@@ -23,10 +23,12 @@ __all__ = ["Accuracy"]
 class Accuracy(LayerModule):
     """Top-k accuracy of scores along `axis`."""
 
+    message = "accuracy_param"
+
     def forward(self, scores: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         """Return the accuracy (a scalar) and, with two tops, one per class."""
-        p = self.spec.params.accuracy_param
-        ignored = p.ignore_label if p.has("ignore_label") else None
+        p = self.fields
+        ignored = p.ignore_label if "ignore_label" in self.given else None
         scores = scores.detach().movedim(p.axis, -1)
         classes = scores.shape[-1]
         scores = scores.reshape(-1, classes)

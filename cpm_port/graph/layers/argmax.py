@@ -22,16 +22,18 @@ __all__ = ["ArgMax"]
 class ArgMax(LayerModule):
     """Indices (and values) of the `top_k` largest."""
 
+    message = "argmax_param"
+
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Sort in falling order of (value, index)."""
-        p = self.spec.params.argmax_param
+        p = self.fields
         x = x.detach()
-        along = x if p.has("axis") else x.flatten(1)
-        axis = p.axis % x.dim() if p.has("axis") else 1
+        along = x if "axis" in self.given else x.flatten(1)
+        axis = p.axis % x.dim() if "axis" in self.given else 1
         values, position = along.flip(axis).sort(dim=axis, descending=True, stable=True)
         values = values.narrow(axis, 0, p.top_k)
         indices = (along.shape[axis] - 1 - position.narrow(axis, 0, p.top_k)).to(x.dtype)
-        if p.has("axis"):
+        if "axis" in self.given:
             return (values if p.out_max_val else indices,)
         top = torch.stack((indices, values) if p.out_max_val else (indices,), dim=1)
         return (top.reshape(top.shape + (1,) * (x.dim() - 3)),)

@@ -24,6 +24,8 @@ __all__ = ["BatchNorm"]
 class BatchNorm(LayerModule):
     """y = (x - mean) / sqrt(variance + eps), per channel (axis 1; a vector is one channel)."""
 
+    message = "batch_norm_param"
+
     statistics = True
 
     def fillers(self) -> list[MessageView | float]:
@@ -32,8 +34,8 @@ class BatchNorm(LayerModule):
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Normalize; in training also update the running sums."""
-        p = self.spec.params.batch_norm_param
-        use_stored = p.use_global_stats if p.has("use_global_stats") else not self.training_phase
+        p = self.fields
+        use_stored = p.use_global_stats if "use_global_stats" in self.given else not self.training_phase
         dims = [dim for dim in range(x.dim()) if dim != 1]
         per_channel = [-1 if dim == 1 else 1 for dim in range(x.dim())]
         if use_stored:

@@ -16,10 +16,12 @@ __all__ = ["Bias"]
 class Bias(LayerModule):
     """y = x + bias, the bias spanning `num_axes` axes from `axis` on."""
 
+    message = "bias_param"
+
     def fillers(self) -> list[MessageView | float]:
         """Return the bias's filler."""
-        return [self.spec.params.bias_param.filler]
+        return [self.fields.filler]
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> tuple[Tensor]:
         """Add parameter 0, or `bias` where the layer has two bottoms."""
-        return (x + lay_over(self.blob(0) if bias is None else bias, x, self.spec.params.bias_param.axis),)
+        return (x + lay_over(self.blob(0) if bias is None else bias, x, self.fields.axis),)

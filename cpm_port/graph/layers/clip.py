@@ -17,7 +17,9 @@ __all__ = ["Clip"]
 class Clip(LayerModule):
     """y = min(max(x, min), max)."""
 
+    message = "clip_param"
+
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Return one top of the bottom's shape."""
-        p = self.spec.params.clip_param
+        p = self.fields
         return (x.clamp(p.min, p.max),)

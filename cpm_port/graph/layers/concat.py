@@ -15,7 +15,9 @@ __all__ = ["Concat"]
 class Concat(LayerModule):
     """The bottoms, one after another."""
 
+    message = "concat_param"
+
     def forward(self, *bottoms: Tensor) -> tuple[Tensor]:
         """Join the bottoms in their order."""
-        p = self.spec.params.concat_param
-        return (torch.cat(bottoms, p.concat_dim if p.has("concat_dim") else p.axis),)
+        p = self.fields
+        return (torch.cat(bottoms, p.concat_dim if "concat_dim" in self.given else p.axis),)

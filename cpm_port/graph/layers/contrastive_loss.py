@@ -23,9 +23,11 @@ _SOFTENING = 1e-4
 class ContrastiveLoss(LayerModule):
     """loss = sum(d^2 or max(margin - d, 0)^2) / (2 N); `legacy_version`: max(margin - d^2, 0) for the dissimilar."""
 
+    message = "contrastive_loss_param"
+
     def forward(self, a: Tensor, b: Tensor, labels: Tensor) -> tuple[Tensor]:
         """Return a scalar."""
-        p = self.spec.params.contrastive_loss_param
+        p = self.fields
         batch = a.shape[0]
         similar = labels.flatten().long() != 0
         squared = (a - b).flatten(1).square().sum(dim=1)

@@ -28,10 +28,12 @@ _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 class Convolution(LayerModule):
     """Cross-correlation with learned weights."""
 
+    message = "convolution_param"
+
     def __init__(self, spec: LayerSpec, bottom_shapes: Sequence[Shape]) -> None:
         super().__init__(spec, bottom_shapes)
         rank = len(bottom_shapes[0])
-        self.axis = spec.params.convolution_param.axis % rank
+        self.axis = self.fields.axis % rank
         self.spatial_axes = rank - self.axis - 1
         if self.spatial_axes not in _CONV:
             raise LayerError(
@@ -42,7 +44,7 @@ class Convolution(LayerModule):
 
     def fillers(self) -> list[MessageView | float]:
         """Return the weight's filler and the bias's."""
-        p = self.spec.params.convolution_param
+        p = self.fields
         return [p.weight_filler, p.bias_filler] if p.bias_term else [p.weight_filler]
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
@@ -51,11 +53,11 @@ class Convolution(LayerModule):
 
     def apply_window(self, x: Tensor) -> Tensor:
         """Convolve `x`, shape (N, C, *spatial)."""
-        groups = self.spec.params.convolution_param.group
+        groups = self.fields.group
         return _CONV[self.spatial_axes](x, self.blob(0), self._bias(), self.stride, self.pad, self.dilation, groups)
 
     def _bias(self) -> Tensor | None:
-        return self.blob(1) if self.spec.params.convolution_param.bias_term else None
+        return self.blob(1) if self.fields.bias_term else None
 
     def _over_batch(self, x: Tensor) -> Tensor:
         """Make one batch axis of all axes before `axis`, convolve, and restore them."""

@@ -17,9 +17,11 @@ __all__ = ["Crop"]
 class Crop(LayerModule):
     """A box of the first bottom, a view."""
 
+    message = "crop_param"
+
     def forward(self, x: Tensor, reference: Tensor) -> tuple[Tensor]:
         """Return the box at `offset` (none: 0; one for all axes, or one per axis)."""
-        p = self.spec.params.crop_param
+        p = self.fields
         first = p.axis % x.dim()
         for axis in range(first, x.dim()):
             offset = p.offset[axis - first] if len(p.offset) > 1 else p.offset[0] if p.offset else 0

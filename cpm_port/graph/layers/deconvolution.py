@@ -23,6 +23,6 @@ class Deconvolution(Convolution):
 
     def apply_window(self, x: Tensor) -> Tensor:
         """Apply the transposed convolution to `x`, shape (N, C, *spatial)."""
-        groups = self.spec.params.convolution_param.group
+        groups = self.fields.group
         transposed = _TRANSPOSED[self.spatial_axes]
         return transposed(x, self.blob(0), self._bias(), self.stride, self.pad, 0, groups, self.dilation)

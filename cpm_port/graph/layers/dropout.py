@@ -18,6 +18,8 @@ __all__ = ["Dropout"]
 class Dropout(LayerModule):
     """y = x in TEST; in TRAIN each value is zeroed with probability dropout_ratio."""
 
+    message = "dropout_param"
+
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Return one top of the bottom's shape."""
-        return (F.dropout(x, self.spec.params.dropout_param.dropout_ratio, training=self.training_phase),)
+        return (F.dropout(x, self.fields.dropout_ratio, training=self.training_phase),)

@@ -20,9 +20,11 @@ __all__ = ["Eltwise"]
 class Eltwise(LayerModule):
     """Elementwise combination of two or more bottoms."""
 
+    message = "eltwise_param"
+
     def forward(self, *bottoms: Tensor) -> tuple[Tensor]:
         """Combine the bottoms from first to last."""
-        p = self.spec.params.eltwise_param
+        p = self.fields
         top, *others = bottoms
         if p.operation == "SUM" and p.coeff:
             top = p.coeff[0] * top

@@ -15,6 +15,8 @@ __all__ = ["ELU"]
 class ELU(LayerModule):
     """y = x where x > 0, else alpha (exp(x) - 1)."""
 
+    message = "elu_param"
+
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Return one top of the bottom's shape."""
-        return (F.elu(x, self.spec.params.elu_param.alpha),)
+        return (F.elu(x, self.fields.alpha),)

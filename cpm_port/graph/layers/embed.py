@@ -19,13 +19,15 @@ __all__ = ["Embed"]
 class Embed(LayerModule):
     """y = table[x] + bias."""
 
+    message = "embed_param"
+
     def fillers(self) -> list[MessageView | float]:
         """Return the table's filler and the bias's."""
-        p = self.spec.params.embed_param
+        p = self.fields
         return [p.weight_filler, p.bias_filler] if p.bias_term else [p.weight_filler]
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Return shape (*x.shape, num_output)."""
-        p = self.spec.params.embed_param
+        p = self.fields
         rows = self.blob(0)[as_indices(x, p.input_dim, self.spec)]
         return (rows + self.blob(1) if p.bias_term else rows,)

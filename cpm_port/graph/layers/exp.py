@@ -17,8 +17,10 @@ __all__ = ["Exp"]
 class Exp(LayerModule):
     """y = base ^ (shift + scale x)."""
 
+    message = "exp_param"
+
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Return one top of the bottom's shape."""
-        p = self.spec.params.exp_param
+        p = self.fields
         log_base = 1.0 if p.base == -1 else math.log(p.base)
         return (math.exp(log_base * p.shift) * torch.exp(log_base * p.scale * x),)

@@ -14,7 +14,9 @@ __all__ = ["Flatten"]
 class Flatten(LayerModule):
     """Neighbouring axes merged."""
 
+    message = "flatten_param"
+
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Return a view where memory allows."""
-        p = self.spec.params.flatten_param
+        p = self.fields
         return (x.flatten(p.axis, p.end_axis),)

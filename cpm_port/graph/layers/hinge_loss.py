@@ -19,11 +19,13 @@ __all__ = ["HingeLoss"]
 class HingeLoss(LayerModule):
     """loss = sum(max(0, 1 + s)^norm) / N, where s is the score, negated at the label."""
 
+    message = "hinge_loss_param"
+
     def forward(self, scores: Tensor, labels: Tensor) -> tuple[Tensor]:
         """Return a scalar."""
         scores = scores.flatten(1)
         label = as_indices(labels.flatten(), scores.shape[1], self.spec)[:, None]
         signs = torch.ones_like(scores).scatter(1, label, -1.0)
         margin = (1 + signs * scores).clamp(min=0)
-        squared = self.spec.params.hinge_loss_param.norm == "L2"
+        squared = self.fields.norm == "L2"
         return ((margin.square() if squared else margin).sum() / scores.shape[0],)

@@ -34,4 +34,6 @@ class Im2col(LayerModule):
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Unfold `x`, shape (N, C, H, W)."""
         columns = F.unfold(x, self.kernel, self.dilation, self.pad, self.stride)
-        return (columns.view(self.top_shapes([tuple(x.shape)])[0]),)
+        sizes = zip(x.shape[2:], self.kernel, self.stride, self.pad, self.dilation, strict=True)
+        rows, cols = ((size + 2 * pad - d * (k - 1) - 1) // stride + 1 for size, k, stride, pad, d in sizes)
+        return (columns.view(columns.shape[0], columns.shape[1], rows, cols),)

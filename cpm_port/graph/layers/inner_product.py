@@ -21,13 +21,15 @@ __all__ = ["InnerProduct"]
 class InnerProduct(LayerModule):
     """y = x W^T + b, x flattened from `axis` on."""
 
+    message = "inner_product_param"
+
     def fillers(self) -> list[MessageView | float]:
         """Return the weight's filler and the bias's."""
-        p = self.spec.params.inner_product_param
+        p = self.fields
         return [p.weight_filler, p.bias_filler] if p.bias_term else [p.weight_filler]
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Return shape (*leading axes, num_output)."""
-        p = self.spec.params.inner_product_param
+        p = self.fields
         weight = self.blob(0).t() if p.transpose else self.blob(0)
         return (F.linear(x.flatten(p.axis), weight, self.blob(1) if p.bias_term else None),)

@@ -17,8 +17,10 @@ __all__ = ["Log"]
 class Log(LayerModule):
     """y = log_base(shift + scale x)."""
 
+    message = "log_param"
+
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Return one top of the bottom's shape."""
-        p = self.spec.params.log_param
+        p = self.fields
         inner = x if p.scale == 1 and p.shift == 0 else p.scale * x + p.shift
         return (torch.log(inner) if p.base == -1 else torch.log(inner) / math.log(p.base),)

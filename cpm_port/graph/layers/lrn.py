@@ -28,9 +28,11 @@ def _refuse(spec: LayerSpec) -> str | None:
 class LRN(LayerModule):
     """Normalization by the neighbours' energy; `local_size` is odd."""
 
+    message = "lrn_param"
+
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Normalize `x`, shape (N, C, H, W)."""
-        p = self.spec.params.lrn_param
+        p = self.fields
         if p.norm_region == "ACROSS_CHANNELS":
             return (F.local_response_norm(x, p.local_size, p.alpha, p.beta, p.k),)
         energy = F.avg_pool2d(x.square(), p.local_size, 1, (p.local_size - 1) // 2)

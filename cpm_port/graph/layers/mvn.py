@@ -20,9 +20,11 @@ __all__ = ["MVN"]
 class MVN(LayerModule):
     """y = (x - mean) / (standard deviation + eps), or x - mean where `normalize_variance` is off."""
 
+    message = "mvn_param"
+
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Normalize `x`, shape (N, C, H, W)."""
-        p = self.spec.params.mvn_param
+        p = self.fields
         dims = tuple(range(1 if p.across_channels else 2, x.dim()))
         centered = x - x.mean(dims, keepdim=True)
         if not p.normalize_variance:

@@ -6,12 +6,15 @@ never had it. Source: caffe `pooling_layer.cpp`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from torch import Tensor
 
 from cpm_port.caffe import LayerSpec
 from cpm_port.caffe.shapes import spatial_window
-from cpm_port.graph.layers._pool2d import Pair, PoolWindow, average_pool, max_pool
-from cpm_port.graph.module import LayerModule
+from cpm_port.graph.layers._pool2d import PoolWindow, average_pool, max_pool
+from cpm_port.graph.module import LayerModule, Shape
 from cpm_port.graph.registry import register
 
 __all__ = ["Pooling"]
@@ -25,16 +28,17 @@ def _refuse(spec: LayerSpec) -> str | None:
 class Pooling(LayerModule):
     """Maximum or average of windows; of the whole map where `global_pooling`."""
 
+    message = "pooling_param"
+
+    def __init__(self, spec: LayerSpec, bottom_shapes: Sequence[Shape]) -> None:
+        super().__init__(spec, bottom_shapes)
+        kernel, stride, pad, _ = spatial_window(spec, bottom_shapes[0])
+        self.window = PoolWindow(kernel, stride, pad, ceil=self.fields.round_mode == "CEIL")
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Pool `x`, shape (N, C, H, W)."""
-        p = self.spec.params.pooling_param
-        kernel, stride, pad, _ = spatial_window(self.spec, x.shape)
-        window = PoolWindow(_pair(kernel), _pair(stride), _pair(pad), ceil=p.round_mode == "CEIL")
+        p = self.fields
+        window = replace(self.window, kernel=(x.shape[2], x.shape[3])) if p.global_pooling else self.window
         if p.pool == "AVE":
             return (average_pool(x, window),)
         return max_pool(x, window, with_indices=len(self.spec.tops) > 1)
-
-
-def _pair(values: tuple[int, ...]) -> Pair:
-    height, width = values
-    return height, width

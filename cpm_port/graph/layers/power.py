@@ -17,9 +17,11 @@ __all__ = ["Power"]
 class Power(LayerModule):
     """y = (shift + scale x) ^ power."""
 
+    message = "power_param"
+
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Return one top of the bottom's shape."""
-        p = self.spec.params.power_param
+        p = self.fields
         inner = p.scale * x + p.shift
         if p.power == 1:
             return (inner,)

@@ -20,10 +20,12 @@ __all__ = ["PReLU"]
 class PReLU(LayerModule):
     """y = max(x, 0) + slope min(x, 0)."""
 
+    message = "prelu_param"
+
     def fillers(self) -> list[MessageView | float]:
         """Return the slopes' filler."""
-        p = self.spec.params.prelu_param
-        return [p.filler if p.has("filler") else 0.25]
+        p = self.fields
+        return [p.filler if "filler" in self.given else 0.25]
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Apply the slopes along axis 1."""

@@ -17,9 +17,11 @@ __all__ = ["Reduction"]
 class Reduction(LayerModule):
     """Sum, sum of magnitudes, sum of squares, or mean."""
 
+    message = "reduction_param"
+
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Return shape x.shape[:axis]."""
-        p = self.spec.params.reduction_param
+        p = self.fields
         axis = p.axis % x.dim()
         dims = tuple(range(axis, x.dim()))
         if p.operation == "MEAN":

@@ -18,7 +18,9 @@ __all__ = ["ReLU"]
 class ReLU(LayerModule):
     """y = max(x, 0) + negative_slope min(x, 0)."""
 
+    message = "relu_param"
+
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Return one top of the bottom's shape."""
-        slope = self.spec.params.relu_param.negative_slope
+        slope = self.fields.negative_slope
         return (F.relu(x) if slope == 0 else F.leaky_relu(x, slope),)

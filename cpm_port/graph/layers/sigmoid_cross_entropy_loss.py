@@ -23,12 +23,14 @@ __all__ = ["SigmoidCrossEntropyLoss"]
 class SigmoidCrossEntropyLoss(LayerModule):
     """loss = -sum(t log s + (1 - t) log(1 - s)) / normalizer, s = sigmoid(x)."""
 
+    message = "loss_param"
+
     def forward(self, x: Tensor, targets: Tensor) -> tuple[Tensor]:
         """Return a scalar; the targets get no gradient."""
-        params = self.spec.params.loss_param
+        params = self.fields
         targets = targets.detach().reshape(x.shape)
         terms = F.binary_cross_entropy_with_logits(x, targets, reduction="none")
         counted = torch.ones_like(targets, dtype=torch.bool)
-        if params.has("ignore_label"):
+        if "ignore_label" in self.given:
             counted = targets.long() != params.ignore_label
-        return (torch.where(counted, terms, 0).sum() / normalizer(params, counted, x.shape[0], "BATCH_SIZE"),)
+        return (torch.where(counted, terms, 0).sum() / normalizer(self, counted, x.shape[0], "BATCH_SIZE"),)

@@ -19,10 +19,12 @@ __all__ = ["Slice"]
 class Slice(LayerModule):
     """Consecutive parts of the bottom, one per top."""
 
+    message = "slice_param"
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return one view per top."""
-        p = self.spec.params.slice_param
-        axis = p.slice_dim if p.has("slice_dim") else p.axis
+        p = self.fields
+        axis = p.slice_dim if "slice_dim" in self.given else p.axis
         size, tops = x.shape[axis], len(self.spec.tops)
         points = p.slice_point or tuple(size // tops * part for part in range(1, tops))
         return tuple(x.narrow(axis, begin, end - begin) for begin, end in pairwise((0, *points, size)))

@@ -15,6 +15,8 @@ __all__ = ["Softmax"]
 class Softmax(LayerModule):
     """Exponentials over `axis`, divided by their sum."""
 
+    message = "softmax_param"
+
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Return one top of the bottom's shape."""
-        return (torch.softmax(x, self.spec.params.softmax_param.axis),)
+        return (torch.softmax(x, self.fields.axis),)

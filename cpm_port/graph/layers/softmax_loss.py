@@ -8,14 +8,16 @@ softmax. Source: caffe `softmax_loss_layer.cpp`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from cpm_port.caffe import LayerSpec
 from cpm_port.graph.layers._labels import as_indices
 from cpm_port.graph.layers._normalization import normalizer
 from cpm_port.graph.layers._surrogate import with_gradient_of
-from cpm_port.graph.module import LayerModule
+from cpm_port.graph.module import LayerModule, Shape
 from cpm_port.graph.registry import register
 
 __all__ = ["SoftmaxWithLoss"]
@@ -27,11 +29,16 @@ _LOG_FLT_MIN = math.log(torch.finfo(torch.float32).tiny)
 class SoftmaxWithLoss(LayerModule):
     """loss = -sum(log softmax(x)[label]) / normalizer."""
 
+    message = "loss_param"
+
+    def __init__(self, spec: LayerSpec, bottom_shapes: Sequence[Shape]) -> None:
+        super().__init__(spec, bottom_shapes)
+        self.axis = spec.params.softmax_param.axis % len(bottom_shapes[0])
+
     def forward(self, x: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         """Return the loss (a scalar) and, with two tops, the softmax."""
-        params = self.spec.params.loss_param
-        axis = self.spec.params.softmax_param.axis % x.dim()
-        ignored = params.ignore_label if params.has("ignore_label") else None
+        axis = self.axis
+        ignored = self.fields.ignore_label if "ignore_label" in self.given else None
         log_p = x.log_softmax(axis)
         per_item = labels.reshape(x.shape[:axis] + x.shape[axis + 1 :])
         label = as_indices(per_item, x.shape[axis], self.spec, ignored)
@@ -39,5 +46,5 @@ class SoftmaxWithLoss(LayerModule):
         own = log_p.gather(axis, label.unsqueeze(axis)).squeeze(axis)
         own = with_gradient_of(own.clamp(min=_LOG_FLT_MIN), own)
         outer = math.prod(x.shape[:axis])
-        loss = -torch.where(counted, own, 0).sum() / normalizer(params, counted, outer, "VALID")
+        loss = -torch.where(counted, own, 0).sum() / normalizer(self, counted, outer, "VALID")
         return (loss,) if len(self.spec.tops) == 1 else (loss, log_p.exp())

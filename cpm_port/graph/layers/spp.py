@@ -24,9 +24,11 @@ def _refuse(spec: LayerSpec) -> str | None:
 class SPP(LayerModule):
     """`pyramid_height` poolings of one map, as one vector per item."""
 
+    message = "spp_param"
+
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Return shape (N, C * (4^height - 1) / 3); (N, C, 1, 1) for a pyramid of one level, as Caffe does."""
-        p = self.spec.params.spp_param
+        p = self.fields
         parts = []
         for level in range(p.pyramid_height):
             window = _bins(x.shape[2], x.shape[3], 2**level)

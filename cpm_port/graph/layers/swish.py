@@ -15,6 +15,8 @@ __all__ = ["Swish"]
 class Swish(LayerModule):
     """y = x sigmoid(beta x)."""
 
+    message = "swish_param"
+
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Return one top of the bottom's shape."""
-        return (x * torch.sigmoid(self.spec.params.swish_param.beta * x),)
+        return (x * torch.sigmoid(self.fields.beta * x),)

@@ -14,6 +14,8 @@ __all__ = ["Threshold"]
 class Threshold(LayerModule):
     """y = 1 where x > threshold, else 0."""
 
+    message = "threshold_param"
+
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Return one top of the bottom's shape."""
-        return ((x > self.spec.params.threshold_param.threshold).to(x.dtype),)
+        return ((x > self.fields.threshold).to(x.dtype),)

@@ -15,7 +15,9 @@ __all__ = ["Tile"]
 class Tile(LayerModule):
     """The bottom, and again."""
 
+    message = "tile_param"
+
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Return `tiles` copies, one after another."""
-        p = self.spec.params.tile_param
+        p = self.fields
         return (torch.cat([x] * p.tiles, p.axis),)
