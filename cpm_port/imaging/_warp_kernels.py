@@ -1,8 +1,8 @@
 """Compiled twins of `warp.py`: OpenCV 4's fixed-point cubic resize and affine warp on bytes, window by window.
 
 Kernels are pure: checked arguments in, results written to the last argument, no exceptions; they run on one thread and
-release the GIL. All sums are of integers, or of integers small enough to be exact in float32, except the four products of
-the resize's vertical pass, whose order is OpenCV's.
+release the GIL. All sums are of integers, except the four products of the resize's vertical pass, whose order is
+OpenCV's.
 
 Two devices make them quick:
 
@@ -11,7 +11,8 @@ Two devices make them quick:
 - `warp_window` takes its 16 products as one vector (`_dot4x4`), written in LLVM's portable vector operations because
   Numba's own code for it stays scalar. Without the compiler (`NUMBA_DISABLE_JIT=1`) a plain sum stands in.
 """
-# mypy: disallow-untyped-decorators=False
+# Numba gives its own types to the names in a kernel, and llvmlite has none:
+# mypy: disallow-untyped-decorators=False, disable-error-code="arg-type,assignment,call-arg,import-untyped"
 
 from __future__ import annotations
 
@@ -19,12 +20,20 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import config, float32, float64, int16, int32, int64, njit, types, uint8, void
+from numba import config, float64, int16, int32, int64, njit, types, uint8, void
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-__all__ = ["COORDINATE_BITS", "FRACTION_BITS", "RESIZE_BITS", "WEIGHT_BITS", "resize_taps", "resize_window", "warp_window"]
+__all__ = [
+    "COORDINATE_BITS",
+    "FRACTION_BITS",
+    "RESIZE_BITS",
+    "WEIGHT_BITS",
+    "resize_taps",
+    "resize_window",
+    "warp_window",
+]
 
 COORDINATE_BITS = 10  # fixed-point bits of a warp's coordinates before they are cut to
 FRACTION_BITS = 5  # 1/32 px, and
@@ -165,7 +174,7 @@ def _dot4x4_plain(
     return (pixels[at].astype(np.int64) * weights[first_weight : first_weight + 16].reshape(4, 4)).sum()
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
 def _dot4x4_vector(
     typing_context: Any, pixels: Any, start: Any, stride: Any, weights: Any, first_weight: Any
 ) -> tuple[Any, Any]:
@@ -189,9 +198,8 @@ def _dot4x4_vector(
         factors = builder.load(builder.bitcast(address, ir.VectorType(ir.IntType(16), 16).as_pointer()))
         factors.align = 2
         products = builder.mul(builder.zext(patch, wide), builder.sext(factors, wide))
-        add = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.IntType(32), [wide]), "llvm.vector.reduce.add.v16i32"
-        )
+        reduce = ir.FunctionType(ir.IntType(32), [wide])
+        add = cgutils.get_or_insert_function(builder.module, reduce, "llvm.vector.reduce.add.v16i32")  # type: ignore[no-untyped-call]
         return builder.call(add, [products])
 
     return signature, generate
@@ -203,7 +211,32 @@ def _join(builder: Any, left: Any, right: Any, lanes: int) -> Any:
     return builder.shuffle_vector(left, right, order)
 
 
-_dot4x4 = _dot4x4_plain if config.DISABLE_JIT else _dot4x4_vector
+_dot4x4 = _dot4x4_plain if getattr(config, "DISABLE_JIT", False) else _dot4x4_vector
+
+
+@njit(error_model="numpy", nogil=True)
+def _edge_pixel(
+    pixels: NDArray[np.uint8],
+    size: tuple[int, int],
+    corner: tuple[int, int],
+    origin: int,
+    stride: int,
+    plane: int,
+    weights: NDArray[np.int16],
+    table: int,
+    border: int,
+    line: NDArray[np.uint8],
+    x: int,
+) -> None:
+    """Weigh 4 x 4 taps of which some lie outside the source of `size` (width, height); the first tap is `corner`."""
+    (width, height), (left, top) = size, corner
+    for c in range(3):
+        total = (border << WEIGHT_BITS) + (1 << WEIGHT_BITS - 1)
+        for i in range(max(0, -top), min(4, height - top)):
+            start = origin + (top + i) * stride + left + c * plane
+            for j in range(max(0, -left), min(4, width - left)):
+                total += (np.int64(pixels[start + j]) - border) * np.int64(weights[table + 4 * i + j])
+        line[c, x] = np.uint8(min(max(total >> WEIGHT_BITS, 0), 255))
 
 
 @njit(
@@ -255,6 +288,7 @@ def warp_window(
     """
     width, height, part_x, part_y, part_width, part_height = held
     plane = part_width * part_height
+    origin = -(part_y * part_width + part_x)  # where pixel (0, 0) of the whole source would lie
     shift = COORDINATE_BITS - FRACTION_BITS
     mask = (1 << FRACTION_BITS) - 1
     half = 1 << WEIGHT_BITS - 1
@@ -262,24 +296,20 @@ def warp_window(
     for y in range(row_starts.shape[1]):
         line = out[:, out_y + y, out_x : out_x + columns]
         for x in range(columns):
-            position_x = np.int64(row_starts[0, y] + column_steps[0, x]) >> shift
-            position_y = np.int64(row_starts[1, y] + column_steps[1, x]) >> shift
+            position_x = np.int32(row_starts[0, y] + column_steps[0, x]) >> shift
+            position_y = np.int32(row_starts[1, y] + column_steps[1, x]) >> shift
             left = (position_x >> FRACTION_BITS) - 1
             top = (position_y >> FRACTION_BITS) - 1
             table = ((position_y & mask) << FRACTION_BITS | position_x & mask) * 16
             if left >= 0 and top >= 0 and left < width - 3 and top < height - 3:
-                start = (top - part_y) * part_width + left - part_x
+                start = origin + top * part_width + left
                 for c in range(3):
-                    total = _dot4x4(pixels, start + c * plane, part_width, weights, table) + half
+                    total = np.int32(_dot4x4(pixels, start + c * plane, part_width, weights, table) + half)
                     line[c, x] = np.uint8(min(max(total >> WEIGHT_BITS, 0), 255))
             elif left >= width or top >= height or left <= -4 or top <= -4:
                 for c in range(3):
                     line[c, x] = np.uint8(border)
             else:
-                for c in range(3):
-                    total = (border << WEIGHT_BITS) + half
-                    for i in range(max(0, -top), min(4, height - top)):
-                        start = (top + i - part_y) * part_width + left - part_x + c * plane
-                        for j in range(max(0, -left), min(4, width - left)):
-                            total += (np.int64(pixels[start + j]) - border) * np.int64(weights[table + 4 * i + j])
-                    line[c, x] = np.uint8(min(max(total >> WEIGHT_BITS, 0), 255))
+                _edge_pixel(
+                    pixels, (width, height), (left, top), origin, part_width, plane, weights, table, border, line, x
+                )

@@ -1,27 +1,30 @@
-"""OpenCV 4's cubic resize and affine warp of bytes, to the bit, whichever OpenCV is installed: what training crops with.
+"""OpenCV 4's cubic resize and affine warp of bytes, to the bit, whichever OpenCV is installed.
 
 IMAGE -> TRAINING CROP. The authors' data layer resizes every training image and turns it with `cv::resize` and
-`cv::warpAffine`, both `INTER_CUBIC`. What `cv2` computes for these calls depends on its version (5 has other code: up to
-five grey levels apart) and on a process-wide switch (IPP); the functions here are OpenCV 4's own C++ arithmetic, always.
+`cv::warpAffine`, both `INTER_CUBIC`. What `cv2` computes for these calls depends on its version (5 has other code: up
+to five grey levels apart) and on a process-wide switch (IPP); the functions here are OpenCV 4's own C++ arithmetic,
+always.
 
 Conventions: images are planes, `(3, H, W)` uint8 (`planes_of` turns an `(H, W, 3)` image), whatever the channels mean.
-Coordinates are `(x, y)` with pixel centers at whole numbers. A `Window` asks for a part of an output; its pixels equal the
-same pixels of the whole output, and only they are computed.
+Coordinates are `(x, y)` with pixel centers at whole numbers. A `Window` asks for a part of an output; its pixels equal
+the same pixels of the whole output, and only they are computed.
 
 The arithmetic, in words:
 
-- resize: output pixel x looks at `(x + 0.5) / scale - 0.5` (float32); four taps with a = -0.75, rounded to 1/2048; taps outside
-  repeat the border. Horizontal sums are integers. The vertical sum is taken in float32 (`t0 + (t1 + (t2 + t3))`, rounded half to
-  even) for the elements of an output row of interleaved channels that fill whole groups of eight, and in integers (half up) for
-  the last `3 W mod 8` elements: OpenCV's vector loop and the loop that finishes the row. Equal sizes mean a copy, whatever the scale;
-- warp: the matrix is inverted in float64; source positions are sums of two numbers in 1/1024 px, one per row and one per column,
-  cut to 1/32 px; 4 x 4 integer weights come from a table of 32 x 32 fractions, each corrected to sum to 2**15; half rounds up.
+- resize: output pixel x looks at `(x + 0.5) / scale - 0.5` (float32); four taps with a = -0.75, rounded to 1/2048; taps
+  outside repeat the border. Horizontal sums are integers. The vertical sum is taken in float32 (`t0 + (t1 + (t2 +
+  t3))`, rounded half to even) for the elements of an output row of interleaved channels that fill whole groups of
+  eight, and in integers (half up) for the last `3 W mod 8` elements: OpenCV's vector loop, and the loop that finishes
+  the row. Equal sizes mean a copy, whatever the scale;
+- warp: the matrix is inverted in float64; source positions are sums of two numbers in 1/1024 px, one per row and one
+  per column, cut to 1/32 px; 4 x 4 integer weights come from a table of 32 x 32 fractions, each corrected to sum to
+  2**15; half rounds up.
 
-*Source*: opencv/opencv@4.6.0 `modules/imgproc/src/resize.cpp` and `imgwarp.cpp`, the x86 build without FMA in its baseline (which all
-wheels from PyPI are). Equal to `cv2` 4.8, 4.10, 4.12 and 4.14 with `cv2.ipp.setUseIPP(False)`.
+*Source*: opencv/opencv@4.6.0 `modules/imgproc/src/resize.cpp` and `imgwarp.cpp`, built for x86 without FMA in its
+baseline, as the wheels on PyPI are. Equal to `cv2` 4.8, 4.10, 4.12 and 4.14 with `cv2.ipp.setUseIPP(False)`.
 
-Differs knowingly: on machines whose OpenCV fuses multiplication and addition (ARM), `cv2`'s resize may differ in the last
-bit; these functions stay the same.
+Differs knowingly: on machines whose OpenCV fuses multiplication and addition (ARM), `cv2`'s resize may differ in the
+last bit; these functions stay the same.
 """
 
 from __future__ import annotations
@@ -49,7 +52,7 @@ MAX_SIDE = 32767 - 3  # OpenCV keeps a warp's source positions in 16 bits
 
 
 class Window(NamedTuple):
-    """A rectangle of pixels: the first column and row, the number of columns and rows. It may reach outside the image."""
+    """A rectangle of pixels: first column and row, number of columns and rows. It may reach outside the image."""
 
     x: int
     y: int
@@ -74,12 +77,14 @@ def resized_size(width: int, height: int, scale: float) -> tuple[int, int]:
         raise UsageError(f"scale {scale}: a positive number expected")
     size = round(width * scale), round(height * scale)
     if min(size) < 1 or max(size) > MAX_SIDE:
-        raise UsageError(f"an image of {width} x {height} scaled by {scale:g} is {size[0]} x {size[1]}; 1 to {MAX_SIDE} px expected")
+        raise UsageError(
+            f"an image of {width} x {height} scaled by {scale:g} is {size[0]} x {size[1]}; 1 to {MAX_SIDE} px expected"
+        )
     return size
 
 
 def resize_cubic(planes: NDArray[np.uint8], scale: float, window: Window | None = None) -> NDArray[np.uint8]:
-    """Resize by one factor along both axes, as `cv2.resize(image, None, fx=scale, fy=scale, interpolation=INTER_CUBIC)`.
+    """Resize both axes by one factor, as `cv2.resize(image, None, fx=scale, fy=scale, interpolation=INTER_CUBIC)`.
 
     Parameters
     ----------
@@ -108,9 +113,7 @@ def resize_cubic(planes: NDArray[np.uint8], scale: float, window: Window | None 
     if min(window.x, window.y) < 0 or window.x + window.width > size[0] or window.y + window.height > size[1]:
         raise UsageError(f"{window} is not inside the resized image of {size[0]} x {size[1]}")
     if size == (width, height):
-        return np.ascontiguousarray(
-            planes[:, window.y : window.y + window.height, window.x : window.x + window.width]
-        )
+        return np.ascontiguousarray(planes[:, window.y : window.y + window.height, window.x : window.x + window.width])
     first_column, column_weights = _resize_taps(window.x, window.width, scale)
     first_row, row_weights = _resize_taps(window.y, window.height, scale)
     whole_groups = size[0] * 3 // 8 * 8
@@ -173,8 +176,8 @@ def resize_and_warp(
 ) -> NDArray[np.uint8]:
     """Resize, warp into an image of `warped_size` and cut out a window, computing only what the window needs.
 
-    Equals `warp_affine_cubic(resize_cubic(planes, scale), matrix, Window(0, 0, *warped_size))` cut to `window`, which may
-    reach outside the warped image: those pixels are `border`.
+    Equals `warp_affine_cubic(resize_cubic(planes, scale), matrix, Window(0, 0, *warped_size))` cut to `window`, which
+    may reach outside the warped image: those pixels are `border`.
 
     Parameters
     ----------
@@ -215,7 +218,7 @@ def _require_planes(planes: NDArray[np.uint8]) -> None:
 
 
 def _cubic_weights(fraction: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Weights of the taps at -1, 0, 1, 2 for a position `fraction` past tap 0, shape (N, 4); a = -0.75, float32 throughout."""
+    """Return the weights of the taps at -1, 0, 1, 2 for positions `fraction` past tap 0, shape (N, 4); a = -0.75."""
     a, one = np.float32(-0.75), np.float32(1)
     near, far, rest = fraction, fraction + one, one - fraction
     outer = ((a * far - np.float32(5) * a) * far + np.float32(8) * a) * far - np.float32(4) * a
@@ -235,9 +238,9 @@ def _resize_taps(start: int, count: int, scale: float) -> tuple[NDArray[np.int64
 def _warp_weights() -> NDArray[np.int16]:
     """Return the table of 4 x 4 weights for 32 x 32 fractions, flat, times 2**15; each of them sums to 2**15.
 
-    What rounding leaves goes to one of the four taps from (2, 2) on (the taps right of and below the middle): the largest if the sum
-    is short, the smallest if it is over. So the weight 1 at fraction (0, 0), which 16 bits cannot hold, is 32767 at the pixel
-    itself and 1 at its lower right neighbour.
+    What rounding leaves goes to one of the four taps from (2, 2) on (right of and below the middle): the largest if the
+    sum is short, the smallest if it is over. So the weight 1 at fraction (0, 0), which 16 bits cannot hold, is 32767 at
+    the pixel itself and 1 at its lower right neighbour.
     """
     steps = 1 << FRACTION_BITS
     line = _cubic_weights(np.arange(steps, dtype=np.float32) / np.float32(steps))
@@ -248,15 +251,13 @@ def _warp_weights() -> NDArray[np.int16]:
     tap = np.where(over < 0, lower_right.argmax(axis=2), lower_right.argmin(axis=2))
     y, x = np.nonzero(over)
     table[y, x, 2 + tap[y, x] // 2, 2 + tap[y, x] % 2] -= over[y, x]
-    result = table.astype(np.int16).ravel()
+    result: NDArray[np.int16] = table.astype(np.int16).ravel()
     result.flags.writeable = False
     return result
 
 
-def _warp_positions(
-    matrix: NDArray[np.float64], window: Window
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return the source positions of a window in 1/1024 px: what each column adds (2, W), where each row starts (2, H)."""
+def _warp_positions(matrix: NDArray[np.float64], window: Window) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return a window's source positions in 1/1024 px: what each column adds (2, W), where each row starts (2, H)."""
     if matrix.shape != (2, 3) or not np.isfinite(matrix).all():
         raise UsageError(f"a finite 2 x 3 matrix expected, found shape {matrix.shape}: {matrix.tolist()}")
     (a, b, tx), (c, d, ty) = (tuple(map(float, row)) for row in matrix)
