@@ -19,7 +19,7 @@ from cpm_port.evaluation.scores import Curve, Interval, Result, Score
 from cpm_port.evaluation.truth import Truth
 from cpm_port.parts import Convention, Joints
 
-__all__ = ["BOOTSTRAP_ROUNDS", "Measurement", "errors_under", "measure"]
+__all__ = ["BOOTSTRAP_ROUNDS", "Measurement", "align", "errors_under", "measure"]
 
 BOOTSTRAP_ROUNDS = 2000
 _LEVEL = 0.95
@@ -144,6 +144,25 @@ def measure(protocol: Protocol, predictions: Predictions, truth: Truth) -> Measu
         a prediction that is not finite, a centricity that cannot be converted, a normalizer that is missing or not
         positive, or nothing annotated at all.
     """
+    xy, aligned = align(protocol, predictions, truth)
+    return Measurement(protocol, errors_under(protocol, xy, aligned))
+
+
+def align(protocol: Protocol, predictions: Predictions, truth: Truth) -> tuple[NDArray[np.float64], Truth]:
+    """Check both sides and bring them to the protocol's convention.
+
+    Returns
+    -------
+    xy : ndarray, shape (N, P, 2)
+        The predictions.
+    truth : Truth
+        With its joints converted.
+
+    Raises
+    ------
+    DataError
+        As `measure`, except for what concerns the normalizer.
+    """
     if len(predictions) != len(truth):
         raise DataError(
             f"{predictions.source} holds {len(predictions)} people, {truth.source} {len(truth)}: the same number asked"
@@ -159,13 +178,13 @@ def measure(protocol: Protocol, predictions: Predictions, truth: Truth) -> Measu
                 f"{source}: {side} in order {joints.convention.order.name!r} lack {', '.join(missing)}, which "
                 f"{protocol.name} counts"
             )
-    aligned_truth = Truth(
+    aligned = Truth(
         _converted(truth.joints, protocol.convention, truth.source),
         truth.head_size, truth.torso_diagonal, truth.names, truth.images, truth.source,
     )  # fmt: skip
     xy = _converted(predictions.joints, protocol.convention, predictions.source).xy
-    _check_finite(xy, aligned_truth, protocol, predictions)
-    return Measurement(protocol, errors_under(protocol, xy, aligned_truth))
+    _check_finite(xy, aligned, protocol, predictions)
+    return xy, aligned
 
 
 def errors_under(protocol: Protocol, xy: NDArray[np.float64], truth: Truth) -> NDArray[np.float64]:
