@@ -10,8 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cpm_port.errors import ShapeError
+from cpm_port.graph.layers._loss import LossModule
 from cpm_port.graph.layers._surrogate import with_gradient_of
-from cpm_port.graph.module import LayerModule
+from cpm_port.graph.module import Shape
 from cpm_port.graph.registry import register
 
 __all__ = ["ContrastiveLoss"]
@@ -20,10 +22,20 @@ _SOFTENING = 1e-4
 
 
 @register("ContrastiveLoss")
-class ContrastiveLoss(LayerModule):
+class ContrastiveLoss(LossModule):
     """loss = sum(d^2 or max(margin - d, 0)^2) / (2 N); `legacy_version`: max(margin - d^2, 0) for the dissimilar."""
 
     message = "contrastive_loss_param"
+
+    def num_labels(self, prediction: Shape) -> int:
+        """Return the batch: one label per item."""
+        return prediction[0]
+
+    def top_shapes(self, bottom_shapes: list[Shape]) -> list[Shape]:
+        """Return a scalar's shape; `ShapeError` where the two features differ in shape."""
+        if bottom_shapes[0] != bottom_shapes[1]:
+            raise ShapeError(f"layer {self.spec.name!r} (ContrastiveLoss): features are {bottom_shapes[:2]}, not alike")
+        return super().top_shapes(bottom_shapes)
 
     def forward(self, a: Tensor, b: Tensor, labels: Tensor) -> tuple[Tensor]:
         """Return a scalar."""

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from cpm_port.graph.module import LayerModule
+from cpm_port.graph.layers._loss import LossModule
 from cpm_port.graph.registry import register
 
 __all__ = ["EuclideanLoss"]
 
 
 @register("EuclideanLoss")
-class EuclideanLoss(LayerModule):
+class EuclideanLoss(LossModule):
     """loss = sum((a - b)^2) / (2 N)."""
 
     def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor]:

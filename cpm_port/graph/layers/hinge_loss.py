@@ -9,17 +9,22 @@ import torch
 from torch import Tensor
 
 from cpm_port.graph.layers._labels import as_indices
-from cpm_port.graph.module import LayerModule
+from cpm_port.graph.layers._loss import LossModule
+from cpm_port.graph.module import Shape
 from cpm_port.graph.registry import register
 
 __all__ = ["HingeLoss"]
 
 
 @register("HingeLoss")
-class HingeLoss(LayerModule):
+class HingeLoss(LossModule):
     """loss = sum(max(0, 1 + s)^norm) / N, where s is the score, negated at the label."""
 
     message = "hinge_loss_param"
+
+    def num_labels(self, prediction: Shape) -> int:
+        """Return the batch: one label per item."""
+        return prediction[0]
 
     def forward(self, scores: Tensor, labels: Tensor) -> tuple[Tensor]:
         """Return a scalar."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from cpm_port.graph.layers._labels import as_indices
+from cpm_port.graph.layers._loss import LossModule
 from cpm_port.graph.layers._surrogate import with_gradient_of
-from cpm_port.graph.module import LayerModule
+from cpm_port.graph.module import Shape
 from cpm_port.graph.registry import register
 
 __all__ = ["MultinomialLogisticLoss"]
@@ -19,8 +20,12 @@ _FLOOR = 1e-20
 
 
 @register("MultinomialLogisticLoss")
-class MultinomialLogisticLoss(LayerModule):
+class MultinomialLogisticLoss(LossModule):
     """loss = -sum(log p[label]) / N."""
+
+    def num_labels(self, prediction: Shape) -> int:
+        """Return the batch: one label per item."""
+        return prediction[0]
 
     def forward(self, probabilities: Tensor, labels: Tensor) -> tuple[Tensor]:
         """Return a scalar."""

@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cpm_port.graph.layers._loss import LossModule
 from cpm_port.graph.layers._normalization import normalizer
-from cpm_port.graph.module import LayerModule
 from cpm_port.graph.registry import register
 
 __all__ = ["SigmoidCrossEntropyLoss"]
 
 
 @register("SigmoidCrossEntropyLoss")
-class SigmoidCrossEntropyLoss(LayerModule):
+class SigmoidCrossEntropyLoss(LossModule):
     """loss = -sum(t log s + (1 - t) log(1 - s)) / normalizer, s = sigmoid(x)."""
 
     message = "loss_param"

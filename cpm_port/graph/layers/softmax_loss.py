@@ -15,9 +15,10 @@ from torch import Tensor
 
 from cpm_port.caffe import LayerSpec
 from cpm_port.graph.layers._labels import as_indices
+from cpm_port.graph.layers._loss import LossModule
 from cpm_port.graph.layers._normalization import normalizer
 from cpm_port.graph.layers._surrogate import with_gradient_of
-from cpm_port.graph.module import LayerModule, Shape
+from cpm_port.graph.module import Shape
 from cpm_port.graph.registry import register
 
 __all__ = ["SoftmaxWithLoss"]
@@ -26,14 +27,18 @@ _LOG_FLT_MIN = math.log(torch.finfo(torch.float32).tiny)
 
 
 @register("SoftmaxWithLoss")
-class SoftmaxWithLoss(LayerModule):
+class SoftmaxWithLoss(LossModule):
     """loss = -sum(log softmax(x)[label]) / normalizer."""
 
     message = "loss_param"
 
     def __init__(self, spec: LayerSpec, bottom_shapes: Sequence[Shape]) -> None:
         super().__init__(spec, bottom_shapes)
-        self.axis = spec.params.softmax_param.axis % len(bottom_shapes[0])
+        self.axis: int = spec.params.softmax_param.axis % len(bottom_shapes[0])
+
+    def num_labels(self, prediction: Shape) -> int:
+        """Return one label per position along the softmax's axis."""
+        return math.prod(prediction) // prediction[self.axis]
 
     def forward(self, x: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         """Return the loss (a scalar) and, with two tops, the softmax."""

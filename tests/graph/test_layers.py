@@ -1,0 +1,93 @@
+"""Every layer type computes what real Caffe computes: outputs, shapes and gradients (oracle: tests/golden/caffe/layers)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cpm_port.caffe import read_net
+from cpm_port.graph import CaffeNet, load_net
+from tests.graph.support import REAL_CAFFE, relative_error
+from tests.support import GOLDEN, load_golden
+
+FOLDER = GOLDEN / "caffe" / "layers"
+CASES: dict[str, dict[str, Any]] = json.loads((FOLDER / "index.json").read_text())
+AFTERWARDS = "batchnorm_train"  # its golden weights are those after the forward pass; it has a test of its own
+UPDATED_SUMS = 1e-6  # three float32 operations
+
+
+def load_case(name: str) -> tuple[CaffeNet, dict[str, np.ndarray]]:
+    weights = FOLDER / f"{name}.caffemodel"
+    net = load_net(FOLDER / f"{name}.prototxt", weights if weights.exists() else None, phase=CASES[name]["phase"])
+    return net, load_golden(f"caffe/layers/{name}.npz")
+
+
+def part(golden: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
+    return {key.removeprefix(f"{kind}/"): golden[key] for key in golden if key.startswith(f"{kind}/")}
+
+
+def at(net: CaffeNet, key: str) -> torch.nn.Parameter:
+    layer, index = key.rsplit("/", 1)
+    return net.params[layer][int(index)]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_blob_equals_caffes(name: str) -> None:
+    net, golden = load_case(name)
+    assert list(net.inputs) == CASES[name]["inputs"]
+    assert list(net.outputs) == CASES[name]["outputs"]
+    expected = {blob: array for blob, array in part(golden, "blob").items() if "_split_" not in blob}
+    found = net({blob: torch.from_numpy(array) for blob, array in part(golden, "in").items()}, blobs=list(expected))
+    assert found.keys() == expected.keys()
+    for blob, array in expected.items():
+        assert relative_error(found[blob], array) <= REAL_CAFFE, blob
+    shapes = {blob: tuple(shape) for blob, shape in CASES[name]["blobs"].items() if "_split_" not in blob}
+    assert net.blob_shapes == shapes
+    if name != AFTERWARDS:
+        for key, array in part(golden, "param").items():
+            assert np.array_equal(at(net, key).detach().numpy(), array)
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case["backward"]])
+def test_every_gradient_equals_caffes(name: str) -> None:
+    net, golden = load_case(name)
+    inputs = {blob: torch.from_numpy(array).requires_grad_() for blob, array in part(golden, "in").items()}
+    outputs = net(inputs)
+    injected = part(golden, "topdiff")
+    if injected:
+        sum((outputs[blob] * torch.from_numpy(array)).sum() for blob, array in injected.items()).backward()
+    else:
+        net.total_loss(outputs).backward()
+    for blob, array in part(golden, "indiff").items():
+        assert relative_error(inputs[blob].grad, array) <= REAL_CAFFE, blob
+    for key, array in part(golden, "paramdiff").items():
+        assert relative_error(at(net, key).grad, array) <= REAL_CAFFE, key
+
+
+def test_batch_norm_moves_its_running_sums_as_caffe_does() -> None:
+    # The reference script drew nine values it then replaced: the sums' start values are these numbers of its stream.
+    draw = np.random.RandomState(CASES[AFTERWARDS]["seed"]).standard_normal(17)
+    start = [3 * draw[4:8], 3 * (np.abs(draw[12:16]) + 0.2), np.array([3.0])]
+    golden = load_golden(f"caffe/layers/{AFTERWARDS}.npz")
+    net = load_net(
+        FOLDER / f"{AFTERWARDS}.prototxt", {"l": [array.astype(np.float32) for array in start]}, phase="TRAIN"
+    )
+    net(golden["in/d"])
+    for key, array in part(golden, "param").items():
+        assert relative_error(at(net, key), array) <= UPDATED_SUMS, key
+
+
+def test_the_goldens_cover_the_types_they_are_here_for() -> None:
+    nets = [read_net(FOLDER / f"{name}.prototxt", phase=case["phase"]) for name, case in CASES.items()]
+    assert len(nets) == 150
+    assert len({layer.type for net in nets for layer in net.layers}) == 42
+
+
+def test_the_copied_goldens_are_the_reference_materials(shared: Path) -> None:
+    for name in ("index.json", "conv_9x9_pad4.npz", "pool_k9s8_368.npz", "conv_9x9_pad4.caffemodel"):
+        assert (FOLDER / name).read_bytes() == (shared / "golden" / "caffe" / "layers" / name).read_bytes()
