@@ -21,10 +21,13 @@ from numpy.typing import NDArray
 from cpm_port.errors import ShapeError, UsageError
 from cpm_port.imaging.resize import imresize, resized_length
 
-__all__ = ["PAD_VALUE", "BoxGeometry", "box_geometry", "crop_to_box", "round_half_away", "unbox"]
+__all__ = ["PAD_VALUE", "SCALED_LIMIT", "BoxGeometry", "box_geometry", "crop_to_box", "round_half_away", "unbox"]
 
 PAD_VALUE = 128
 """What fills the box beyond the image."""
+
+SCALED_LIMIT = 1 << 16
+"""Longest side of a scaled image, px: beyond it a scale is a mistake, and the way back would need the memory for it."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ def box_geometry(
     Raises
     ------
     UsageError
-        The box size is odd or not positive, or the center or the scale is not finite or not positive.
+        The box size is odd or not positive; the center is not finite; the scale is not above 0, or makes the image
+        larger than `SCALED_LIMIT`.
 
     Notes
     -----
@@ -99,6 +103,10 @@ def box_geometry(
         raise UsageError(f"box size is {box_size}, expected a positive even number")
     if not (math.isfinite(scale) and scale > 0 and all(math.isfinite(c) for c in center_xy)):
         raise UsageError(f"center {tuple(center_xy)}, scale {scale}: expected finite numbers and a scale above 0")
+    if max(image_size) * scale > SCALED_LIMIT:
+        raise UsageError(
+            f"scale {scale:g} makes an image of {image_size[1]} x {image_size[0]} larger than {SCALED_LIMIT} px"
+        )
     half = box_size // 2
     height, width = (resized_length(length, scale) for length in image_size)
     x, y = (round_half_away((c + 1.0) * scale) for c in center_xy)

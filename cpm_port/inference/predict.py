@@ -1,0 +1,250 @@
+"""A person's joints: image, center and scales in; the boxes, one forward for all of them, the way back, the peaks.
+
+Where in the flow: the whole of it. `predict_person` is `build_pyramid` (CPU threads, no torch), `run_net` (the net's
+device) and `gather` (the same device) in a row; whoever wants them to overlap calls them so.
+
+Conventions: coordinates are `(x, y)`, 0-based image px. Belief maps are (levels, parts + background, h, w) in box cells.
+
+Source: `notes/release_testing.md`, every section; checked on what the release's own code gave (tests/inference).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cpm_port.errors import ModelFileError, ShapeError, UsageError
+from cpm_port.imaging.boxing import BoxGeometry
+from cpm_port.imaging.gaussians import center_map
+from cpm_port.imaging.pyramid import BENCHMARK_MULTIPLIERS, Pyramid, ScaleSearch, build_pyramid
+from cpm_port.inference.beliefs import bands, image_maps
+from cpm_port.inference.interface import BeliefNet, NetInterface, read_interface
+from cpm_port.inference.joints import PeakSearch
+from cpm_port.parts import PartOrder
+
+__all__ = ["Beliefs", "MapWindow", "Mode", "Prediction", "gather", "net_input", "predict_person", "run_net"]
+
+Mode = Literal["benchmark", "demo"]
+MapWindow = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+@dataclass(frozen=True, eq=False)
+class Beliefs:
+    """What the net gave for one pyramid.
+
+    Attributes
+    ----------
+    final : Tensor, shape (M, P + 1, h, w)
+        The output's belief maps.
+    stages : dict of int to Tensor
+        Each stage's, where they were asked for.
+    """
+
+    final: Tensor
+    stages: Mapping[int, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """One person's joints, and how they were looked for.
+
+    Attributes
+    ----------
+    joints_image : ndarray, shape (P, 2), float64
+        `(x, y)`, 0-based image px.
+    scores : ndarray, shape (P,), float64
+        The merged map's value at each joint: over M scales the sum (benchmark, so up to about M) or the mean (demo).
+    part_order : PartOrder
+        Names of the parts.
+    mode : {"benchmark", "demo"}
+        How maps were merged and ties broken.
+    search : ScaleSearch
+        Center, base scale and multipliers.
+    box_size : int
+        Side of the net's input.
+    image_size : (int, int)
+        Height and width.
+    score_maps : ndarray, shape (H, W, P + 1), float32, or None
+        The merged maps, the background last.
+    stage_maps : dict of int to ndarray
+        Stage -> the merged maps of that stage at the asked rows and columns, (rows, columns, P + 1), float32.
+    """
+
+    joints_image: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    part_order: PartOrder
+    mode: Mode
+    search: ScaleSearch
+    box_size: int
+    image_size: tuple[int, int]
+    score_maps: NDArray[np.float32] | None = None
+    stage_maps: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
+
+    @property
+    def peak_limit(self) -> int:
+        """The value of a merged map where every scale is sure of a part: M for the sum, 1 for the mean."""
+        return len(self.search.multipliers) if self.mode == "benchmark" else 1
+
+
+def predict_person(
+    net: BeliefNet,
+    image: NDArray[np.uint8],
+    center_xy: tuple[float, float],
+    base_scale: float,
+    multipliers: Sequence[float] = BENCHMARK_MULTIPLIERS,
+    mode: Mode = "benchmark",
+    *,
+    part_order: PartOrder | None = None,
+    keep_maps: bool = False,
+    stage_window: MapWindow | None = None,
+) -> Prediction:
+    """Find one person's joints.
+
+    Parameters
+    ----------
+    net : BeliefNet
+        For instance what `cpm_port.load_net` returns.
+    image : ndarray, shape (H, W, 3), uint8, BGR
+    center_xy : (float, float)
+        About the middle of the person, 0-based image px.
+    base_scale : float
+        Scaled px per image px at multiplier 1.
+    multipliers : sequence of float
+        The scales to look at, relative to `base_scale`.
+    mode : {"benchmark", "demo"}
+        Sum the scales' maps, or average them; and which of equal peaks wins.
+    part_order : PartOrder, optional
+        The net's parts; by default told by their number.
+    keep_maps : bool
+        Keep the merged maps, H x W x (P + 1).
+    stage_window : (rows, columns), optional
+        Image rows and columns (increasing) at which to keep every stage's merged maps.
+
+    Returns
+    -------
+    Prediction
+
+    Raises
+    ------
+    UsageError
+        The net is no pose net, or center or scales make no sense.
+    ShapeError
+        The image is not (H, W, 3) uint8.
+    ModelFileError
+        The net's maps are not finite.
+    """
+    interface = read_interface(net, part_order)
+    search = ScaleSearch((float(center_xy[0]), float(center_xy[1])), float(base_scale), tuple(map(float, multipliers)))
+    pyramid = build_pyramid(image, search.center_xy, search.scales, interface.box_size)
+    beliefs = run_net(net, interface, pyramid, stages=stage_window is not None)
+    return gather(
+        beliefs, pyramid.geometries, interface, search, mode, keep_maps=keep_maps, stage_window=stage_window
+    )
+
+
+def run_net(net: BeliefNet, interface: NetInterface, pyramid: Pyramid, *, stages: bool = False) -> Beliefs:
+    """Run the net once on all boxes of a pyramid.
+
+    Parameters
+    ----------
+    net : BeliefNet
+    interface : NetInterface
+        What `read_interface` said of the net.
+    pyramid : Pyramid
+    stages : bool
+        Also return every stage's maps.
+
+    Raises
+    ------
+    ModelFileError
+        A belief is NaN or infinite.
+    """
+    device = _device(net)
+    wanted = list(interface.stages.values()) if stages else []
+    with torch.inference_mode():
+        blobs = net({interface.input: net_input(pyramid.crops, interface.channels, device)}, blobs=wanted)
+    final = blobs[interface.output]
+    if not bool(torch.isfinite(final).all()):
+        raise ModelFileError(f"{net.spec.source}: belief maps {interface.output!r} are not finite: are the weights?")
+    return Beliefs(final, {stage: blobs[blob] for stage, blob in interface.stages.items()} if stages else {})
+
+
+def net_input(crops: NDArray[np.uint8], channels: int, device: torch.device | str = "cpu") -> Tensor:
+    """Make the net's input of the boxes, on its device: `pixel / 256 - 0.5`, and the center map where it has a place.
+
+    Parameters
+    ----------
+    crops : ndarray, shape (M, b, b, 3), uint8, BGR
+    channels : int
+        3, or 4 with the center map.
+
+    Returns
+    -------
+    Tensor, shape (M, channels, b, b), float32
+    """
+    if crops.ndim != 4 or crops.shape[3] != 3 or crops.shape[1] != crops.shape[2] or crops.dtype != np.uint8:
+        raise ShapeError(f"crops are {crops.shape} {crops.dtype}, expected (M, b, b, 3) uint8")
+    pixels = torch.from_numpy(np.ascontiguousarray(crops)).to(device).permute(0, 3, 1, 2)
+    blob = torch.empty((len(crops), channels, *crops.shape[1:3]), dtype=torch.float32, device=pixels.device)
+    blob[:, :3] = pixels
+    blob[:, :3].div_(256.0).sub_(0.5)
+    if channels == 4:
+        blob[:, 3] = torch.tensor(center_map(crops.shape[1]), device=pixels.device)
+    return blob
+
+
+def gather(
+    beliefs: Beliefs,
+    geometries: Sequence[BoxGeometry],
+    interface: NetInterface,
+    search: ScaleSearch,
+    mode: Mode = "benchmark",
+    *,
+    keep_maps: bool = False,
+    stage_window: MapWindow | None = None,
+) -> Prediction:
+    """Merge the maps of all scales on the image and take the peaks; parameters as in `predict_person`."""
+    if mode not in ("benchmark", "demo"):
+        raise UsageError(f"mode {mode!r}: expected 'benchmark' or 'demo'")
+    share = 1.0 if mode == "benchmark" else 1.0 / len(geometries)
+    peaks = PeakSearch(mode)
+    with torch.inference_mode():
+        for first_row, band in bands(beliefs.final[:, :-1], geometries):
+            peaks.update(first_row, band)
+        joints, scores = peaks.result()
+        score_maps = _merged(beliefs.final, geometries, share, None) if keep_maps else None
+        stage_maps = {
+            stage: _merged(maps, geometries, share, stage_window)
+            for stage, maps in (beliefs.stages.items() if stage_window is not None else ())
+        }
+    return Prediction(
+        joints_image=joints,
+        scores=scores * share,
+        part_order=interface.part_order,
+        mode=mode,
+        search=search,
+        box_size=interface.box_size,
+        image_size=geometries[0].image_size,
+        score_maps=score_maps,
+        stage_maps=stage_maps,
+    )
+
+
+def _merged(
+    maps: Tensor, geometries: Sequence[BoxGeometry], share: float, window: MapWindow | None
+) -> NDArray[np.float32]:
+    rows, columns = window if window is not None else (None, None)
+    result: NDArray[Any] = (image_maps(maps, geometries, rows=rows, columns=columns) * share).cpu().numpy()
+    return result
+
+
+def _device(net: BeliefNet) -> torch.device:
+    """Return where the net runs: where its first parameter is."""
+    first = next(net.parameters(), None) if isinstance(net, nn.Module) else None
+    return first.device if first is not None else torch.device("cpu")
