@@ -72,8 +72,14 @@ class Progress:
             for name, value in _scalars(values):
                 self._board.add_scalar(f"{kind}/{name}", value, iteration)
 
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
     def close(self) -> None:
-        """Flush and close every place."""
+        """Flush and close every place; leaving a `with` block does the same."""
         if self._file is not None:
             self._file.close()
         if self._board is not None:

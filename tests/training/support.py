@@ -84,6 +84,5 @@ def make_trainer(
         schedule=schedule,
         source=ArraySource(golden_arrays() if arrays is None else arrays, 2),
         world=CPU,
-        progress=Progress(),
-        **{"recipe": solver.type, "prefix": prefix, **fields},
+        **{"recipe": solver.type, "prefix": prefix, "progress": Progress(), **fields},
     )
