@@ -6,7 +6,7 @@ matrices of `inference/beliefs.py` take its belief maps back.
 Conventions: points are `(x, y)`, 0-based pixels; sizes are `(height, width)`; pads are up, left, down, right, positive
 where the box reaches beyond the scaled image, negative where it cuts it.
 
-Source: `notes/release_testing.md` section 2, steps 1 and 2, and section 3.
+Source: the reference notes (`release_testing.md`) section 2, steps 1 and 2, and section 3.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 Conventions: box px, 0-based; row `y`, column `x`. float32.
 
-Source: `notes/release_testing.md` section 2 (the release's `applyModel.m`): `exp(-d^2 / (2 sigma^2))`, sigma 21, centred
-on the 1-based pixel (184, 184) of a 368-pixel box, so on index `box_size / 2 - 1` here. In testing it is never cut off.
+Source: the reference notes (`release_testing.md`) section 2, after the release's `applyModel.m`:
+`exp(-d^2 / (2 sigma^2))` with sigma 21, centred on the 1-based pixel (184, 184) of a 368-pixel box, so on index
+`box_size / 2 - 1` here. In testing it is never cut off.
 """
 
 from __future__ import annotations

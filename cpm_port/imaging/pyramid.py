@@ -7,7 +7,7 @@ Conventions: points `(x, y)`, 0-based image px; MATLAB's 1-based values are shif
 they come here. Images are `(H, W, 3)` uint8, BGR. Boxes given by the user are `(x, y, width, height)`: the left, top
 pixel and the distances to the right, bottom ones.
 
-Source: `notes/release_testing.md` section 1 (the release's `run_benchmark.m`, `config.m` and demo).
+Source: the reference notes (`release_testing.md`) section 1 (the release's `run_benchmark.m`, `config.m` and demo).
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ between two integers, and rounding noise decides. The orders of evaluation below
 pixels on every level of the golden pyramids.
 
 Knowingly different: a length that exceeds a whole number by rounding noise only (205.00000000000003, up to 2**-50 of
-it) counts as that number; the golden `mpi_nadal` has such a level, and which length MATLAB takes there hangs on the last
-bit of the scale. Only uint8 and the two float types are taken; only the bicubic kernel is offered.
+it) counts as that number; the golden `mpi_nadal` has such a level, and which length MATLAB takes there hangs on the
+last bit of the scale. Only uint8 and the two float types are taken; only the bicubic kernel is offered.
 """
 
 from __future__ import annotations

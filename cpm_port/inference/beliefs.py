@@ -3,17 +3,17 @@
 Where in the flow: the net gives (M, P + 1, h, w) belief maps for M boxes; here they become sums over the scales on the
 image's own pixels, in full (`image_maps`) or as bands of rows for whoever needs only their peaks (`bands`).
 
-Conventions: the last channel is the background. Maps are float32 on the beliefs' device. Channels stay innermost but
-for columns: `(rows, P + 1, W)` in bands, `(H, W, P + 1)` from `image_maps`.
+Conventions: the last channel is the background. Maps are float32 on the beliefs' device, `(rows, P, W)` in bands and
+`(H, W, P + 1)` from `image_maps`.
 
 How: the release resizes each map by the stride to the box (bicubic), undoes the padding (where the box had cut the
 image off: 0, and 1 in the background), resizes to the image (antialiased where that shrinks) and adds. All of this is
 linear and acts on rows and columns separately, so level m adds `A_m B_m C_m^T`, with `A_m` of (H, h) and `C_m` of
-(W, w); and the background gets `1 - (A_m 1)(C_m 1)^T` more, because every row of a resize matrix sums to 1. The sum over
-levels is one matrix product, `[A_1 ... A_M]` times the stacked `B_m C_m^T`. A band of image rows sees only the cells
-near it, so its product takes only their columns of `A`.
+(W, w); and the background gets `1 - (A_m 1)(C_m 1)^T` more, because every row of a resize matrix sums to 1. The sum
+over levels is one matrix product, `[A_1 ... A_M]` times the stacked `B_m C_m^T`. A band of image rows sees only the
+cells near it, so its product takes only their columns of `A`.
 
-Source: `notes/release_testing.md` section 3 (the release's `applyModel.m`).
+Source: the reference notes (`release_testing.md`) section 3 (the release's `applyModel.m`).
 
 Knowingly different: the release rounds to single precision after each of its steps; here only the matrices are rounded,
 once. On its own maps the sums agree within 2e-6.

@@ -2,11 +2,11 @@
 
 Where in the flow: once per net, before the first image.
 
-Conventions: the input is `(1, C, b, b)` with C = 3 (colour) or 4 (colour and center map), the output `(1, P + 1, h, w)` with
-the background last. Stages count from 1.
+Conventions: the input is `(1, C, b, b)` with C = 3 (colour) or 4 (colour and center map), the output `(1, P + 1, h, w)`
+with the background last. Stages count from 1.
 
-Source: `notes/release_testing.md` section 2, steps 3 and 4. The demo takes, for every stage s, the last blob whose name
-contains `stage<s>`.
+Source: the reference notes (`release_testing.md`) section 2, steps 3 and 4. The demo takes, for every stage s, the last
+blob whose name contains `stage<s>`.
 
 Knowingly different: `stage1` is not found in `stage10`. A net without stages in its blob names has one, its output.
 """
@@ -85,8 +85,8 @@ def read_interface(net: BeliefNet, part_order: PartOrder | None = None) -> NetIn
     Raises
     ------
     UsageError
-        The net is no pose net: not one square, even-sized input of 3 or 4 channels, not one output of at least two maps; or
-        `part_order` has another number of parts.
+        The net is no pose net: not one square, even-sized input of 3 or 4 channels, not one output of at least two
+        maps; or `part_order` has another number of parts.
     """
     source = net.spec.source
     inputs = net.spec.inputs
@@ -102,7 +102,9 @@ def read_interface(net: BeliefNet, part_order: PartOrder | None = None) -> NetIn
     output = net.spec.outputs[0]
     maps = net.blob_shapes[output]
     if len(maps) != 4 or maps[1] < 2:
-        raise UsageError(f"{source}: output {output!r} is {tuple(maps)}; prediction needs (1, parts + background, h, w)")
+        raise UsageError(
+            f"{source}: output {output!r} is {tuple(maps)}; prediction needs (1, parts + background, h, w)"
+        )
     num_parts = maps[1] - 1
     order = part_order or {len(CPM14): CPM14, len(FLIC9): FLIC9}.get(num_parts) or numbered_parts(num_parts)
     if len(order) != num_parts:

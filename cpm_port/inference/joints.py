@@ -4,9 +4,9 @@ Where in the flow: bands of summed maps come in from `beliefs.py`, joints go out
 
 Conventions: joints are `(x, y)`, 0-based image px, whole numbers in float64.
 
-Source: `notes/release_testing.md` section 3: MATLAB's `max` over a map stored column by column. The benchmark's map is
-H x W, so among equal peaks the smallest x wins, then the smallest y; the demo's is W x H, so the smallest y wins, then
-the smallest x.
+Source: the reference notes (`release_testing.md`) section 3: MATLAB's `max` over a map stored column by column. The
+benchmark's map is H x W, so among equal peaks the smallest x wins, then the smallest y; the demo's is W x H, so the
+smallest y wins, then the smallest x.
 """
 
 from __future__ import annotations

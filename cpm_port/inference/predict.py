@@ -3,9 +3,11 @@
 Where in the flow: the whole of it. `predict_person` is `build_pyramid` (CPU threads, no torch), `run_net` (the net's
 device) and `gather` (the same device) in a row; whoever wants them to overlap calls them so.
 
-Conventions: coordinates are `(x, y)`, 0-based image px. Belief maps are (levels, parts + background, h, w) in box cells.
+Conventions: coordinates are `(x, y)`, 0-based image px. Belief maps are (levels, parts + 1, h, w), the
+background last, in box cells.
 
-Source: `notes/release_testing.md`, every section; checked on what the release's own code gave (tests/inference).
+Source: the reference notes (`release_testing.md`), every section; checked on what the release's own code gave
+(tests/inference).
 """
 
 from __future__ import annotations
@@ -143,9 +145,7 @@ def predict_person(
     search = ScaleSearch((float(center_xy[0]), float(center_xy[1])), float(base_scale), tuple(map(float, multipliers)))
     pyramid = build_pyramid(image, search.center_xy, search.scales, interface.box_size)
     beliefs = run_net(net, interface, pyramid, stages=stage_window is not None)
-    return gather(
-        beliefs, pyramid.geometries, interface, search, mode, keep_maps=keep_maps, stage_window=stage_window
-    )
+    return gather(beliefs, pyramid.geometries, interface, search, mode, keep_maps=keep_maps, stage_window=stage_window)
 
 
 def run_net(net: BeliefNet, interface: NetInterface, pyramid: Pyramid, *, stages: bool = False) -> Beliefs:

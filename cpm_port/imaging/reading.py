@@ -1,0 +1,171 @@
+"""Image files as a person sees them, as one type: (H, W, 3) uint8, BGR.
+
+Where in the flow: in front of everything that looks at pixels.
+
+Conventions, where viewers leave a choice:
+
+- an EXIF orientation is applied;
+- transparency (RGBA, grey + alpha, palette or colour-key transparency) is laid over white;
+- 16-bit samples keep their high byte; grey, 1-bit and palette images become colour;
+- of an animation or a multi-page file the first picture counts;
+- colour profiles are not applied, CMYK is turned into RGB by the plain formula of its inks.
+
+Ordinary JPEGs are decoded by OpenCV: those are the pixels that the reference results were made with. Everything else
+goes through Pillow, which raises where a file ends early. Of a JPEG that ends early the decoder would fill the rest
+with grey and say nothing, so its end is looked for here.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from cpm_port.errors import DataError, MissingFileError
+
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "decode_image", "read_image"]
+
+IMAGE_SUFFIXES = frozenset(
+    (".bmp", ".dib", ".gif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
+)
+"""Suffixes (in lower case) by which a folder's images are known; a file's content decides how it is read."""
+
+MAX_PIXELS = 178_956_970
+"""Larger images are refused before they are decoded: a few bytes can claim any size. (Pillow's own limit.)"""
+
+_JPEG_MARKER = re.compile(rb"\xff+([^\xff\x00\x01\xd0-\xd7])", re.DOTALL)
+"""A marker with a segment behind it, or the end marker: not a stuffed byte, a fill byte or a restart marker."""
+
+_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM")
+
+
+def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """Read an image file.
+
+    Parameters
+    ----------
+    path : path-like
+        JPEG, PNG, BMP, GIF, TIFF, WebP or a netpbm file; told by content, not by suffix.
+
+    Returns
+    -------
+    ndarray, shape (H, W, 3), uint8, BGR
+
+    Raises
+    ------
+    MissingFileError
+        There is no such file.
+    DataError
+        It is empty, cut short, corrupt, too large, of an unknown kind, or cannot be read at all.
+    """
+    file = Path(path)
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        raise MissingFileError(f"{file}: no such image") from None
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
+    return decode_image(data, str(file))
+
+
+def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
+    """Decode an image file's content; `name` is what errors call it. Otherwise as `read_image`."""
+    if not data:
+        raise DataError(f"{name}: the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of what is either harmless or checked here
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+                _check_size(picture.size, name)
+                orientation = _orientation(picture)
+                if picture.format in ("JPEG", "MPO") and picture.mode in ("RGB", "L"):
+                    image = _decode_jpeg(data, name)
+                else:
+                    image = _bgr(picture, name)
+    except Image.DecompressionBombError:
+        raise DataError(f"{name}: more than {MAX_PIXELS} pixels") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{name}: not an image of a known kind (found {data[:8]!r} at its start)") from None
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, KeyError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{name}: corrupt or cut short: {error}") from error
+    return np.ascontiguousarray(_turn(image, orientation))
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    width, height = size
+    if width < 1 or height < 1 or width * height > MAX_PIXELS:
+        raise DataError(f"{name}: an image of {width} x {height}; expected 1 to {MAX_PIXELS} pixels")
+
+
+def _decode_jpeg(data: bytes, name: str) -> NDArray[np.uint8]:
+    if not _jpeg_is_whole(data):
+        raise DataError(f"{name}: the JPEG ends before its end marker")
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise DataError(f"{name}: the JPEG cannot be decoded: {error.err}") from error
+    if image is None:
+        raise DataError(f"{name}: the JPEG cannot be decoded")
+    return np.asarray(image, np.uint8)
+
+
+def _jpeg_is_whole(data: bytes) -> bool:
+    """Tell whether the first picture's end marker comes: walk the segments, skip over each scan's coded data."""
+    at = 2  # behind the start marker
+    while found := _JPEG_MARKER.search(data, at):
+        if found.group(1) == b"\xd9":
+            return True
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    return False
+
+
+def _bgr(picture: Image.Image, name: str) -> NDArray[np.uint8]:
+    """Turn a picture of any mode into BGR bytes, over white where it is transparent."""
+    picture.load()
+    if picture.mode.startswith("I"):
+        wide = np.asarray(picture).astype(np.int64)
+        if wide.min() < 0 or wide.max() > 0xFFFF:
+            raise DataError(f"{name}: samples from {wide.min()} to {wide.max()}; expected 8 or 16 bits")
+        grey = (wide >> 8).astype(np.uint8)
+        key = picture.info.get("transparency")
+        if isinstance(key, int):
+            grey[wide == key] = 255
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if picture.mode == "F":
+        raise DataError(f"{name}: samples are floats, whose white is not known; expected 8 or 16 bits")
+    if picture.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
+        layer = picture.convert("RGBA")
+        ground = Image.new("RGBA", layer.size, "white")
+        picture = Image.alpha_composite(ground, layer)
+    return np.asarray(picture.convert("RGB"), np.uint8)[:, :, ::-1]
+
+
+def _orientation(picture: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 where there is none, or none that can be read."""
+    try:
+        value: Any = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError):
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _turn(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Apply an EXIF orientation: which image side the stored first row and column are."""
+    if orientation >= 5:
+        image = image.transpose(1, 0, 2)
+    upside_down = orientation in (3, 4, 7, 8)
+    mirrored = orientation in (2, 3, 6, 7)
+    return image[:: -1 if upside_down else 1, :: -1 if mirrored else 1]
