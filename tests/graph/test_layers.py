@@ -1,4 +1,4 @@
-"""Every layer type computes what real Caffe computes: outputs, shapes and gradients (oracle: tests/golden/caffe/layers)."""
+"""Every layer type computes what real Caffe does: outputs, shapes, gradients (oracle: tests/golden/caffe/layers)."""
 
 from __future__ import annotations
 
