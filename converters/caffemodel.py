@@ -1,0 +1,41 @@
+"""Caffe's binary model, `.caffemodel`: weights and net in one file.
+
+Usage: cpm-port convert SRC DST.caffemodel
+
+Any generation is read; V2 is written, as real Caffe and OpenCV 4 read it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cpm_port.caffe import read_weights, write_weights
+from cpm_port.errors import UsageError
+
+from .registry import Format, Model, whole_net
+
+__all__ = ["FORMAT"]
+
+
+def read(path: Path) -> Model:
+    """Read weights and the net among which they lie."""
+    weights = read_weights(path)
+    net = None if weights.message is None else whole_net(weights.message, str(path))
+    return Model(weights, net, weights.notes)
+
+
+def write(path: Path, model: Model) -> list[str]:
+    """Write a V2 model.
+
+    Raises
+    ------
+    UsageError
+        The source holds no net, and none was given.
+    """
+    if model.net is None:
+        raise UsageError(f"{path}: a .caffemodel holds its net, and the source has none; give it by --net PROTOTXT")
+    write_weights(path, model.blobs, model.net)
+    return []
+
+
+FORMAT = Format("caffemodel", (".caffemodel",), read, write)

@@ -1,0 +1,71 @@
+"""What a converter is: a `Format` reads and writes a `Model`, the one value that travels between formats.
+
+Usage: a format's file builds one `Format`; `__init__.py` lists it. Arrays are float32 (float64 where the file holds
+doubles), in Caffe's shapes, under Caffe's layer names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cpm_port.caffe import NetSpec, spec_of
+
+__all__ = ["Array", "Format", "Model", "whole_net"]
+
+Array = Any  # numpy.ndarray of float32 or float64
+
+
+@dataclass(frozen=True)
+class Model:
+    """Weights and, where the file or the user gave one, the net they belong to.
+
+    Attributes
+    ----------
+    blobs : mapping of str to tuple of ndarray
+        Layer name -> its arrays.
+    net : NetSpec or None
+        None for a format that holds no net.
+    notes : tuple of str
+        What the reader wants the user to know.
+    """
+
+    blobs: Mapping[str, tuple[Array, ...]]
+    net: NetSpec | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Format:
+    """One file format.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    suffixes : tuple of str
+        Lower case, with their dots.
+    read : callable or None
+        Path -> Model; None for a format that is only written.
+    write : callable
+        (Path, Model) -> lines to report. The file appears whole or not at all.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    read: Callable[[Path], Model] | None
+    write: Callable[[Path, Model], list[str]]
+
+
+def whole_net(message: Any, source: str) -> NetSpec:
+    """Return the net of a stored message with all its layers: they were chosen when it was written.
+
+    Raises
+    ------
+    CaffeFormatError, LayerError
+        The layers contradict each other.
+    """
+    trained = any(layer.HasField("phase") and layer.phase == 0 for layer in message.layer)
+    return spec_of(message, source=source, phase="TRAIN" if trained else "TEST", is_snapshot=True)
