@@ -52,6 +52,18 @@ HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 MAX_BLOB_AXES = 32  # Caffe's kMaxBlobAxes
 MAX_MESSAGE_BYTES = 2**31 - 1  # what the protobuf library reads
 _MAX_DIM = 2**31 - 1  # Caffe counts in int
+_WITH_NAMES = frozenset(
+    {
+        "NetParameter",
+        "LayerParameter",
+        "V1LayerParameter",
+        "V0LayerParameter",
+        "ParamSpec",
+        "NetState",
+        "NetStateRule",
+        "SolverState",
+    }
+)
 _LEGACY = ("num", "channels", "height", "width")
 
 
@@ -168,9 +180,10 @@ def map_file(path: str | os.PathLike[str]) -> mmap.mmap:
 
 
 def looks_like_text(data: wire.Buffer) -> bool:
-    """Tell whether a file's first bytes are text: no control characters but white space."""
+    """Tell whether a file's first bytes are text: no control characters but white space, and mostly ASCII."""
     head = bytes(data[:1024])
-    return not any(byte < 0x20 and byte not in b"\t\n\v\f\r" for byte in head)
+    readable = sum(0x20 <= byte < 0x7F or byte in b"\t\n\r" for byte in head)
+    return 2 * readable > len(head) and not any(byte < 0x20 and byte not in b"\t\n\f\r" for byte in head)
 
 
 def read_model(path: str | os.PathLike[str], *, dialect: str | None = None) -> CaffeModel:
@@ -241,7 +254,9 @@ def parse(name: str, dialect: str, data: bytes, source: str) -> Any:
 
 
 def _check_strings(message: Any) -> None:
-    """Refuse strings that are not UTF-8: some builds of the protobuf library refuse them, others give bytes."""
+    """Refuse names that are not UTF-8, which the protobuf library gives as bytes; other strings may be anything."""
+    if message.DESCRIPTOR.name not in _WITH_NAMES:
+        return
     for descriptor, value in message.ListFields():
         for item in value if is_repeated(descriptor) else (value,):
             if descriptor.message_type is not None:

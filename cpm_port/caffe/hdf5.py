@@ -17,6 +17,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import h5py
@@ -32,6 +33,7 @@ _MAX_LINKS = 50_000
 _MAX_GROUP_DEPTH = 32
 _MAX_VALUES = 2**31 - 1
 _MAX_INFLATION = 1100  # deflate's best ratio is 1032
+_MAX_BYTES = 4 << 30  # of all arrays; twice what a .caffemodel can hold
 
 
 def read_weight_groups(path: str | os.PathLike[str]) -> dict[str, tuple[np.ndarray, ...]]:
@@ -46,8 +48,7 @@ def read_weight_groups(path: str | os.PathLike[str]) -> dict[str, tuple[np.ndarr
         if not isinstance(data, h5py.Group):
             raise CaffeFormatError(f"{where}: '/data' is no group; expected Caffe's weights")
         layers: dict[str, tuple[np.ndarray, ...]] = {}
-        budget = [_MAX_LINKS]
-        _collect(data, "", where, layers, budget, 0)
+        _collect(data, "", where, layers, _Budget(), 0)
         return layers
 
 
@@ -79,7 +80,7 @@ def read_state(path: str | os.PathLike[str]) -> tuple[int, str, int, list[np.nda
         history = _child(file, "history", f"{where}: no group 'history'; expected a solver state")
         if not isinstance(history, h5py.Group):
             raise CaffeFormatError(f"{where}: 'history' is no group")
-        return numbers[0], net, numbers[1], list(_numbered(history, f"{where}: history"))
+        return numbers[0], net, numbers[1], list(_numbered(history, f"{where}: history", _Budget()))
 
 
 def write_state(
@@ -93,6 +94,14 @@ def write_state(
         group = file.create_group("history")
         for index, array in enumerate(history):
             group.create_dataset(str(index), data=_stored(array))
+
+
+@dataclass
+class _Budget:
+    """What may still be read from one file: hard links can show the same data any number of times."""
+
+    links: int = field(default_factory=lambda: _MAX_LINKS)
+    bytes: int = field(default_factory=lambda: _MAX_BYTES)
 
 
 @contextmanager
@@ -130,8 +139,8 @@ def _collect(
     if depth > _MAX_GROUP_DEPTH:
         raise CaffeFormatError(f"{where}: groups nest deeper than {_MAX_GROUP_DEPTH}")
     for name in group:
-        budget[0] -= 1
-        if budget[0] < 0:
+        budget.links -= 1
+        if budget.links < 0:
             raise CaffeFormatError(f"{where}: more than {_MAX_LINKS} members")
         child = _child(group, name, f"{where}: no {name!r}")
         layer = f"{prefix}{name}"
@@ -139,13 +148,13 @@ def _collect(
             if depth == 0:
                 raise CaffeFormatError(f"{where}: '/data/{name}' is no group; expected a layer")
             continue
-        arrays = tuple(_numbered(child, f"{where}: layer {layer!r}"))
+        arrays = tuple(_numbered(child, f"{where}: layer {layer!r}", budget))
         if arrays:
             layers[layer] = arrays
         _collect(child, f"{layer}/", where, layers, budget, depth + 1)
 
 
-def _numbered(group: Any, where: str) -> Iterator[np.ndarray]:
+def _numbered(group: Any, where: str, budget: _Budget) -> Iterator[np.ndarray]:
     """Read the datasets `0`, `1`, ... of a group."""
     names = [
         name
@@ -157,20 +166,23 @@ def _numbered(group: Any, where: str) -> Iterator[np.ndarray]:
             raise CaffeFormatError(
                 f"{where}: has members {', '.join(sorted(names)[:8])}; expected arrays '0' to '{len(names) - 1}'"
             )
-        yield _array(_child(group, str(index), f"{where}: no array '{index}'"), f"{where}, blob {index}")
+        yield _array(_child(group, str(index), f"{where}: no array '{index}'"), f"{where}, blob {index}", budget)
 
 
 def _is_dataset(group: Any, name: str) -> bool:
     return group.get(name, getclass=True) is h5py.Dataset
 
 
-def _array(dataset: Any, where: str) -> np.ndarray:
+def _array(dataset: Any, where: str, budget: _Budget) -> np.ndarray:
     """Read one array, after checking that it is plain, in the file and of a size that the file can hold."""
     _check_storage(dataset, where)
     if dataset.dtype.kind != "f" or dataset.dtype.itemsize not in (4, 8):
         raise CaffeFormatError(f"{where}: is of type {dataset.dtype}; expected float32 or float64")
-    if dataset.shape is None or len(dataset.shape) > MAX_BLOB_AXES:
-        raise CaffeFormatError(f"{where}: has shape {dataset.shape}; expected at most {MAX_BLOB_AXES} dimensions")
+    budget.bytes -= dataset.nbytes
+    if budget.bytes < 0:
+        raise CaffeFormatError(
+            f"{where}: the arrays so far have more than {_MAX_BYTES} bytes; no Caffe file has so many"
+        )
     array = np.asarray(dataset[()], dataset.dtype.newbyteorder("="))
     array.flags.writeable = False
     return array
@@ -182,7 +194,9 @@ def _check_storage(dataset: Any, where: str) -> None:
     properties = dataset.id.get_create_plist()
     if properties.get_external_count() or properties.get_layout() == h5py.h5d.VIRTUAL:
         raise CaffeFormatError(f"{where}: its data lie in another file; expected data in the file itself")
-    shape = dataset.shape or ()
+    shape = dataset.shape
+    if shape is None or len(shape) > MAX_BLOB_AXES:
+        raise CaffeFormatError(f"{where}: has shape {shape}; expected at most {MAX_BLOB_AXES} dimensions")
     count = math.prod(int(dim) for dim in shape)
     stored = dataset.id.get_storage_size()
     ratio = _MAX_INFLATION if properties.get_nfilters() else 1

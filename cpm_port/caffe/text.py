@@ -241,6 +241,8 @@ class _Parser:
         return f"{name}: {self.unknown_value(depth)}"
 
     def unknown_value(self, depth: int) -> str:
+        if depth > MAX_DEPTH:
+            raise self.error(f"lists nest deeper than {MAX_DEPTH}")
         if self.take("["):
             parts = []
             while not self.take("]"):
@@ -371,10 +373,10 @@ def _format_scalar(descriptor: Any, value: Any) -> str:
         return str(descriptor.enum_type.values_by_number[value].name)
     if descriptor.type == FieldDescriptor.TYPE_BOOL:
         return "true" if value else "false"
-    if descriptor.type == FieldDescriptor.TYPE_STRING:
-        return _quote(value.encode("utf-8"), keep_utf8=True)
-    if descriptor.type == FieldDescriptor.TYPE_BYTES:
-        return _quote(value, keep_utf8=False)
+    if isinstance(value, str):
+        return _quote(value, keep=True)
+    if isinstance(value, bytes):
+        return _quote(value.decode("latin-1"), keep=False)
     if descriptor.type == FieldDescriptor.TYPE_FLOAT:
         return _shortest_float32(value)
     return repr(value)
@@ -391,15 +393,15 @@ def _shortest_float32(value: float) -> str:
     return text
 
 
-def _quote(raw: bytes, keep_utf8: bool) -> str:
-    text = raw.decode("utf-8") if keep_utf8 else raw.decode("latin-1")
+def _quote(text: str, keep: bool) -> str:
+    """Put text in quotes; characters beyond ASCII stay if `keep`, else they are bytes and become escapes."""
     out = []
     for char in text:
         if char in '"\\':
             out.append("\\" + char)
         elif char == "\n":
             out.append("\\n")
-        elif char < " " or char == "\x7f" or (not keep_utf8 and char > "~"):
+        elif char < " " or char == "\x7f" or (not keep and char > "~"):
             out.append(f"\\{ord(char):03o}")
         else:
             out.append(char)

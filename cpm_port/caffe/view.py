@@ -98,6 +98,8 @@ def _plain(descriptor: Any, value: Any) -> Any:
         return MessageView(value)
     if descriptor.type == FieldDescriptor.TYPE_ENUM:
         return descriptor.enum_type.values_by_number[value].name
+    if descriptor.type == FieldDescriptor.TYPE_STRING and isinstance(value, bytes):  # it is not UTF-8
+        return value.decode("utf-8", "backslashreplace")
     return value
 
 

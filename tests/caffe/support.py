@@ -1,0 +1,61 @@
+"""What these tests share: the golden files that real Caffe wrote, and messages written byte by byte."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from tests.support import GOLDEN, shared_dir
+
+LAYERS = GOLDEN / "caffe" / "layers"
+SOLVER = GOLDEN / "caffe" / "solver"
+
+LAYER_CASES = sorted(path.stem for path in LAYERS.glob("*.prototxt"))
+CAFFEMODELS = sorted([*LAYERS.glob("*.caffemodel"), *SOLVER.glob("*.caffemodel")])
+SOLVERSTATES = sorted(SOLVER.glob("*.solverstate"))
+
+
+def shared_files(pattern: str) -> list[Path]:
+    """Return the reference material's files, for parametrizing; empty where it is absent (the suite runs without)."""
+    folder = shared_dir()
+    return sorted(folder.glob(pattern)) if folder else []
+
+
+def varint(value: int) -> bytes:
+    """Encode a varint in the plainest way, apart from the code under test."""
+    out = b""
+    while True:
+        low, value = value % 128, value // 128
+        if value == 0:
+            return out + bytes([low])
+        out += bytes([low + 128])
+
+
+def field(number: int, body: bytes) -> bytes:
+    """Encode a length-delimited field."""
+    return varint(number * 8 + 2) + varint(len(body)) + body
+
+
+def number_field(number: int, value: int) -> bytes:
+    """Encode a varint field."""
+    return varint(number * 8) + varint(value)
+
+
+def floats(values: list[float]) -> bytes:
+    """Encode a packed `data` field of a BlobProto."""
+    return field(5, struct.pack(f"<{len(values)}f", *values))
+
+
+def dims(*shape: int) -> bytes:
+    """Encode a `shape` field of a BlobProto."""
+    return field(7, field(1, b"".join(varint(dim % 2**64) for dim in shape)))
+
+
+def layer(name: str, kind: str, *parts: bytes) -> bytes:
+    """Encode a V2 layer of a NetParameter."""
+    return field(100, field(1, name.encode()) + field(2, kind.encode()) + b"".join(parts))
+
+
+def model_with(blob: bytes) -> bytes:
+    """Encode a net of one layer "ip" with one blob."""
+    return field(1, b"net") + layer("ip", "InnerProduct", field(7, blob))
