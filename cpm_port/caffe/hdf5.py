@@ -17,7 +17,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import h5py
@@ -100,8 +100,8 @@ def write_state(
 class _Budget:
     """What may still be read from one file: hard links can show the same data any number of times."""
 
-    links: int = field(default_factory=lambda: _MAX_LINKS)
-    bytes: int = field(default_factory=lambda: _MAX_BYTES)
+    links: int = _MAX_LINKS
+    bytes: int = _MAX_BYTES
 
 
 @contextmanager
@@ -133,7 +133,7 @@ def _child(group: Any, name: str, missing: str) -> Any:
 
 
 def _collect(
-    group: Any, prefix: str, where: str, layers: dict[str, tuple[np.ndarray, ...]], budget: list[int], depth: int
+    group: Any, prefix: str, where: str, layers: dict[str, tuple[np.ndarray, ...]], budget: _Budget, depth: int
 ) -> None:
     """Walk a group: members that are groups are layers, or parts of a layer's name with slashes."""
     if depth > _MAX_GROUP_DEPTH:
