@@ -1,0 +1,239 @@
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
+"""A vector of 16 float32 lanes as a numba type, and the complex matrix block that the Fourier product is made of.
+
+numba leaves vector instructions to LLVM's loop vectorizer, which gives up on a butterfly that reads and writes sixteen
+places at once. Here a kernel says `load(address, index)`, `a + b`, `fma(a, b, c)`, `store(address, index, a)`, and each
+becomes one instruction on 16 lanes; on machines with narrower registers LLVM splits it into two or four.
+
+Conventions: an address is an integer (`array.ctypes.data`), an index counts floats from it; nothing is bounds-checked.
+`_kernels.py` caches its compiled code by its own source: after a change here, touch it.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import llvmlite.binding
+import numba.extending
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import models, overload, register_model
+
+__all__ = ["LANES", "WIDE", "broadcast", "complex_block", "fma", "load", "maximum", "store", "vector", "zeros"]
+
+LANES = 16
+WIDE = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))  # 32 registers of 16 lanes
+
+intrinsic: Any = (
+    numba.extending.intrinsic
+)  # what it returns is called without the typing context, which mypy cannot know
+
+_FLOAT = ir.FloatType()
+_VECTOR = ir.VectorType(_FLOAT, LANES)
+_INDEX = ir.IntType(64)
+
+
+class _VectorType(types.Type):
+    def __init__(self) -> None:
+        super().__init__(name="float32x16")
+
+
+vector = _VectorType()
+
+
+@register_model(_VectorType)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager, fe_type) -> None:
+        super().__init__(manager, fe_type, _VECTOR)
+
+
+def _pointer(builder, address, index, pointee):
+    """Return a pointer to the float number `index` behind an address."""
+    floats = builder.inttoptr(address, _FLOAT.as_pointer())
+    return builder.bitcast(builder.gep(floats, [index]), pointee.as_pointer())
+
+
+def _splat(builder, scalar):
+    undefined = ir.Constant(_VECTOR, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.IntType(32)(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+
+
+def _fma(builder, a, b, c):
+    function_type = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+    return builder.call(
+        cgutils.get_or_insert_function(builder.module, function_type, f"llvm.fma.v{LANES}f32"), [a, b, c]
+    )
+
+
+@intrinsic
+def load(_typing, address, index):
+    """Return the 16 floats from `index` on."""
+
+    def generate(_context, builder, _signature, args):
+        return builder.load(_pointer(builder, args[0], args[1], _VECTOR), align=4)
+
+    return vector(types.intp, types.intp), generate
+
+
+@intrinsic
+def store(_typing, address, index, value):
+    """Write 16 floats from `index` on."""
+
+    def generate(context, builder, _signature, args):
+        builder.store(args[2], _pointer(builder, args[0], args[1], _VECTOR), align=4)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, vector), generate
+
+
+@intrinsic
+def broadcast(_typing, address, index):
+    """Return the one float at `index` in all lanes."""
+
+    def generate(_context, builder, _signature, args):
+        return _splat(builder, builder.load(_pointer(builder, args[0], args[1], _FLOAT), align=4))
+
+    return vector(types.intp, types.intp), generate
+
+
+@intrinsic
+def zeros(_typing):
+    """Return zero in all lanes."""
+
+    def generate(_context, _builder, _signature, _args):
+        return ir.Constant(_VECTOR, [_FLOAT(0.0)] * LANES)
+
+    return vector(), generate
+
+
+@intrinsic
+def fma(_typing, a, b, c):
+    """Return a * b + c, rounded once."""
+
+    def generate(_context, builder, _signature, args):
+        return _fma(builder, *args)
+
+    return vector(vector, vector, vector), generate
+
+
+@intrinsic
+def maximum(_typing, a, b):
+    """Return the larger of each pair of lanes; `b` where either is NaN."""
+
+    def generate(_context, builder, _signature, args):
+        return builder.select(builder.fcmp_ordered(">", *args), *args)
+
+    return vector(vector, vector), generate
+
+
+def _arithmetic(instruction):
+    @intrinsic
+    def function(_typing, a, b):
+        def generate(_context, builder, _signature, args):
+            return getattr(builder, instruction)(*args)
+
+        return vector(vector, vector), generate
+
+    return function
+
+
+_add, _subtract, _multiply = (_arithmetic(name) for name in ("fadd", "fsub", "fmul"))
+
+
+@overload(operator.add)
+def _overload_add(a, b):
+    if a is vector and b is vector:
+        return lambda a, b: _add(a, b)
+    return None
+
+
+@overload(operator.sub)
+def _overload_subtract(a, b):
+    if a is vector and b is vector:
+        return lambda a, b: _subtract(a, b)
+    return None
+
+
+@overload(operator.mul)
+def _overload_multiply(a, b):
+    if a is vector and b is vector:
+        return lambda a, b: _multiply(a, b)
+    return None
+
+
+@overload(operator.neg)
+def _overload_negative(a):
+    if a is vector:
+        return lambda a: zeros() - a
+    return None
+
+
+@intrinsic(prefer_literal=True)
+def complex_block(_typing, a, a_row, a_imaginary, b, b_imaginary, out, out_row, out_imaginary, depth, rows, panel):
+    """Write a @ b for `rows` rows of a, with all sums in registers.
+
+    Everything is complex, real and imaginary parts in separate planes. Addresses in bytes, distances in floats.
+
+    Parameters
+    ----------
+    a, a_row, a_imaginary : int
+        Address of a's first row, distance from row to row, distance from a real to its imaginary part.
+    b, b_imaginary : int
+        Address of b, (depth, 16 * panel) real parts, C-contiguous; distance to the imaginary parts.
+    out, out_row, out_imaginary : int
+        As for a; 16 * panel columns are written.
+    depth : int
+        Columns of a, at least 1.
+    rows, panel : literal int
+        How many rows, and how many vectors of columns.
+    """
+    height, width = rows.literal_value, panel.literal_value
+
+    def generate(context, builder, _signature, args):
+        a, a_row, a_imaginary, b, b_imaginary, out, out_row, out_imaginary, depth, _, _ = args
+
+        def starts(address, row):
+            return [_pointer(builder, address, builder.mul(row, _INDEX(r)), _FLOAT) for r in range(height)]
+
+        a_parts = [(start, builder.gep(start, [a_imaginary])) for start in starts(a, a_row)]
+        before, loop, after = builder.block, builder.append_basic_block("depth"), builder.append_basic_block("done")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        k = builder.phi(_INDEX)
+        k.add_incoming(_INDEX(0), before)
+        sums = {}
+        for key in ((r, v, part) for r in range(height) for v in range(width) for part in (0, 1)):
+            sums[key] = builder.phi(_VECTOR)
+            sums[key].add_incoming(ir.Constant(_VECTOR, [_FLOAT(0.0)] * LANES), before)
+        here = builder.mul(k, _INDEX(width * LANES))
+        b_parts = [
+            [
+                builder.load(_pointer(builder, b, builder.add(offset, _INDEX(v * LANES)), _VECTOR), align=4)
+                for v in range(width)
+            ]
+            for offset in (here, builder.add(here, b_imaginary))
+        ]
+        new = {}
+        for r in range(height):
+            real, imaginary = (_splat(builder, builder.load(builder.gep(part, [k]))) for part in a_parts[r])
+            minus = builder.fneg(imaginary)
+            for v in range(width):
+                b_real, b_imag = b_parts[0][v], b_parts[1][v]
+                new[r, v, 0] = _fma(builder, minus, b_imag, _fma(builder, real, b_real, sums[r, v, 0]))
+                new[r, v, 1] = _fma(builder, imaginary, b_real, _fma(builder, real, b_imag, sums[r, v, 1]))
+        following = builder.add(k, _INDEX(1))
+        k.add_incoming(following, loop)
+        for key, phi in sums.items():
+            phi.add_incoming(new[key], loop)
+        builder.cbranch(builder.icmp_signed("<", following, depth), loop, after)
+        builder.position_at_end(after)
+        for r, start in enumerate(starts(out, out_row)):
+            for v in range(width):
+                for part, place in ((0, start), (1, builder.gep(start, [out_imaginary]))):
+                    target = builder.bitcast(builder.gep(place, [_INDEX(v * LANES)]), _VECTOR.as_pointer())
+                    builder.store(new[r, v, part], target, align=4)
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 9, rows, panel), generate
