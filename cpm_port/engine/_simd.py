@@ -1,4 +1,4 @@
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, import-untyped"
 """A vector of 16 float32 lanes as a numba type, and the complex matrix block that the Fourier product is made of.
 
 numba leaves vector instructions to LLVM's loop vectorizer, which gives up on a butterfly that reads and writes sixteen

@@ -2,8 +2,8 @@
 
 A map is cut into tiles of T x T pixels that overlap by the kernel's size less one (overlap-save). Each tile's spectrum
 is multiplied by the kernel's: one small complex matrix product per frequency, over the channels. Of what comes back,
-the first T - K + 1 rows and columns are the convolution; the rest, where the tile wrapped around, is dropped. For K = 9 and
-T = 32 that takes 20 times fewer multiplications than the direct sum, at a float32 error that is no larger.
+the first T - K + 1 rows and columns are the convolution; the rest, where the tile wrapped around, is dropped. For K = 9
+and T = 32 that takes 20 times fewer multiplications than the direct sum, at a float32 error that is no larger.
 
 Conventions: tensors are NCHW in shape and channels-last in memory. float32 only, CPU only, no gradients.
 
