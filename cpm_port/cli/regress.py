@@ -1,0 +1,68 @@
+"""`cpm-port regress`: recompute every reference result whose inputs are there; exit code 1 where one has changed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from cpm_port.errors import MissingFileError
+
+__all__ = ["configure", "run"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="ROOT",
+        help="folder with datasets/ and release/predictions/; without it, what ships with the package is recomputed",
+    )
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write all numbers")
+    parser.add_argument("--html", type=Path, metavar="OUT", help="write the report: one file, pictures inside")
+    parser.add_argument(
+        "--record",
+        action="store_true",
+        help="write counts, command and hashes of the inputs of what passed into reference_results/",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table; return 1 where a result failed."""
+    from cpm_port._atomic import atomic_path
+    from cpm_port.evaluation.reference import load_all
+    from cpm_port.evaluation.regress import outcome_json, record
+    from cpm_port.evaluation.regress import run as recompute
+    from cpm_port.report.scores import regress_summary, regress_table
+
+    if args.data is not None and not args.data.is_dir():
+        raise MissingFileError(f"--data {args.data}: no such folder")
+    references = load_all()
+    outcomes = recompute(references, args.data)
+    print(regress_table(outcomes))
+    print(regress_summary(outcomes))
+    if args.json is not None:
+        content = {
+            "data": None if args.data is None else str(args.data),
+            "results": [outcome_json(o) for o in outcomes],
+        }
+        with atomic_path(args.json) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    if args.html is not None:
+        from cpm_port.report.page import regress_page
+
+        page = regress_page(references, outcomes)
+        with atomic_path(args.html) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+        print(f"report: {args.html}")
+    if args.record:
+        for path in record(references, outcomes, args.data):
+            print(f"recorded: {path.name}")
+    if any(outcome.verdict == "inputs missing" for outcome in outcomes):
+        print(
+            "inputs missing: `cpm-port regress --data ROOT` recomputes them from a folder that holds the data sets'\n"
+            "label files (datasets/lsp, datasets/flic, datasets/mpii_val) and the release's predictions "
+            "(release/predictions)"
+        )
+    return int(any(outcome.verdict == "fail" for outcome in outcomes))
