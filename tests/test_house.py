@@ -1,0 +1,229 @@
+"""The house keeps its rules: imports flow one way, some rooms need no torch, the wheel works anywhere."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import cpm_port
+from cpm_port.cli import VERBS
+from cpm_port.errors import CpmPortError
+from tests.support import GOLDEN, PROVENANCE_FIELDS, ROOT
+
+PACKAGE = ROOT / "cpm_port"
+ROOMS = (
+    {"_atomic", "errors", "parts", "resources"},
+    {"caffe"},
+    {"graph"},
+    {"converters", "engine", "models"},
+    {"imaging"},
+    {"inference"},
+    {"data", "evaluation"},
+    {"training"},
+    {"report"},
+    {"bench"},
+    {"__main__", "cli", "demo"},
+)  # from first to last: a room imports from its own row and those above
+WITHOUT_TORCH = ("caffe", "evaluation")
+
+
+def row_of(room: str) -> int:
+    for row, rooms in enumerate(ROOMS):
+        if room in rooms:
+            return row
+    raise AssertionError(f"room {room!r} has no place in ROOMS: say where it stands")
+
+
+def sources() -> list[tuple[str, Path]]:
+    """Return (room, file) for every module but the package's own __init__, which imports on first use only."""
+    found = [(path.relative_to(PACKAGE).parts[0].removesuffix(".py"), path) for path in PACKAGE.rglob("*.py")]
+    found += [("converters", path) for path in (ROOT / "converters").rglob("*.py")]
+    return sorted((room, path) for room, path in found if path != PACKAGE / "__init__.py")
+
+
+def rooms_imported(path: Path) -> set[str]:
+    """Return the rooms of this package that a file imports from, wherever in the file."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    rooms = {name.split(".")[1] for name in names if name.startswith("cpm_port.")}
+    lazy = {"load_net", "CaffeNet"}  # what the package's __init__ hands out
+    return {"graph" if room in lazy else room for room in rooms} - {"__version__"}
+
+
+@pytest.mark.parametrize("room", sorted(set().union(*ROOMS)))
+def test_a_room_imports_no_later_room(room: str) -> None:
+    for owner, path in sources():
+        if owner == room:
+            late = [other for other in rooms_imported(path) if row_of(other) > row_of(room)]
+            assert not late, f"{path.relative_to(ROOT)} imports {', '.join(late)}, which come after {room}"
+
+
+def test_every_room_has_its_place() -> None:
+    for room, _ in sources():
+        row_of(room)
+
+
+def test_the_walk_sees_an_import(tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(
+        "def f():\n    from cpm_port.training import loop\nimport cpm_port.caffe.files\nfrom cpm_port import load_net\n"
+    )
+    assert rooms_imported(path) == {"training", "caffe", "graph"}
+
+
+@pytest.mark.parametrize("room", WITHOUT_TORCH)
+def test_a_room_without_torch_stays_so(room: str) -> None:
+    modules = [
+        ".".join(("cpm_port", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+        for path in (PACKAGE / room).rglob("*.py")
+    ]
+    code = f"import sys, importlib\nfor m in {modules!r}: importlib.import_module(m)\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_help_needs_neither_torch_nor_opencv() -> None:
+    code = "import sys, cpm_port.cli\ntry: cpm_port.cli.main(['--help'])\nexcept SystemExit: pass\n"
+    code += "assert not {'torch', 'cv2', 'numba'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_every_verb_has_its_module_and_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    from cpm_port.cli import main
+
+    files = {path.stem for path in (PACKAGE / "cli").glob("[a-z]*.py")}
+    assert files == set(VERBS)
+    for verb in VERBS:
+        with pytest.raises(SystemExit) as stop:
+            main([verb, "--help"])
+        assert stop.value.code == 0
+        assert verb in capsys.readouterr().out
+
+
+def test_every_error_also_is_the_builtin_that_a_caller_expects() -> None:
+    from cpm_port import errors
+
+    leaves = [getattr(errors, name) for name in errors.__all__ if name != "CpmPortError"]
+    for leaf in leaves:
+        assert issubclass(leaf, CpmPortError)
+        assert any(base.__module__ == "builtins" for base in leaf.__bases__), leaf
+
+
+def test_every_golden_folder_says_where_its_arrays_come_from() -> None:
+    for folder in {path.parent for path in GOLDEN.rglob("*") if path.is_file() and path.suffix != ".json"}:
+        sidecar = next(
+            (f / "provenance.json" for f in (folder, *folder.parents) if (f / "provenance.json").is_file()), None
+        )
+        assert sidecar is not None, folder
+        assert GOLDEN in sidecar.parents, folder
+        assert set(PROVENANCE_FIELDS) <= json.loads(sidecar.read_text()).keys(), sidecar
+
+
+def test_nothing_that_is_shipped_names_a_folder_of_one_machine() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    homes = ("/" + "work/", "/" + "root/", "/" + "home/")
+    for name in listed.stdout.splitlines():
+        path = ROOT / name
+        if path.suffix in (".py", ".md", ".toml", ".yaml", ".json", ".prototxt") and path.is_file():
+            text = path.read_text(encoding="utf-8")
+            assert not [home for home in homes if home in text], name
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from the checkout's files and unpacked into a folder of its own."""
+    folder = tmp_path_factory.mktemp("wheel")
+    checkout = folder / "checkout"
+    skip = shutil.ignore_patterns(
+        ".git", ".venv*", "__pycache__", "golden", "*.egg-info", "out", "build", "dist", ".*_cache"
+    )
+    shutil.copytree(ROOT, checkout, ignore=skip)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    build = [
+        *pip,
+        "wheel",
+        "--no-build-isolation",
+        "--no-deps",
+        "--no-index",
+        "--wheel-dir",
+        str(folder),
+        str(checkout),
+    ]
+    subprocess.run(build, check=True)
+    shutil.rmtree(checkout)
+    (wheel,) = folder.glob("*.whl")
+    subprocess.run(
+        [*pip, "install", "--no-deps", "--no-index", "--target", str(folder / "site"), str(wheel)], check=True
+    )
+    return folder / "site"
+
+
+def run_installed(site: Path, folder: Path, *arguments: str) -> str:
+    """Run the command line of the installed copy in another folder; return what it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-m", "cpm_port", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_wheel_carries_the_folders_beside_the_code(installed: Path) -> None:
+    for name in ("prototxt", "reference_results", "converters"):
+        carried = {path.name for path in (installed / "cpm_port" / name).iterdir()} - {"__pycache__"}
+        assert carried == {path.name for path in (ROOT / name).iterdir()} - {"__pycache__"}
+    assert (installed / "cpm_port" / "py.typed").is_file()
+
+
+def test_the_installed_copy_is_the_one_that_runs(installed: Path, tmp_path: Path) -> None:
+    code = "import cpm_port, cpm_port.resources as r; print(cpm_port.__file__); print(r.resource_dir('prototxt'))"
+    environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert all(Path(line).is_relative_to(installed) for line in done.stdout.splitlines()), done.stdout + done.stderr
+
+
+def test_the_installed_command_line_works_far_from_the_checkout(installed: Path, tmp_path: Path) -> None:
+    assert run_installed(installed, tmp_path, "--version").strip() == cpm_port.__version__
+    small = ("--arch", "flic", "--stages", "2", "--width", "4", "--box-size", "64")
+    run_installed(installed, tmp_path, "prototxt", *small, "--out", "nets")
+    report = json.loads(run_installed(installed, tmp_path, "inspect", "nets/flic_deploy.prototxt", "--json"))
+    assert report["unsupported"] == []
+    code = "import cpm_port; cpm_port.load_net('nets/flic_deploy.prototxt').save('a.caffemodel')"
+    environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1"}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    run_installed(installed, tmp_path, "convert", "a.caffemodel", "b.safetensors")
+    run_installed(installed, tmp_path, "convert", "b.safetensors", "c.caffemodel")
+    assert (tmp_path / "a.caffemodel").read_bytes() == (tmp_path / "c.caffemodel").read_bytes()
+
+
+def test_the_demo_runs_from_the_installed_copy(installed: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1", "NUMBA_DISABLE_JIT": "1"}
+    command = [
+        sys.executable,
+        "-m",
+        "cpm_port.demo",
+    ]  # without the compiler: its cache is empty here, so this is faster
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "It does not show accuracy" in done.stdout
+    assert "they agree" in done.stdout
+    assert {path.name for path in (tmp_path / "out" / "demo").iterdir()} >= {"mpi.caffemodel", "figure.png"}
+
+
+def test_the_version_is_written_once() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert importlib.metadata.version("cpm_port") == project["version"] == cpm_port.__version__
+    assert f"## {project['version']}" in (ROOT / "CHANGELOG.md").read_text()
