@@ -1,0 +1,87 @@
+"""The registry: what it knows, what it refuses, and a layer type of a user's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from cpm_port.caffe import MessageView, parse_net
+from cpm_port.errors import LayerError, UnsupportedLayerError
+from cpm_port.graph import LayerModule, Shape, load_net, register, registry, supported_types, unsupported_layers
+
+PLUGGED = """
+input: "data" input_shape { dim: 2 dim: 3 dim: 4 dim: 5 }
+layer { name: "shift" type: "ChannelShift" bottom: "data" top: "data_shifted" param { lr_mult: 3 } }
+layer { name: "relu" type: "ReLU" bottom: "data_shifted" top: "out" }
+"""
+
+
+@pytest.fixture
+def own_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
+
+
+@pytest.fixture
+def channel_shift(own_entries: None) -> type[LayerModule]:
+    @register("ChannelShift")
+    class ChannelShift(LayerModule):
+        def top_shapes(self, bottom_shapes: list[Shape]) -> list[Shape]:
+            return bottom_shapes
+
+        def param_shapes(self, bottom_shapes: list[Shape]) -> list[Shape]:
+            return [(bottom_shapes[0][1],)]
+
+        def fillers(self) -> list[MessageView | float]:
+            return [0.5]
+
+        def forward(self, x: Tensor) -> tuple[Tensor]:
+            return (x + self.blob(0)[:, None, None],)
+
+    return ChannelShift
+
+
+def test_a_users_layer_type_runs_trains_saves_and_reshapes(channel_shift: type[LayerModule]) -> None:
+    net = load_net(parse_net(PLUGGED))
+    assert isinstance(net.get_submodule("shift"), channel_shift)
+    data = torch.full((1, 3, 2, 2), -0.25)
+    assert torch.equal(net(data)["out"], torch.full((1, 3, 2, 2), 0.25))
+    assert net.blob_shapes["out"] == (1, 3, 2, 2)
+    net(data)["out"].sum().backward()
+    (info,) = net.param_info()
+    assert (info.layer, info.lr_mult) == ("shift", 3.0)
+    assert torch.equal(info.tensor.grad, torch.full((3,), 4.0))  # type: ignore[arg-type]
+    loaded = load_net(parse_net(PLUGGED), {"shift": [torch.arange(3.0)]})
+    assert torch.equal(loaded(torch.zeros(1, 3, 1, 1))["out"].flatten(), torch.arange(3.0))
+
+
+def test_without_its_registration_the_type_is_unsupported() -> None:
+    with pytest.raises(UnsupportedLayerError, match="layer 'shift': type 'ChannelShift': unknown type"):
+        load_net(parse_net(PLUGGED))
+
+
+def test_a_type_registered_twice_is_refused(own_entries: None) -> None:
+    with pytest.raises(LayerError, match="layer type 'ReLU': registered already"):
+        register("ReLU")(lambda spec, shapes: LayerModule(spec, shapes))
+
+
+def test_a_variant_may_be_refused_with_its_reason(own_entries: None) -> None:
+    register("Odd", refuse=lambda spec: "no tops" if not spec.tops else None)(LayerModule)
+    layers = parse_net("""
+        input: "data" input_shape { dim: 1 }
+        layer { name: "a" type: "Odd" bottom: "data" }
+        layer { name: "b" type: "Odd" bottom: "data" top: "b" }
+        layer { name: "c" type: "Even" bottom: "data" top: "c" }""").layers
+    assert unsupported_layers(layers) == [("a", "Odd", "no tops"), ("c", "Even", "unknown type")]
+
+
+def test_the_supported_types_include_sources_and_all_that_cpm_nets_use() -> None:
+    types = supported_types()
+    assert list(types) == sorted(types)
+    assert {"Input", "CPMData", "Convolution", "ReLU", "Pooling", "Concat", "Slice", "EuclideanLoss"} <= set(types)
+
+
+def test_a_builder_is_found_by_type_only() -> None:
+    (layer,) = (layer for layer in parse_net(PLUGGED).layers if layer.type == "ChannelShift")
+    with pytest.raises(UnsupportedLayerError, match="type 'ChannelShift' has no builder"):
+        registry.builder_of(layer)
