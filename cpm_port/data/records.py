@@ -1,0 +1,187 @@
+"""Training records: an image with the person to find and the others in it, as the release's LMDBs hold them.
+
+FILES -> RECORDS -> augmentation. Every source of training data gives `Record`s through one small protocol,
+`RecordStore`: `lmdb.py` (the release's layout), `SampleRecords` here (any data set's samples and their images) and
+`drawn.py`.
+
+Conventions: coordinates are `(x, y)`, 0-based image px, float32: the layout stores 1-based float32 values, and the
+original subtracts 1 in float32. `record_of` takes the same way, so a sample trains alike with and without an LMDB
+between. Images are planes, `(3, H, W)` uint8, blue, green, red.
+
+Quirks of the layout, kept: a joint that is not annotated is (-1, -1); a joint's third value is 0 where it is hidden
+and 1 where it is seen; the image may be wider than `image_size` says (the writer pads narrow ones).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cpm_port.data.samples import Person, Sample
+from cpm_port.errors import DataError
+from cpm_port.parts import CPM14, LSP14, MPII16, PartOrder
+
+__all__ = ["Annotation", "Record", "RecordStore", "SampleRecords", "record_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Annotation:
+    """One person.
+
+    Attributes
+    ----------
+    objpos : ndarray, shape (2,), float32
+        Where the person is, 0-based image px.
+    scale : float
+        Height / 200 px, a float32 value.
+    joints : ndarray, shape (J, 3), float32
+        x and y, 0-based image px, (-1, -1) where not annotated; 0 hidden, 1 seen.
+    """
+
+    objpos: NDArray[np.float32]
+    scale: float
+    joints: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One training example.
+
+    Attributes
+    ----------
+    name : str
+        Says which record of which source this is, for messages.
+    dataset : str
+        "MPI", "LEEDS", "FLIC", ...
+    planes : ndarray, shape (3, H, W), uint8
+        Blue, green, red.
+    image_size : (int, int)
+        Width and height that the annotations mean.
+    person : Annotation
+        The person to find.
+    others : tuple of Annotation
+        Everybody else annotated in the image.
+    is_validation : bool
+    annolist_index, people_index : int
+        The data set's own numbers of image and person.
+    write_number, total_write_number : int
+        Place in the LMDB, from 0, and the number of its records.
+    """
+
+    name: str
+    dataset: str
+    planes: NDArray[np.uint8]
+    image_size: tuple[int, int]
+    person: Annotation
+    others: tuple[Annotation, ...] = ()
+    is_validation: bool = False
+    annolist_index: int = 0
+    people_index: int = 0
+    write_number: int = 0
+    total_write_number: int = 0
+
+
+class RecordStore(Protocol):
+    """Records by number; reading one is safe from several threads at once."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Record: ...
+
+
+class SampleRecords:
+    """The records of a list of samples, images read when asked for.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        Each with `center` and `scale` for its person (for LSP: `scales.with_mpi_like_scale`).
+    read_image : callable
+        Path -> ndarray of shape (H, W, 3), uint8, BGR.
+
+    Raises
+    ------
+    DataError
+        No sample, or one without center or scale.
+    """
+
+    def __init__(self, samples: Sequence[Sample], read_image: Callable[[Path], NDArray[np.uint8]]) -> None:
+        if not samples:
+            raise DataError("training records: no sample")
+        lacking = [s.name for s in samples if s.person.center is None or s.person.scale is None]
+        if lacking:
+            raise DataError(
+                f"training records: {len(lacking)} samples have no center or scale, the first {lacking[0]!r}"
+            )
+        self._samples = tuple(samples)
+        self._read_image = read_image
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Record:
+        sample = self._samples[index]
+        return record_of(sample, self._read_image(sample.require_image()), index, len(self))
+
+
+def record_of(sample: Sample, image: NDArray[np.uint8], write_number: int = 0, total: int = 1) -> Record:
+    """Make a record of a sample and its image.
+
+    Parameters
+    ----------
+    sample : Sample
+        Orders of 14 parts move into MPII's order of 16 with pelvis and thorax absent, as the release writes LSP; every
+        other order stays.
+    image : ndarray, shape (H, W, 3), uint8, BGR
+    write_number, total : int
+        Place among the records and their number.
+
+    Raises
+    ------
+    DataError
+        The person has no center or scale. (Others without are given the center of their joints and the person's scale,
+        which no label depends on.)
+    """
+    person = sample.person
+    if person.center is None or person.scale is None:
+        raise DataError(f"{sample.dataset} {sample.name}: the person has no center or scale; training needs both")
+    planes = np.ascontiguousarray(image.transpose(2, 0, 1))
+    return Record(
+        f"{sample.dataset} {sample.name}",
+        "LEEDS" if sample.dataset == "LSP" else sample.dataset,
+        planes,
+        (planes.shape[2], planes.shape[1]),
+        _annotation(person, sample.order, person.center, person.scale),
+        tuple(
+            _annotation(o, sample.order, o.center or _middle(o), person.scale if o.scale is None else o.scale)
+            for o in sample.others
+        ),
+        sample.split == "validation",
+        sample.annolist_index or 0,
+        sample.people_index or 0,
+        write_number,
+        total,
+    )
+
+
+def _annotation(person: Person, order: PartOrder, center: tuple[float, float], scale: float) -> Annotation:
+    target = MPII16 if order in (LSP14, CPM14) else order
+    stored = np.zeros((len(target), 3))
+    places = [target.index(part) for part in order.parts]
+    stored[places, :2] = np.where(person.annotated[:, None], person.joints + 1, 0)
+    stored[places, 2] = person.visible
+    joints = stored.astype(np.float32)
+    joints[:, :2] -= np.float32(1)
+    objpos = (np.array(center) + 1).astype(np.float32) - np.float32(1)
+    return Annotation(objpos, float(np.float32(scale)), joints)
+
+
+def _middle(person: Person) -> tuple[float, float]:
+    known = person.joints[person.annotated]
+    x, y = (known.min(axis=0) + known.max(axis=0)) / 2 if len(known) else (0.0, 0.0)
+    return float(x), float(y)
