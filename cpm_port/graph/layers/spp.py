@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from cpm_port.caffe import LayerSpec
+from cpm_port.errors import LayerError
 from cpm_port.graph.layers._pool2d import Pair, PoolWindow, average_pool, max_pool
-from cpm_port.graph.module import LayerModule
+from cpm_port.graph.module import LayerModule, Shape
 from cpm_port.graph.registry import register
 
 __all__ = ["SPP"]
@@ -25,6 +26,19 @@ class SPP(LayerModule):
     """`pyramid_height` poolings of one map, as one vector per item."""
 
     message = "spp_param"
+
+    def top_shapes(self, bottom_shapes: list[Shape]) -> list[Shape]:
+        """Return the top's shape; raise `LayerError` for a map that does not fill the bins of some level."""
+        tops = super().top_shapes(bottom_shapes)
+        height, width = bottom_shapes[0][2:]
+        for level in range(self.fields.pyramid_height):
+            window = _bins(height, width, 2**level)
+            if any(pad >= kernel for pad, kernel in zip(window.pad, window.kernel, strict=True)):
+                raise LayerError(
+                    f"layer {self.spec.name!r} (SPP): {2**level} bins over {(height, width)}: "
+                    f"pad {window.pad} is not smaller than kernel {window.kernel}"
+                )
+        return tops
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Return shape (N, C * (4^height - 1) / 3); (N, C, 1, 1) for a pyramid of one level, as Caffe does."""
