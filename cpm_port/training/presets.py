@@ -7,16 +7,19 @@ balance stages whose gradients differ in size, which Adam's normalisation does b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from cpm_port.caffe import SolverSpec
-from cpm_port.graph import ParamInfo
+from cpm_port.graph import CaffeNet, ParamInfo
 from cpm_port.training.lr_policy import Rate, cosine, learning_rate
 from cpm_port.training.solver import AdamW, CaffeOptimizer, build_optimizer
 
-__all__ = ["PRESETS", "Preset", "Schedule", "recipe_of"]
+__all__ = ["PRESETS", "Preset", "Schedule", "fill_like_he", "recipe_of"]
 
 Schedule = Callable[[int, int], Rate]
 
@@ -86,6 +89,19 @@ def recipe_of(
         return Rate(value, step)
 
     return optimizer, schedule
+
+
+def fill_like_he(net: CaffeNet, layers: Collection[str]) -> None:
+    """Draw the weights of those of `layers` that are convolutions before a ReLU anew, from torch's generator.
+
+    The Gaussian has standard deviation sqrt(2 / fan-in); biases stay.
+    """
+    rectified = {layer.bottoms[0] for layer in net.spec.layers if layer.type in ("ReLU", "PReLU")}
+    for layer in net.spec.layers:
+        if layer.type == "Convolution" and layer.name in layers and layer.tops[0] in rectified:
+            weight = net.params[layer.name][0]
+            with torch.no_grad():
+                weight.normal_(0.0, math.sqrt(2 / weight[0].numel()))
 
 
 def _groups(infos: Sequence[ParamInfo], *, equal_rates: bool = False) -> list[dict[str, Any]]:

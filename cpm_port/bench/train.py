@@ -1,0 +1,132 @@
+"""Training speed: samples per second of whole iterations, and how much of the machine's matrix rate that is.
+
+What is timed: forward, backward and update of a CPM's train net on one batch that lies on the device already, as
+`cpm-port train` does it (`Objective`, SGD in Caffe's order), without the making of batches; beside it, in turn, a
+product of two large square matrices of the same type, whose rate counts as what the machine can do. The net's
+arithmetic is counted from its convolutions: two operations per multiplication, once forward, once for the weights'
+gradient, and once for the input's where the input depends on weights.
+
+Parity first: the losses of the timed configuration beside float32 on the CPU.
+
+Without arguments: the full 6-stage net at batch 16 in bfloat16 on a GPU, a narrow one in float32 where there is none.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cpm_port.bench._timing import take_turns
+from cpm_port.caffe import infer_shapes, layer_flops, parse_net, parse_solver
+from cpm_port.errors import TrainingError
+from cpm_port.graph import CaffeNet, load_net
+from cpm_port.models import TrainingData, architecture, train_text
+from cpm_port.training.objective import Objective
+from cpm_port.training.presets import fill_like_he, recipe_of
+
+__all__ = ["configure", "run", "training_flops"]
+
+_NARROW, _FULL = (2, 16, 128, 8), (6, None, 368, 16)  # stages, width, box, batch
+_LOSS_TOLERANCE = {"bf16": 0.02, None: 1e-4}  # relative; bfloat16 keeps 8 bits
+_SOLVER = 'lr_policy: "fixed" base_lr: 1e-9 momentum: 0.9 weight_decay: 0.0005'
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the bench's arguments."""
+    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
+    parser.add_argument("--stages", type=int)
+    parser.add_argument("--width", type=int, help="no hidden convolution has more channels")
+    parser.add_argument("--box-size", type=int)
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--amp", choices=("bf16", "none"), help="default: bf16 on a GPU")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--recompute", action="store_true")
+    parser.add_argument("--repeats", type=int, default=5)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Return medians, samples per second, operations per second and the share of the matrix rate."""
+    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    on_gpu = device.type == "cuda"
+    stages, width, box, batch = _FULL if on_gpu else _NARROW
+    amp = None if (args.amp or ("bf16" if on_gpu else "none")) == "none" else "bf16"
+    box, batch = args.box_size or box, args.batch_size or batch
+    design = architecture("mpi", stages=args.stages or stages, width=args.width or width, box=(box, box))
+    torch.manual_seed(0)
+    net = load_net(parse_net(train_text(design, TrainingData(batch_size=batch)), phase="TRAIN"))
+    fill_like_he(net, list(net.params))  # so that the losses depend on every layer
+    inputs = {name: torch.randn(shape) * 0.2 for name, shape in net.inputs.items()}
+    exact = Objective(net)({name: value[:1] for name, value in inputs.items()}).detach()
+    layout = torch.channels_last if args.channels_last else torch.contiguous_format
+    net.to(device).to(memory_format=layout)  # type: ignore[call-overload]
+    inputs = {name: value.to(device).to(memory_format=layout) for name, value in inputs.items()}
+    parity = _parity(exact, Objective(net, bfloat16=amp is not None)({n: v[:1] for n, v in inputs.items()}), amp)
+    objective = Objective(net, bfloat16=amp is not None, compiled=args.compile, recompute=args.recompute)
+    optimizer, _ = recipe_of(parse_solver(_SOLVER), net.param_info())
+
+    def iteration() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        objective(inputs).sum().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        _wait(device)
+
+    size = 8192 if on_gpu else 2048
+    dtype = torch.bfloat16 if amp else torch.float32
+    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    products = 10 if on_gpu else 2
+
+    def product() -> None:
+        for _ in range(products):
+            torch.mm(left, right)
+        _wait(device)
+
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(device)
+    result = take_turns({"iteration": iteration, f"{products} products of {size}": product}, args.repeats)
+    seconds, product_seconds = result["medians"].values()
+    operations = training_flops(net)
+    matrix_rate = products * 2 * size**3 / product_seconds
+    return {
+        "parity": parity,
+        **result,
+        "ratios": {"share of the matrix rate": operations / seconds / matrix_rate},
+        "samples per second": batch / seconds,
+        "TFLOP per second": operations / seconds / 1e12,
+        "TFLOP per second of the product": matrix_rate / 1e12,
+        "net": f"{design.stages} stages, widest layer {max(vars(design.widths).values())}, box {box}, batch {batch}",
+        "how": f"{device}, {amp or 'float32'}, compiled {args.compile}, channels last {args.channels_last}, "
+        f"recomputed {args.recompute}, {torch.get_num_threads()} threads",
+        "device": torch.cuda.get_device_name(device) if on_gpu else "CPU",
+        "peak memory": torch.cuda.max_memory_allocated(device) if on_gpu else None,
+    }
+
+
+def training_flops(net: CaffeNet) -> int:
+    """Count the operations of one forward and backward pass of a train net, at the shapes that it was built for."""
+    shapes = infer_shapes(net.spec, net.inputs)
+    learned: set[str] = set()
+    total = 0
+    for step in net.steps:
+        bottoms = step.spec.bottoms
+        depends = any(bottom in learned for bottom in bottoms)
+        flops = layer_flops(step.spec, [shapes[bottom] for bottom in bottoms])
+        total += flops * (3 if depends else 2)
+        if depends or flops:
+            learned |= set(step.spec.tops)
+    return total
+
+
+def _parity(exact: Tensor, found: Tensor, amp: str | None) -> str:
+    off = float(((found.detach().cpu() - exact) / exact).abs().max())
+    if off > _LOSS_TOLERANCE[amp]:
+        raise TrainingError(f"bench train: losses are {off:.2g} off those of float32 on the CPU")
+    return f"losses within {off:.1e} of float32 on the CPU"
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,66 @@
+"""A solver's test nets: the mean of their outputs over `test_iter` batches, with the weights that are being trained.
+
+Flow: TEST-phase net + its data layers -> **named means**, for the loop's records. The test net holds no weights of
+its own: its parameters are the train net's tensors, so a test needs no copying.
+
+Source: BVLC/caffe@9b891540 src/caffe/solver.cpp (InitTestNets, Test). Differs: a trained layer that only the test net
+has is an error (Caffe leaves it with its filler's values).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from cpm_port.errors import TrainingError
+from cpm_port.graph import CaffeNet
+
+__all__ = ["mean_outputs", "share_parameters"]
+
+
+def share_parameters(trained: CaffeNet, test: CaffeNet) -> None:
+    """Let the test net's parameters be the trained net's tensors, matched by layer name.
+
+    Raises
+    ------
+    TrainingError
+        A layer that the trained net lacks, or whose parameters have other shapes there.
+    """
+    theirs = trained.params
+    problems = []
+    for layer, blobs in test.params.items():
+        found = [tuple(blob.shape) for blob in theirs.get(layer, ())]
+        wanted = [tuple(blob.shape) for blob in blobs]
+        if found != wanted:
+            problems.append(f"layer {layer!r}: {wanted} in the test net, {found or 'absent'} in the train net")
+            continue
+        for mine, blob in zip(blobs, theirs[layer], strict=True):
+            mine.data = blob.data
+    if problems:
+        raise TrainingError(f"{test.spec.source}: the test net does not fit the train net: {'; '.join(problems)}")
+
+
+def mean_outputs(
+    net: CaffeNet, next_batch: Callable[[], Mapping[str, np.ndarray]], batches: int
+) -> tuple[dict[str, Any], str]:
+    """Run a test net over so many batches.
+
+    Returns
+    -------
+    dict
+        Output name -> its mean, a number, or a list where the output is no scalar.
+    str
+        The same in words.
+    """
+    device = next(net.parameters()).device
+    sums: dict[str, torch.Tensor] = {}
+    for _ in range(batches):
+        inputs = {name: torch.from_numpy(array).to(device) for name, array in next_batch().items()}
+        for name, value in net(inputs).items():
+            sums[name] = sums[name] + value.double() if name in sums else value.double()
+    means: dict[str, Any] = {name: (total / batches).tolist() for name, total in sums.items()}
+    words = [f"{name} {value:.6g}" for name, value in means.items() if not isinstance(value, list)]
+    return means, ", ".join(words)

@@ -1,0 +1,205 @@
+"""PCK during training: how often the joints that a net finds in held-out boxes lie where they are labelled.
+
+Flow: held-out records -> boxes, once -> the net's belief maps, every time -> peaks -> **PCK per stage**. Every record
+is cut like a training example without chance: scaled to `target_dist`, centered on the person, neither turned nor
+flipped. One scale, one arg-max of the bicubically enlarged maps, in the box: a quick relative of the test pipeline
+(which searches scales in the whole image), made to follow a run and not to be quoted.
+
+Conventions: coordinates are crop px, (x, y), 0-based; a joint without a label (code 2) does not count. The normalizer
+is the torso's diameter, left shoulder to right hip, for nets of 14 and 9 parts (people who lack one of the two are
+left out), and half the larger side of the labelled joints' box for others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cpm_port.data.records import RecordStore
+from cpm_port.errors import DataError, LayerError
+from cpm_port.evaluation.pck import normalized_errors
+from cpm_port.evaluation.pdj import torso_diameter
+from cpm_port.graph import CaffeNet, LayerModule
+from cpm_port.parts import CPM14, FLIC9
+from cpm_port.training.augment import BORDER, Augmentation, TransformParameters, augment
+from cpm_port.training.labels import center_map
+
+__all__ = ["HeldOut", "belief_blobs", "data_and_label", "find_peaks", "hold_out", "stage_errors"]
+
+_ORDERS = {14: CPM14, 9: FLIC9}
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Boxes to validate on, as they go into the net.
+
+    Attributes
+    ----------
+    planes : ndarray, shape (N, 3, H, W), uint8
+        Blue, green, red.
+    centers : ndarray, shape (N, 2), float32
+        The person, crop px.
+    joints : ndarray, shape (N, P, 2), float64
+        Crop px; NaN without a label.
+    normalizer : ndarray, shape (N,), float64
+        Crop px.
+    parameters : TransformParameters
+        Of the data layer whose boxes these resemble.
+    """
+
+    planes: NDArray[np.uint8]
+    centers: NDArray[np.float32]
+    joints: NDArray[np.float64]
+    normalizer: NDArray[np.float64]
+    parameters: TransformParameters
+
+    def __len__(self) -> int:
+        return len(self.planes)
+
+    def data(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return the data blob of some boxes, shape (stop - start, 4, H, W): image and center map."""
+        planes = self.planes[start:stop]
+        blob = np.empty((len(planes), 4, *planes.shape[2:]), np.float32)
+        np.multiply(planes, np.float32(1 / 256), out=blob[:, :3])
+        blob[:, :3] -= np.float32(BORDER / 256)
+        for row, center in zip(blob, self.centers[start:stop], strict=True):
+            row[3] = center_map(center, self.parameters.sigma_center, self.parameters.crop_size)
+        return blob
+
+
+def hold_out(records: RecordStore, parameters: TransformParameters, limit: int | None = None) -> HeldOut:
+    """Cut the boxes of held-out records.
+
+    Parameters
+    ----------
+    records : RecordStore
+    parameters : TransformParameters
+        Of the train net's CPM data layer.
+    limit : int, optional
+        Take that many records, spread evenly; default all.
+
+    Raises
+    ------
+    DataError
+        No record has the labels that its normalizer needs.
+    """
+    count = len(records) if limit is None else min(limit, len(records))
+    chosen = [i * len(records) // count for i in range(count)]
+    examples = [augment(records[index], parameters, Augmentation()) for index in chosen]
+    people = np.stack([example.people[0] for example in examples]).astype(np.float64)
+    joints = np.where(people[:, :, 2:] == 2, np.nan, people[:, :, :2])
+    normalizer = _normalizer(joints)
+    kept = np.flatnonzero(np.isfinite(normalizer) & (normalizer > 0))
+    if not len(kept):
+        raise DataError(f"validation: none of {count} records has the labels that a normalizer needs")
+    return HeldOut(
+        np.stack([examples[i].planes for i in kept]),
+        np.stack([examples[i].objpos for i in kept]),
+        joints[kept],
+        normalizer[kept],
+        parameters,
+    )
+
+
+def data_and_label(net: CaffeNet) -> tuple[str, str, TransformParameters]:
+    """Return the names of a train net's two CPM data blobs, and how its layer transforms.
+
+    Raises
+    ------
+    LayerError
+        The net has no CPMData layer, or several.
+    """
+    layers = [layer for layer in net.data_layers if layer.type == "CPMData"]
+    if len(layers) != 1:
+        raise LayerError(f"{net.spec.source}: {len(layers)} CPMData layers; validation needs the box of exactly one")
+    data, label = layers[0].tops
+    return data, label, TransformParameters.from_message(layers[0].params.transform_param)
+
+
+def belief_blobs(net: CaffeNet) -> tuple[str, ...]:
+    """Return the blobs that the net's Euclidean losses look at, in the net's order: each stage's belief maps."""
+    return tuple(layer.bottoms[0] for layer in net.spec.layers if layer.type == "EuclideanLoss")
+
+
+def stage_errors(net: CaffeNet, held_out: HeldOut, stages: Sequence[str], batch: int = 16) -> NDArray[np.float64]:
+    """Return each stage's distance from label to peak over the normalizer, the net running as in phase TEST.
+
+    Parameters
+    ----------
+    net : CaffeNet
+        With one CPMData layer; its label is fed zeros.
+    held_out : HeldOut
+    stages : sequence of str
+        Blobs of belief maps: at least as many channels as parts.
+    batch : int
+        Boxes per forward pass.
+
+    Returns
+    -------
+    ndarray, shape (len(stages), N, P), float64
+        NaN where a joint has no label.
+    """
+    data, label, _ = data_and_label(net)
+    device = next(net.parameters()).device
+    label_shape = net.inputs[label][1:]
+    num_parts = held_out.joints.shape[1]
+    found = np.empty((len(stages), *held_out.joints.shape))
+    for start in range(0, len(held_out), batch):
+        stop = min(start + batch, len(held_out))
+        blob = torch.from_numpy(held_out.data(start, stop)).to(device)
+        with torch.no_grad(), _test_phase(net):
+            blobs = net({data: blob, label: blob.new_zeros(stop - start, *label_shape)}, blobs=list(stages))
+        for row, name in zip(found, stages, strict=True):
+            row[start:stop] = find_peaks(blobs[name][:, :num_parts], held_out.parameters.stride).cpu().numpy()
+    return np.stack([normalized_errors(row, held_out.joints, held_out.normalizer) for row in found])
+
+
+def find_peaks(beliefs: Tensor, stride: int) -> Tensor:
+    """Return the highest place of every map, enlarged bicubically to crop px.
+
+    Parameters
+    ----------
+    beliefs : Tensor, shape (N, P, h, w)
+    stride : int
+        Crop px per cell.
+
+    Returns
+    -------
+    Tensor, shape (N, P, 2), float64
+        (x, y), crop px; the first in row order of equal ones.
+    """
+    large = F.interpolate(beliefs.float(), scale_factor=stride, mode="bicubic", align_corners=False)
+    width = large.shape[3]
+    index = large.flatten(2).argmax(dim=2)
+    return torch.stack([index % width, index // width], dim=2).double()
+
+
+@contextmanager
+def _test_phase(net: CaffeNet) -> Iterator[None]:
+    """Let Dropout and BatchNorm behave as in phase TEST."""
+    modules = [module for module in net.modules() if isinstance(module, LayerModule)]
+    before = [module.training_phase for module in modules]
+    for module in modules:
+        module.training_phase = False
+    try:
+        yield
+    finally:
+        for module, training in zip(modules, before, strict=True):
+            module.training_phase = training
+
+
+def _normalizer(joints: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the length that errors are divided by, NaN where the labels do not tell it."""
+    order = _ORDERS.get(joints.shape[1])
+    if order is not None:
+        return np.asarray(torso_diameter(joints, order))
+    low = np.where(np.isnan(joints), np.inf, joints).min(axis=1)
+    high = np.where(np.isnan(joints), -np.inf, joints).max(axis=1)
+    return np.asarray((high - low).max(axis=1) / 2)
