@@ -16,7 +16,6 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +26,8 @@ from cpm_port.imaging.resize import FACTOR_LIMIT
 
 __all__ = [
     "BENCHMARK_MULTIPLIERS",
+    "LSP_BOX_SHARE",
+    "LSP_BOX_SIZE",
     "TARGET_DIST",
     "Pyramid",
     "ScaleSearch",
@@ -38,6 +39,7 @@ __all__ = [
     "lsp_search",
     "mpii_search",
     "octave_range",
+    "positive",
 ]
 
 BENCHMARK_MULTIPLIERS = (0.7, 0.7999999999999999, 0.8999999999999999, 1.0, 1.1, 1.2, 1.3)
@@ -50,6 +52,8 @@ LSP_BOX_SHARE = 0.8
 """LSP gives no scale: the image's height is taken for the person's and brought to this share of the box."""
 
 LSP_BOX_SIZE = 368
+"""The box of all released models; LSP's rule and the demo's range have it built in."""
+
 DEMO_OCTAVE = 6
 
 
@@ -144,7 +148,7 @@ def lsp_search(image_size: tuple[int, int]) -> ScaleSearch:
 
 def mpii_search(objpos_xy: tuple[float, float], person_scale: float) -> ScaleSearch:
     """MPII's rule: `objpos` (here 0-based) and `target_dist / scale`."""
-    return ScaleSearch(objpos_xy, TARGET_DIST / _positive("MPII scale", person_scale))
+    return ScaleSearch(objpos_xy, TARGET_DIST / positive("MPII scale", person_scale))
 
 
 def flic_search(torso_box: tuple[float, float, float, float]) -> ScaleSearch:
@@ -160,7 +164,7 @@ def flic_search(torso_box: tuple[float, float, float, float]) -> ScaleSearch:
     Source: centre `((x1 + x2) / 2, 0.7 y1 + 0.3 y2)`, base scale `(41/35) / (0.0110 * torso height)`.
     """
     x1, y1, x2, y2 = torso_box
-    torso_height = _positive("height of the torso box", y2 - y1)
+    torso_height = positive("height of the torso box", y2 - y1)
     return ScaleSearch(((x1 + x2) / 2.0, 0.7 * y1 + 0.3 * y2), TARGET_DIST / (0.0110 * torso_height))
 
 
@@ -175,8 +179,8 @@ def box_search(box: tuple[float, float, float, float]) -> ScaleSearch:
         Image px, 0-based.
     """
     x, y, width, height = box
-    _positive("width of the box", width)
-    return mpii_search((x + width / 2.0, y + height / 2.0), _positive("height of the box", height) / 200.0)
+    positive("width of the box", width)
+    return mpii_search((x + width / 2.0, y + height / 2.0), positive("height of the box", height) / 200.0)
 
 
 def demo_search(image_size: tuple[int, int], box: tuple[float, float, float, float]) -> ScaleSearch:
@@ -209,7 +213,7 @@ def demo_multipliers(image_height: int, person_height: float) -> tuple[float, ..
     Source: `middle = 1.2 h / H`; from `368 / (H * 3.0 * middle)` to `368 / (H * 0.8 * middle)`; exponents of 2 in
     MATLAB's range arithmetic.
     """
-    middle = 1.2 * _positive("height of the person", person_height) / image_height
+    middle = 1.2 * positive("height of the person", person_height) / image_height
     start = LSP_BOX_SIZE / (image_height * 3.0 * middle)
     end = LSP_BOX_SIZE / (image_height * 0.8 * middle)
     return octave_range(start, end, DEMO_OCTAVE)
@@ -222,13 +226,14 @@ def octave_range(start: float, end: float, octave: int) -> tuple[float, ...]:
     return tuple(2.0 ** (first + i * step) for i in range(count))
 
 
-def _sees_image(geometry: BoxGeometry) -> bool:
-    top, bottom, first, last = geometry.window
-    return top < bottom and first < last
-
-
-def _positive(name: str, value: Any) -> float:
+def positive(name: str, value: float) -> float:
+    """Return a number above 0; UsageError, with the value's name, where it is none."""
     number = float(value)
     if not (math.isfinite(number) and number > 0):
         raise UsageError(f"{name} is {value}, expected a number above 0")
     return number
+
+
+def _sees_image(geometry: BoxGeometry) -> bool:
+    top, bottom, first, last = geometry.window
+    return top < bottom and first < last

@@ -46,7 +46,7 @@ MAX_PIXELS = 178_956_970
 _JPEG_MARKER = re.compile(rb"\xff+([^\xff\x00\x01\xd0-\xd7])", re.DOTALL)
 """A marker with a segment behind it, or the end marker: not a stuffed byte, a fill byte or a restart marker."""
 
-_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM")
+_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM")
 
 
 def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
@@ -87,11 +87,13 @@ def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
             warnings.simplefilter("ignore")  # Pillow warns of what is either harmless or checked here
             with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
                 _check_size(picture.size, name)
-                orientation = _orientation(picture)
                 if picture.format in ("JPEG", "MPO") and picture.mode in ("RGB", "L"):
                     image = _decode_jpeg(data, name)
                 else:
+                    if picture.format == "PNG":
+                        _check_png(data)
                     image = _bgr(picture, name)
+                orientation = _orientation(picture)  # after decoding: Pillow turns TIFFs itself
     except Image.DecompressionBombError:
         raise DataError(f"{name}: more than {MAX_PIXELS} pixels") from None
     except UnidentifiedImageError:
@@ -130,6 +132,12 @@ def _jpeg_is_whole(data: bytes) -> bool:
             return True
         at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
     return False
+
+
+def _check_png(data: bytes) -> None:
+    """Compare the checksum of every chunk; decoding alone would not."""
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+        picture.verify()
 
 
 def _bgr(picture: Image.Image, name: str) -> NDArray[np.uint8]:

@@ -70,8 +70,7 @@ def taps(length: int, factor: float, start: int, stop: int, *, antialias: bool =
     UsageError
         `factor` is outside `1 / FACTOR_LIMIT .. FACTOR_LIMIT`.
     """
-    if not 1.0 / FACTOR_LIMIT <= factor <= FACTOR_LIMIT:
-        raise UsageError(f"resize by {factor}: expected a factor from {1 / FACTOR_LIMIT} to {FACTOR_LIMIT}")
+    _check_factor(factor)
     shrink = min(factor, 1.0) if antialias else 1.0
     support = 4.0 / shrink
     # 1-based positions, as MATLAB's own formula has them: the same float64 roundings give the same weights.
@@ -128,6 +127,7 @@ def imresize(
     if size is not None and factor is None:
         (out_height, out_width), factors = size, (size[0] / height, size[1] / width)
     elif factor is not None and size is None:
+        _check_factor(factor)
         out_height, out_width = resized_length(height, factor), resized_length(width, factor)
         factors = (factor, factor)
     else:
@@ -144,6 +144,11 @@ def imresize(
     else:
         result = _resample(pixels, rows, columns)
     return np.ascontiguousarray(result if image.ndim == 3 else result[:, :, 0])
+
+
+def _check_factor(factor: float) -> None:
+    if not 1.0 / FACTOR_LIMIT <= factor <= FACTOR_LIMIT:
+        raise UsageError(f"resize by {factor}: expected a factor from {1 / FACTOR_LIMIT} to {FACTOR_LIMIT}")
 
 
 def _resample(pixels: NDArray[Any], rows: Taps, columns: Taps) -> NDArray[Any]:

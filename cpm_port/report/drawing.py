@@ -1,0 +1,223 @@
+"""Pictures of a prediction: the limbs over the image, and the belief maps of every part at every stage.
+
+Where in the flow: after prediction, for people to look at; no torch.
+
+Conventions: images are `(H, W, 3)` uint8, BGR; joints `(x, y)`, 0-based image px. The person's right side is drawn in
+warm colours, the left side in cool ones, whatever the side of the picture. Belief maps share one fixed colour scale,
+from 0 to what a sure net gives, so pictures of different images and stages can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cpm_port.errors import ShapeError
+from cpm_port.parts import PartOrder
+
+__all__ = ["draw_joints", "map_grid", "map_window"]
+
+RIGHT, LEFT, MIDDLE = (30, 120, 255), (255, 170, 40), (60, 220, 120)
+PICTURE_SIDE = 800
+"""Small images are enlarged, in whole steps, until their longer side is at least near this many px."""
+
+CELL_SIDE = 150
+CELL_WIDTH = 72
+ROW_TITLE, COLUMN_TITLE, GAP = 62, 34, 4
+INK, PAPER = (40, 40, 40), 255
+
+Picture = NDArray[np.uint8]
+
+
+def draw_joints(image: Picture, joints: NDArray[np.float64], order: PartOrder) -> Picture:
+    """Draw a person's limbs and joints over the image.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W, 3), uint8, BGR
+    joints : ndarray, shape (P, 2), float64
+        0-based image px; a joint that is NaN is left out, with its limbs.
+    order : PartOrder
+        The joints' names and limbs; nameless joints get their number.
+
+    Returns
+    -------
+    ndarray, shape (k H, k W, 3), uint8, BGR
+        Enlarged by a whole k where the image is small.
+
+    Raises
+    ------
+    ShapeError
+        Not one joint per part.
+    """
+    if joints.shape != (len(order), 2):
+        raise ShapeError(f"joints are {joints.shape}, expected ({len(order)}, 2) for order {order.name!r}")
+    zoom = max(1, round(PICTURE_SIDE / max(image.shape[:2])))
+    picture = np.ascontiguousarray(
+        cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC) if zoom > 1 else image.copy()
+    )
+    known = np.asarray(np.isfinite(joints).all(axis=1))
+    points = (joints + 0.5) * zoom - 0.5
+    extent = float(np.ptp(points[known], axis=0).max()) if known.any() else 0.0
+    width = int(np.clip(extent / 70.0, 2, max(picture.shape[:2]) / 120.0 + 2))
+    for start, end in order.limbs:
+        a, b = order.index(start), order.index(end)
+        if known[a] and known[b]:
+            colour = _side_colour(start, end)
+            _stroke(picture, points[a], points[b], _darker(colour), width + 2)
+            _stroke(picture, points[a], points[b], colour, width)
+    for index, part in enumerate(order.parts):
+        if known[index]:
+            at = _pixel(points[index])
+            cv2.circle(picture, at, width + 2, (20, 20, 20), -1, cv2.LINE_AA)
+            cv2.circle(picture, at, width + 1, _side_colour(part), -1, cv2.LINE_AA)
+            if not order.limbs:
+                _text(picture, str(index), (at[0] + width + 3, at[1] + 4), (255, 255, 255), outlined=True)
+    return np.asarray(picture, np.uint8)
+
+
+def map_window(
+    image_size: tuple[int, int], center_xy: tuple[float, float], side: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the image rows and columns at which the grid samples the maps: a square about the person, in the image.
+
+    Parameters
+    ----------
+    image_size : (int, int)
+        Height and width.
+    center_xy : (float, float)
+        The person's center, image px.
+    side : float
+        The square's side, image px.
+
+    Returns
+    -------
+    rows, columns : ndarray, int64, increasing
+        About `CELL_SIDE` along the longer side, fewer where the image has fewer.
+    """
+    ranges = []
+    for center, length in ((center_xy[1], image_size[0]), (center_xy[0], image_size[1])):
+        start = int(np.clip(round(center - side / 2.0), 0, length - 1))
+        ranges.append((start, int(np.clip(round(center + side / 2.0), start + 1, length))))
+    step = max(1.0, max(stop - start for start, stop in ranges) / CELL_SIDE)
+    rows, columns = (
+        (start + (np.arange(max(1, round((stop - start) / step))) + 0.5) * step).astype(np.int64).clip(start, stop - 1)
+        for start, stop in ranges
+    )
+    return rows, columns
+
+
+def map_grid(
+    image: Picture,
+    window: tuple[NDArray[np.int64], NDArray[np.int64]],
+    stage_maps: Mapping[int, NDArray[np.float32]],
+    order: PartOrder,
+    peak_limit: float,
+) -> Picture:
+    """Draw belief maps over the person: one row per stage, one column per part, the background last.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W, 3), uint8, BGR
+    window : (rows, columns)
+        The image rows and columns of the maps, from `map_window`.
+    stage_maps : mapping of int to ndarray, shape (rows, columns, P + 1)
+        Stage -> its maps.
+    order : PartOrder
+        Names of the parts.
+    peak_limit : float
+        The value drawn brightest.
+
+    Returns
+    -------
+    ndarray, (height, width, 3), uint8, BGR
+        Every cell shows its map's largest value and, on parts, where it is.
+
+    Raises
+    ------
+    ShapeError
+        A stage's maps do not fit the window and the parts.
+    """
+    rows, columns = window
+    expected = (len(rows), len(columns), len(order) + 1)
+    for stage, maps in stage_maps.items():
+        if maps.shape != expected:
+            raise ShapeError(f"stage {stage}: maps are {maps.shape}, expected {expected}")
+    zoom = CELL_SIDE / max(expected[:2])
+    size = (max(1, round(expected[1] * zoom)), max(1, round(expected[0] * zoom)))
+    part = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    grey = cv2.cvtColor(cv2.resize(part, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
+    ground = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR).astype(np.float32) * 0.55
+    width, height = max(size[0], CELL_WIDTH), size[1]
+    sheet = np.full(
+        (
+            COLUMN_TITLE + len(stage_maps) * (height + GAP),
+            ROW_TITLE + (len(order) + 1) * (width + GAP),
+            3,
+        ),
+        PAPER,
+        np.uint8,
+    )
+    for column, name in enumerate((*order.parts, "background")):
+        left = ROW_TITLE + column * (width + GAP)
+        words = name.split("_", 1)
+        for line, word in enumerate(words):
+            _text(sheet, word, (left + 2, COLUMN_TITLE - 6 - 13 * (len(words) - 1 - line)), INK)
+    for row, (stage, maps) in enumerate(stage_maps.items()):
+        top = COLUMN_TITLE + row * (height + GAP)
+        _text(sheet, f"stage {stage}", (4, top + height // 2), INK)
+        for column in range(len(order) + 1):
+            left = ROW_TITLE + column * (width + GAP) + (width - size[0]) // 2
+            cell = _map_cell(maps[..., column], ground, size, peak_limit, mark=column < len(order))
+            sheet[top : top + height, left : left + size[0]] = cell
+    return sheet
+
+
+def _map_cell(
+    values: NDArray[np.float32], ground: NDArray[Any], size: tuple[int, int], limit: float, *, mark: bool
+) -> Any:
+    peak = float(values.max())
+    share = cv2.resize(np.clip(values / limit, 0.0, 1.0), size, interpolation=cv2.INTER_LINEAR)
+    heat = cv2.applyColorMap((share * 255.0 + 0.5).astype(np.uint8), cv2.COLORMAP_INFERNO).astype(np.float32)
+    weight = np.sqrt(share)[:, :, None]
+    cell = np.ascontiguousarray((ground * (1.0 - weight) + heat * weight + 0.5).astype(np.uint8))
+    if mark:
+        y, x = np.unravel_index(int(values.argmax()), values.shape)
+        at = (int((x + 0.5) * size[0] / values.shape[1]), int((y + 0.5) * size[1] / values.shape[0]))
+        cv2.drawMarker(cell, at, (0, 0, 0), cv2.MARKER_CROSS, 11, 3, cv2.LINE_AA)
+        cv2.drawMarker(cell, at, (255, 255, 255), cv2.MARKER_CROSS, 9, 1, cv2.LINE_AA)
+    _text(cell, f"{peak:.2f}", (3, size[1] - 4), (255, 255, 255), outlined=True)
+    return cell
+
+
+def _side_colour(*parts: str) -> tuple[int, int, int]:
+    if any(part.startswith("right_") for part in parts):
+        return RIGHT
+    return LEFT if any(part.startswith("left_") for part in parts) else MIDDLE
+
+
+def _darker(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    blue, green, red = colour
+    return blue // 3, green // 3, red // 3
+
+
+def _stroke(
+    picture: Any, start: NDArray[np.float64], end: NDArray[np.float64], colour: tuple[int, int, int], width: int
+) -> None:
+    cv2.line(picture, _pixel(start), _pixel(end), colour, width, cv2.LINE_AA)
+
+
+def _pixel(point: NDArray[np.float64]) -> tuple[int, int]:
+    return round(float(point[0])), round(float(point[1]))
+
+
+def _text(
+    picture: Any, text: str, at: tuple[int, int], colour: tuple[int, int, int], *, outlined: bool = False
+) -> None:
+    if outlined:
+        cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.36, (0, 0, 0), 3, cv2.LINE_AA)
+    cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.36, colour, 1, cv2.LINE_AA)

@@ -1,0 +1,216 @@
+"""Claim: images are read as a person sees them, and what is no image is refused by name.
+
+Oracles: hand-made pixels, Pillow's own EXIF transposition, OpenCV's decoder for ordinary JPEGs.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from cpm_port.errors import DataError, MissingFileError
+from cpm_port.imaging.reading import decode_image, read_image
+
+
+def colours(height: int = 24, width: int = 40) -> np.ndarray:
+    """Return a smooth RGB picture whose four corners differ."""
+    y, x = np.mgrid[0:height, 0:width]
+    return np.stack([x * 6, y * 10, 200 - x * 2 - y * 3], axis=2).astype(np.uint8)
+
+
+def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "WEBP"])
+def test_lossless_colour_comes_back_as_bgr(kind: str) -> None:
+    rgb = colours()
+    image = decode_image(encoded(Image.fromarray(rgb), kind, **({"lossless": True} if kind == "WEBP" else {})), "x")
+    assert image.dtype == np.uint8
+    assert image.flags.c_contiguous
+    assert (image == rgb[:, :, ::-1]).all()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize(
+    "options", [{"quality": 80}, {"quality": 95, "progressive": True}, {"quality": 60, "subsampling": 2}]
+)
+def test_ordinary_jpegs_have_opencvs_pixels(mode: str, options: dict) -> None:
+    data = encoded(Image.fromarray(colours()).convert(mode), "JPEG", **options)
+    assert (decode_image(data, "x") == cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)).all()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if kind == "WEBP" else {"quality": 100} if kind == "JPEG" else {}
+    data = encoded(Image.fromarray(colours()), kind, exif=exif, **options)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))[:, :, ::-1]
+    result = decode_image(data, "x")
+    assert result.shape == expected.shape == ((24, 40, 3) if orientation < 5 else (40, 24, 3))
+    assert int(np.abs(result.astype(int) - expected).max()) <= (2 if kind == "JPEG" else 0)  # two JPEG decoders
+
+
+def test_grey_becomes_colour() -> None:
+    grey = colours()[:, :, 0]
+    assert (decode_image(encoded(Image.fromarray(grey), "PNG"), "x") == grey[:, :, None]).all()
+
+
+def test_transparency_lies_over_white() -> None:
+    rgba = np.zeros((2, 3, 4), np.uint8)
+    rgba[0] = (10, 20, 30, 255)
+    rgba[1, 0] = (0, 0, 0, 0)
+    rgba[1, 1] = (0, 0, 0, 51)  # a fifth of black
+    image = decode_image(encoded(Image.fromarray(rgba), "PNG"), "x")
+    assert (image[0] == (30, 20, 10)).all()
+    assert (image[1, 0] == 255).all()
+    assert (image[1, 1] == 204).all()
+
+
+def test_grey_with_alpha_lies_over_white() -> None:
+    pixels = np.array([[[40, 255], [40, 0]]], np.uint8)
+    image = decode_image(encoded(Image.fromarray(pixels), "PNG"), "x")
+    assert image[0].tolist() == [[40] * 3, [255] * 3]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
+def test_palettes_are_looked_up_and_their_transparency_is_white(kind: str) -> None:
+    picture = Image.new("P", (3, 1))
+    picture.putpalette([1, 2, 3, 200, 100, 50, 9, 9, 9])
+    picture.putdata([0, 1, 2])
+    assert decode_image(encoded(picture, kind), "x")[0].tolist() == [[3, 2, 1], [50, 100, 200], [9, 9, 9]]
+    see_through = decode_image(encoded(picture, kind, transparency=2), "x")
+    assert see_through[0].tolist() == [[3, 2, 1], [50, 100, 200], [255, 255, 255]]
+
+
+def test_a_colour_key_is_white() -> None:
+    rgb = np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8)
+    image = decode_image(encoded(Image.fromarray(rgb), "PNG", transparency=(4, 5, 6)), "x")
+    assert image[0].tolist() == [[3, 2, 1], [255, 255, 255]]
+
+
+def test_one_bit_is_black_and_white() -> None:
+    picture = Image.fromarray(np.array([[0, 255, 255]], np.uint8)).convert("1")
+    assert decode_image(encoded(picture, "PNG"), "x")[0, :, 0].tolist() == [0, 255, 255]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bit_grey_keeps_its_high_byte(kind: str) -> None:
+    wide = np.array([[0, 0x12FF, 0x8000, 0xFFFF]], np.uint16)
+    image = decode_image(encoded(Image.fromarray(wide), kind), "x")
+    assert image[0, :, 1].tolist() == [0, 0x12, 0x80, 0xFF]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_sixteen_bit_colour_keeps_its_high_byte(suffix: str) -> None:
+    wide = np.array([[[0x0100, 0x12FF, 0x8000], [0xFFFF, 0x00FF, 0x7FFF]]], np.uint16)
+    done, data = cv2.imencode(suffix, wide)
+    assert done
+    assert decode_image(data.tobytes(), "x")[0].tolist() == [[0x01, 0x12, 0x80], [0xFF, 0x00, 0x7F]]
+
+
+def test_cmyk_jpegs_are_mixed_of_their_inks() -> None:
+    inks = np.full((16, 16, 4), (0, 255, 255, 0), np.uint8)  # magenta and yellow make red
+    image = decode_image(encoded(Image.fromarray(inks, "CMYK"), "JPEG", quality=95), "x")
+    assert int(np.abs(image.astype(int) - (0, 0, 255)).max()) < 12
+
+
+def test_the_first_frame_of_an_animation_counts() -> None:
+    frames = [Image.fromarray(np.full((4, 4, 3), value, np.uint8)) for value in (10, 200)]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert (decode_image(data, "x") == 10).all()
+
+
+def test_paths_may_hold_any_letters(tmp_path: Path) -> None:
+    path = tmp_path / "größe 写真 ☺.jpg"
+    path.write_bytes(encoded(Image.fromarray(colours()), "JPEG"))
+    assert read_image(path).shape == (24, 40, 3)
+
+
+def test_the_end_of_a_thumbnail_is_not_the_pictures() -> None:
+    thumbnail = encoded(Image.fromarray(colours(8, 8)), "JPEG")
+    whole = encoded(Image.fromarray(colours()), "JPEG", comment=thumbnail)
+    assert decode_image(whole, "x").shape == (24, 40, 3)
+    with pytest.raises(DataError, match="ends before its end marker"):
+        decode_image(whole[:-2], "x")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM"])
+def test_files_cut_short_are_refused_by_name(kind: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise), kind)
+    for share in (0.02, 0.3, 0.6, 0.9):
+        with pytest.raises(DataError, match=r"some/file\.x: "):
+            decode_image(data[: int(len(data) * share)], "some/file.x")
+
+
+def test_a_png_with_a_flipped_byte_is_refused() -> None:
+    data = bytearray(encoded(Image.fromarray(colours()), "PNG"))
+    data[len(data) // 2] ^= 0xFF
+    with pytest.raises(DataError, match="corrupt or cut short"):
+        decode_image(bytes(data), "x")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"hello, this is text", "not an image of a known kind"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image of a known kind"),
+        (b"\xff\xd8\xff", "not an image|corrupt"),
+        (b"\x89PNG\r\n\x1a\n", "not an image|corrupt"),
+    ],
+)
+def test_what_is_no_image_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        decode_image(data, "x")
+
+
+def test_a_file_that_claims_to_be_huge_is_refused_before_decoding() -> None:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    bomb = (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 999)) + chunk(b"IEND", b"")
+    )
+    with pytest.raises(DataError, match="pixels"):
+        decode_image(bomb, "x")
+
+
+def test_float_samples_are_refused() -> None:
+    with pytest.raises(DataError, match="samples are floats"):
+        decode_image(encoded(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF"), "x")
+
+
+def test_samples_of_32_bits_are_refused() -> None:
+    with pytest.raises(DataError, match="expected 8 or 16 bits"):
+        decode_image(encoded(Image.fromarray(np.full((2, 2), 70000, np.int32)), "TIFF"), "x")
+
+
+def test_absent_files_and_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="no such image"):
+        read_image(tmp_path / "none.png")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_image(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every file")
+def test_files_without_permission_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(b"x")
+    path.chmod(0)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_image(path)
