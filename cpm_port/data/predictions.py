@@ -57,6 +57,15 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.joints)
 
+    def first(self, count: int) -> Predictions:
+        """Return the first `count` people."""
+        return Predictions(
+            Joints(self.joints.xy[:count], self.joints.convention),
+            None if self.scores is None else self.scores[:count],
+            None if self.names is None else self.names[:count],
+            self.source,
+        )
+
     def to(self, convention: Convention) -> Predictions:
         """Return the same predictions under another convention; scores follow their parts."""
         if convention == self.joints.convention:

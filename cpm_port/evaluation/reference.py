@@ -19,7 +19,7 @@ source prints.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,18 @@ from cpm_port.evaluation.protocols import PROTOCOLS
 from cpm_port.parts import CENTRICITIES, Centricity
 from cpm_port.resources import resource_dir
 
-__all__ = ["SCHEMA", "STATUSES", "Fact", "Inputs", "Reference", "Row", "load_all", "load_file", "reference_dir"]
+__all__ = [
+    "SCHEMA",
+    "STATUSES",
+    "Fact",
+    "Inputs",
+    "Reference",
+    "Row",
+    "load_all",
+    "load_file",
+    "matching_rows",
+    "reference_dir",
+]
 
 SCHEMA = 1
 STATUSES = ("published", "recomputed", "measured here")
@@ -264,3 +275,41 @@ def _values(content: dict[str, Any], where: str) -> dict[str, float]:
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise DataError(f"{where}: {name} is no number")
     return content
+
+
+def matching_rows(
+    references: Iterable[Reference], protocol: str, threshold: float, hashes: Mapping[str, str], model: str | None
+) -> list[Row]:
+    """Return the rows to hold a score against.
+
+    Parameters
+    ----------
+    references : iterable of Reference
+    protocol, threshold
+        Of the score.
+    hashes : dict of str to str
+        "predictions" and "truth" -> SHA-256 of the scored files.
+    model : str or None
+        Only rows of this model.
+
+    Returns
+    -------
+    list of Row
+        Rows recorded from these very files, if any are; else those of the same ground truth or cited ones, without
+        rows that record a slip or synthetic data.
+    """
+    rows = [
+        row
+        for reference in references
+        for row in reference.rows
+        if row.protocol == protocol and row.threshold is not None and abs(row.threshold - threshold) < 1e-9
+        if row.status != "measured here" and (model is None or row.model == model)
+        if row.inputs is None or row.inputs.slip is None
+    ]
+
+    def recorded(row: Row, kind: str) -> bool:
+        name = "" if row.inputs is None else getattr(row.inputs, kind)
+        return bool(row.measured.get("inputs", {}).get(name) == hashes.get(kind, ""))
+
+    exact = [row for row in rows if recorded(row, "predictions") and recorded(row, "truth")]
+    return exact or [row for row in rows if row.inputs is None or row.inputs.centric is None]

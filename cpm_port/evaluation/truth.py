@@ -1,6 +1,6 @@
 """Ground truth as scoring needs it: the samples of one data set's split, stacked.
 
-SAMPLES -> METRICS. Which file of which data set gives them is `read_truth`'s business; which normalizer is made of
+SAMPLES -> METRICS. Which file gives them is `cpm_port.data.scored`'s business; which normalizer is made of
 them, a protocol's.
 """
 
@@ -13,16 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cpm_port.data.flic import read_flic, read_flic_h5, read_flic_raw_test
-from cpm_port.data.lsp import read_lsp
-from cpm_port.data.mpii import read_mpii, read_mpii_detections, read_mpii_hourglass, read_mpii_validation
 from cpm_port.data.samples import Sample, stack_joints
-from cpm_port.errors import DataError, MissingFileError
+from cpm_port.data.scored import read_scored
 from cpm_port.parts import Centricity, Joints
 
-__all__ = ["DATASETS", "Truth", "read_truth"]
-
-DATASETS = ("LSP", "FLIC", "MPI")
+__all__ = ["Truth", "read_truth"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,60 +81,8 @@ class Truth:
 def read_truth(
     dataset: str, path: str | Path, *, images: str | Path | None = None, centric: Centricity = "person"
 ) -> Truth:
-    """Read the ground truth of a data set's scored split (LSP and FLIC: test; MPII: validation) from any known file.
-
-    Parameters
-    ----------
-    dataset : {"LSP", "FLIC", "MPI"}
-        Which data set.
-    path : path
-        LSP: a `joints` file. FLIC: `examples.mat`, `flic-joints-oc.mat`, the raw test joints, an h5. MPII:
-        `detections_our_format.mat`, `tompson_valid_detections.mat`, an hourglass h5, `mpii_human_pose_v1_u12_1.mat`
-        (its people with joints).
-    images : path, optional
-        Folder of the images.
-    centric : {"person", "observer"}
-        LSP only: which labels are asked.
-
-    Raises
-    ------
-    MissingFileError
-        There is no such file.
-    DataError
-        The file is not one of those, or not what it should be.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"ground truth {path} is not there")
-    samples = _read(dataset, path, images, centric)
-    scored = [sample for sample in samples if dataset == "MPI" or sample.split == "test"]
-    if not scored:
-        raise DataError(f"{path}: none of its {len(samples)} people is of the split that {dataset} scores")
-    return Truth.of(scored, str(path))
-
-
-def _read(dataset: str, path: Path, images: str | Path | None, centric: Centricity) -> list[Sample]:
-    if dataset == "LSP":
-        return read_lsp(path, images, centric=centric)
-    if path.suffix in (".h5", ".hdf5"):
-        return read_flic_h5(path, images) if dataset == "FLIC" else read_mpii_hourglass(path, images)
-    found = _variables(path)
-    if dataset == "FLIC":
-        return read_flic_raw_test(path) if "joints" in found else read_flic(path, images)
-    if "pos_gt_src" in found:
-        return read_mpii_detections(path)
-    if "annolist" in found:
-        return read_mpii_validation(path)
-    return read_mpii(path, images)
-
-
-def _variables(path: Path) -> set[str]:
-    from scipy.io import whosmat
-
-    try:
-        return {name for name, _, _ in whosmat(path)}
-    except Exception as error:
-        raise DataError(f"{path}: not a readable MATLAB file ({type(error).__name__}: {error})") from error
+    """Read a data set's scored people from any known label file; parameters and errors as `data.scored.read_scored`."""
+    return Truth.of(read_scored(dataset, path, images=images, centric=centric), str(path))
 
 
 def _lengths(values: Sequence[float | None]) -> NDArray[np.float64] | None:

@@ -24,27 +24,24 @@ __all__ = [
 ]
 
 
-def evaluation_table(result: Result, published: Sequence[Row], names: Mapping[str, str] | None = None) -> str:
-    """Return one result beside published rows, each followed by the difference.
+def evaluation_table(result: Result, references: Sequence[Row]) -> str:
+    """Return one result beside reference rows, each followed by the difference.
 
     Parameters
     ----------
     result : Result
         What was measured.
-    published : sequence of Row
-        Reference rows of the same protocol and threshold; their published values, and their targets where those are
-        finer or more, are shown.
-    names : dict of str to str, optional
-        Row id -> what to call it.
+    references : sequence of Row
+        Of the same protocol and threshold. Their published values are shown as published, the other numbers of their
+        targets as recomputed from the same files.
     """
     columns = [*result.parts, "total", "auc"]
     rows = [["", *columns], ["measured", *(_cell(result, column) for column in columns)]]
-    for row in published:
-        values = {**row.target, **row.published} or row.published
-        rows.append(
-            [(names or {}).get(row.id, f"{row.status}: {row.model}"), *(_number(values.get(c)) for c in columns)]
-        )
-        rows.append(["  difference", *(_difference(result, values, c) for c in columns)])
+    for row in references:
+        for title, values in (("published", row.published), ("recomputed", row.target)):
+            if values:
+                rows.append([f"{title}: {row.model}", *(_number(values.get(c)) for c in columns)])
+                rows.append(["  difference", *(_difference(result, values, c) for c in columns)])
     right = range(1, len(columns) + 1)
     lines = [f"{result.protocol} @{result.threshold:g}", *table(rows, right=list(right))]
     counts = ", ".join(f"{name} {score.hits}/{score.count}" for name, score in result.parts.items())

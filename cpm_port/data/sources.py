@@ -1,0 +1,76 @@
+"""Where training records come from, by one line of text: an LMDB, a JSON file of the release's layout, or drawn people.
+
+FILES -> RECORDS. What `cpmdata_param { source: "..." }` may name:
+
+- the folder of an LMDB in the release's layout (`lmdb.py`), the only kind that Caffe itself reads;
+- a `.json` file of the release's `genJSON` layout (`genjson.py`); its images lie beside it or in `images/` beside it.
+  Records marked as validation are left out, as the release's LMDB writer does;
+- `drawn:count=2000,size=256,seed=1`: people that are drawn on demand (`drawn.py`); all three numbers have defaults.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from cpm_port.data.drawn import DrawnRecords
+from cpm_port.data.genjson import read_genjson
+from cpm_port.data.lmdb import LmdbRecords
+from cpm_port.data.records import RecordStore, SampleRecords
+from cpm_port.errors import DataError, MissingFileError, UsageError
+
+__all__ = ["DRAWN", "open_records"]
+
+DRAWN = "drawn:"
+
+
+def open_records(source: str | Path, num_joints: int = 16) -> RecordStore:
+    """Open a source of records.
+
+    Parameters
+    ----------
+    source : str or path
+        See the module.
+    num_joints : int
+        Joints per person in an LMDB (`np_in_lmdb`).
+
+    Raises
+    ------
+    MissingFileError
+        Nothing is there, or an image of a JSON file is missing.
+    DataError
+        The source is not what it should be.
+    UsageError
+        A `drawn:` line that cannot be understood.
+    """
+    text = str(source)
+    if text.startswith(DRAWN):
+        return DrawnRecords(**_drawn_fields(text))
+    path = Path(source)
+    if path.suffix == ".json":
+        return _json_records(path)
+    if not path.exists():
+        raise MissingFileError(f"{path}: no training records there (an LMDB's folder or a .json file expected)")
+    return LmdbRecords(path, num_joints)
+
+
+def _json_records(path: Path) -> RecordStore:
+    from cpm_port.imaging.reading import read_image
+
+    samples = [sample for sample in read_genjson(path, path.parent) if sample.split != "validation"]
+    if not samples:
+        raise DataError(f"{path}: every record is marked as validation")
+    first = samples[0].image
+    if first is not None and not first.is_file():
+        samples = [replace(s, image=path.parent / "images" / s.image.name if s.image else None) for s in samples]
+    return SampleRecords(samples, read_image)
+
+
+def _drawn_fields(text: str) -> dict[str, int]:
+    fields = {}
+    for item in filter(None, text.removeprefix(DRAWN).split(",")):
+        name, _, value = item.partition("=")
+        if name not in ("count", "size", "seed") or not value.isdecimal():
+            raise UsageError(f"{text!r}: count=N, size=N and seed=N, separated by commas, expected after {DRAWN!r}")
+        fields[name] = int(value)
+    return fields

@@ -1,0 +1,180 @@
+"""A model over a data set at the release's pyramid: samples and a net in, one prediction per sample out.
+
+Where in the flow: the release's benchmark loop. Each data set has its own rule for center and scale
+(`cpm_port.imaging.pyramid`); every person gets the seven scales of the benchmark.
+
+Sharding: under `torchrun`, process r of n takes every n-th of the people that are still missing (gloo on CPU, nccl on
+GPUs, one GPU per process). A person's prediction does not depend on which process makes it, so any number of processes
+gives the same file. Progress is kept in a `journal`; process 0 gathers at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from cpm_port.data.predictions import Predictions
+from cpm_port.data.samples import Sample
+from cpm_port.errors import CpmPortError, DataError, MissingFileError
+from cpm_port.imaging.pyramid import ScaleSearch, flic_search, lsp_search, mpii_search
+from cpm_port.imaging.reading import read_image
+from cpm_port.inference.interface import BeliefNet, read_interface
+from cpm_port.inference.journal import Entry, Journal, open_run, read_entries
+from cpm_port.inference.predict import predict_person
+from cpm_port.parts import FLIC9, Convention, Joints
+
+__all__ = ["Shard", "joined_shard", "predict_samples", "search_of"]
+
+_PATIENCE = timedelta(days=2)  # how long a process waits for the slowest one
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which of how many processes this is, and where it computes."""
+
+    index: int
+    count: int
+    device: str
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process gathers and prints."""
+        return self.index == 0
+
+
+@contextmanager
+def joined_shard(device: str) -> Iterator[Shard]:
+    """Join the processes that `torchrun` started, or stand alone; "cuda" means one GPU per process."""
+    count, index = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    if count == 1:
+        yield Shard(0, 1, device)
+        return
+    if device == "cuda":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        torch.cuda.set_device(torch.device(device))
+    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=_PATIENCE)
+    try:
+        yield Shard(index, count, device)
+    finally:
+        dist.destroy_process_group()
+
+
+def search_of(sample: Sample, image_size: tuple[int, int]) -> ScaleSearch:
+    """Return where the release looks for a sample's person.
+
+    Parameters
+    ----------
+    sample : Sample
+    image_size : (int, int)
+        Height and width of its image, px.
+
+    Raises
+    ------
+    DataError
+        A FLIC sample without torso box, or an MPII one without center or scale.
+    """
+    person = sample.person
+    if sample.dataset in ("LSP", "LSPET"):
+        return lsp_search(image_size)
+    if sample.dataset == "FLIC" and person.torso_box is not None:
+        return flic_search(person.torso_box)
+    if sample.dataset == "MPI" and person.center is not None and person.scale is not None:
+        return mpii_search(person.center, person.scale)
+    needed = "torso box" if sample.dataset == "FLIC" else "center and scale"
+    raise DataError(f"{sample.dataset} {sample.name}: the annotations give no {needed}, so nothing says where to look")
+
+
+def predict_samples(
+    net: BeliefNet, samples: Sequence[Sample], folder: Path, identity: Mapping[str, str], shard: Shard
+) -> Predictions | None:
+    """Predict every sample that the run's folder does not hold yet; process 0 returns all of them.
+
+    Parameters
+    ----------
+    net : BeliefNet
+        On the shard's device.
+    samples : sequence of Sample
+        With images; the same in every process.
+    folder : Path
+        The run's journal.
+    identity : dict of str to str
+        What the run is of; a folder of another run is refused.
+    shard : Shard
+        This process.
+
+    Returns
+    -------
+    Predictions or None
+        In the order of the samples, 0-based, in the net's own order of parts; None in processes other than 0.
+
+    Raises
+    ------
+    MissingFileError
+        Images are missing; the message counts them.
+    DataError
+        Two samples of one name, an unreadable image, or a sample that does not say where to look.
+    """
+    _check_images(samples)
+    if shard.leads:
+        open_run(folder, identity)
+    _wait(shard)
+    if not shard.leads:
+        open_run(folder, identity)
+    done = read_entries(folder)
+    _wait(shard)  # nobody appends before everybody has read what is there
+    missing = [sample for sample in samples if sample.name not in done]
+    _predict_share(net, missing[shard.index :: shard.count], folder, shard, len(samples) - len(missing))
+    _wait(shard)
+    return _gathered(net, samples, folder) if shard.leads else None
+
+
+def _predict_share(net: BeliefNet, share: Sequence[Sample], folder: Path, shard: Shard, known: int) -> None:
+    from tqdm import tqdm
+
+    title = "predicting" if shard.count == 1 else f"predicting, share of process 0 of {shard.count}"
+    bar = tqdm(share, desc=f"{title} ({known} known)", unit="person", disable=not shard.leads, file=sys.stderr)
+    with Journal(folder, shard.index) as journal:
+        for sample in bar:
+            try:
+                image = read_image(sample.require_image())
+                search = search_of(sample, (image.shape[0], image.shape[1]))
+                found = predict_person(net, image, search.center_xy, search.base_scale, search.multipliers)
+            except CpmPortError as error:
+                raise DataError(f"{sample.dataset} {sample.name}: {error}") from error
+            journal.append(sample.name, Entry(found.joints_image, found.scores))
+
+
+def _check_images(samples: Sequence[Sample]) -> None:
+    names = [sample.name for sample in samples]
+    if len(set(names)) != len(names):
+        raise DataError(f"two samples are called {next(name for name in names if names.count(name) > 1)!r}")
+    absent = [sample for sample in samples if sample.image is None or not sample.image.is_file()]
+    if absent:
+        first = absent[0].image or f"{absent[0].name} (the labels name no image)"
+        raise MissingFileError(f"{len(absent)} of {len(samples)} images are not there; the first: {first}")
+
+
+def _gathered(net: BeliefNet, samples: Sequence[Sample], folder: Path) -> Predictions:
+    entries = read_entries(folder)
+    order = read_interface(net).part_order
+    convention = Convention(order, 0, "observer" if order == FLIC9 else "person")
+    return Predictions(
+        Joints(np.stack([entries[sample.name].joints for sample in samples]), convention),
+        np.stack([entries[sample.name].scores for sample in samples]),
+        tuple(sample.name for sample in samples),
+        f"predictions of {net.spec.source}",
+    )
+
+
+def _wait(shard: Shard) -> None:
+    if shard.count > 1:
+        dist.barrier()
