@@ -131,16 +131,19 @@ def _report(
 ) -> None:
     from cpm_port.evaluation.diagnose import diagnose, diagnose_normalizer
     from cpm_port.evaluation.measure import measure
-    from cpm_port.evaluation.reference import load_all, matching_rows
+    from cpm_port.evaluation.reference import load_all, matching_rows, published_elsewhere
     from cpm_port.report.scores import evaluation_table
 
     measurement = measure(protocol, predictions, truth)
     result = measurement.result(args.threshold, bootstrap_seed=args.bootstrap)
-    rows = matching_rows(load_all(), protocol.name, result.threshold, hashes, args.model)
+    references = load_all()
+    rows = matching_rows(references, protocol.name, result.threshold, hashes, args.model)
     print(evaluation_table(result, rows))
     diagnoses = list(diagnose(protocol, predictions, truth))
-    for row in rows:
-        normalizer = diagnose_normalizer(protocol, predictions, truth, row.published, result.threshold)
+    elsewhere = published_elsewhere(references, protocol.name, result.threshold, hashes.get("predictions", ""))
+    for row in (*rows, *elsewhere):
+        under = "" if row in rows else row.protocol
+        normalizer = diagnose_normalizer(protocol, predictions, truth, row.published, result.threshold, under)
         diagnoses += [normalizer] if normalizer else []
     for diagnosis in diagnoses:
         print(f"note: {diagnosis}")

@@ -104,7 +104,12 @@ def diagnose(protocol: Protocol, predictions: Predictions, truth: Truth) -> list
 
 
 def diagnose_normalizer(
-    protocol: Protocol, predictions: Predictions, truth: Truth, published: Mapping[str, float], threshold: float
+    protocol: Protocol,
+    predictions: Predictions,
+    truth: Truth,
+    published: Mapping[str, float],
+    threshold: float,
+    under: str = "",
 ) -> Diagnosis | None:
     """Look for the length under which a published row comes out, where the protocol's own misses it.
 
@@ -114,6 +119,8 @@ def diagnose_normalizer(
         Columns (and "total") in percent.
     threshold : float
         Where the row was taken.
+    under : str
+        The protocol of the row, where it is another one.
 
     Returns
     -------
@@ -133,7 +140,8 @@ def diagnose_normalizer(
             continue
         other = Measurement(protocol, normalized_errors(xy[:, index], aligned.joints.xy[:, index], length))
         if _meets(other, published, threshold):
-            detail = f"the published row is met when errors are divided by {name}"
+            row = f"the published row of {under}" if under else "the published row"
+            detail = f"{row} is met when errors are divided by {name}"
             return Diagnosis("wrong normalizer", detail, own.percent(threshold), other.percent(threshold), 0.0)
     return None
 

@@ -40,6 +40,7 @@ __all__ = [
     "load_all",
     "load_file",
     "matching_rows",
+    "published_elsewhere",
     "reference_dir",
 ]
 
@@ -275,6 +276,25 @@ def _values(content: dict[str, Any], where: str) -> dict[str, float]:
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise DataError(f"{where}: {name} is no number")
     return content
+
+
+def published_elsewhere(
+    references: Iterable[Reference], protocol: str, threshold: float, predictions_hash: str
+) -> list[Row]:
+    """Return rows that were published for these very predictions, at this threshold, under another protocol.
+
+    Of the same data set and columns, so that a different length or label set is all that can part the two.
+    """
+    own = PROTOCOLS[protocol]
+    return [
+        row
+        for reference in references
+        for row in reference.rows
+        if row.published and row.inputs is not None and row.protocol != protocol and row.protocol in PROTOCOLS
+        if PROTOCOLS[row.protocol].dataset == own.dataset and PROTOCOLS[row.protocol].columns == own.columns
+        if row.threshold is not None and abs(row.threshold - threshold) < 1e-9
+        if row.measured.get("inputs", {}).get(row.inputs.predictions) == predictions_hash
+    ]
 
 
 def matching_rows(

@@ -30,7 +30,7 @@ from cpm_port.evaluation.diagnose import PRINTED, Diagnosis, diagnose, diagnose_
 from cpm_port.evaluation.embedded import read_embedded
 from cpm_port.evaluation.measure import Measurement, measure
 from cpm_port.evaluation.protocols import Protocol, named
-from cpm_port.evaluation.reference import Reference, Row
+from cpm_port.evaluation.reference import Reference, Row, published_elsewhere
 from cpm_port.evaluation.scores import Result
 from cpm_port.evaluation.truth import Truth, read_truth
 
@@ -111,7 +111,7 @@ def run(references: Sequence[Reference], data: Path | None) -> list[Outcome]:
         In the order of the rows.
     """
     files = _Files()
-    return [_outcome(row, reference, data, files) for reference in references for row in reference.rows]
+    return [_outcome(row, reference, data, files, references) for reference in references for row in reference.rows]
 
 
 class _Files:
@@ -149,7 +149,9 @@ class _Files:
         return self._hashes[path]
 
 
-def _outcome(row: Row, reference: Reference, data: Path | None, files: _Files) -> Outcome:
+def _outcome(
+    row: Row, reference: Reference, data: Path | None, files: _Files, references: Sequence[Reference]
+) -> Outcome:
     if row.inputs is None:
         return Outcome(row, "cited", row.explanation)
     paths = {name: _locate(name, reference, data) for name in (row.inputs.predictions, row.inputs.truth)}
@@ -172,8 +174,13 @@ def _outcome(row: Row, reference: Reference, data: Path | None, files: _Files) -
     published = _cells(row.published, result, PRINTED)
     diagnoses = list(diagnose(protocol, predictions, truth))
     missed = [cell for cell in (*cells, *published) if not cell.ok]
-    if missed and row.threshold is not None:
+    assert row.threshold is not None  # load_file sees to it
+    if missed:
         other = diagnose_normalizer(protocol, predictions, truth, row.published or row.target, row.threshold)
+        diagnoses += [other] if other else []
+    elsewhere = published_elsewhere(references, row.protocol, row.threshold, files.sha256(predictions_path))
+    for rival in elsewhere if row.inputs.slip is None else ():
+        other = diagnose_normalizer(protocol, predictions, truth, rival.published, row.threshold, rival.protocol)
         diagnoses += [other] if other else []
     reasons = [f"{cell.name} {cell.measured:.3f}, expected {cell.expected:g}" for cell in missed]
     recorded = row.measured.get("inputs", {})
