@@ -141,7 +141,7 @@ class CaffeNet(nn.Module):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of the blobs that a call returns: those that no layer reads."""
+        """Names of the net's outputs: the blobs that no layer reads."""
         return self.spec.outputs
 
     @property
@@ -207,7 +207,8 @@ class CaffeNet(nn.Module):
         Returns
         -------
         dict of str to Tensor
-            The net's outputs in Caffe's order, then `blobs`.
+            The net's outputs in Caffe's order, then blobs that count in the loss without being outputs (the top
+            of a loss layer that names none is `(automatic) <layer>`), then `blobs`.
 
         Raises
         ------
@@ -240,7 +241,7 @@ class CaffeNet(nn.Module):
         Raises
         ------
         UsageError
-            `outputs` lacks a loss blob (one that a later layer reads must be named in `blobs`), or the net has no loss.
+            `outputs` is not what the net returned: it lacks a loss blob; or the net has no loss.
         """
         missing = [name for name in self.loss_weights if name not in outputs]
         if missing or not self.loss_weights:
@@ -278,7 +279,7 @@ class CaffeNet(nn.Module):
     def _wanted(self, blobs: Sequence[str] | None) -> list[str]:
         if isinstance(blobs, str):
             raise UsageError(f"blobs is the string {blobs!r}, expected a list of names")
-        wanted = list(dict.fromkeys((*self.spec.outputs, *(blobs or ()))))
+        wanted = list(dict.fromkeys((*self.spec.outputs, *self.loss_weights, *(blobs or ()))))
         for name in wanted:
             if name not in self._blob_shapes:
                 near = difflib.get_close_matches(name, self._blob_shapes)

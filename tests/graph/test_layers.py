@@ -69,6 +69,16 @@ def test_every_gradient_equals_caffes(name: str) -> None:
         assert relative_error(at(net, key).grad, array) <= REAL_CAFFE, key
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_every_layer_works_on_its_inputs_device(name: str) -> None:
+    net, golden = load_case(name)  # torch's device without values: a tensor made on the CPU by mistake fails there
+    net.to("meta")
+    found = net({blob: torch.from_numpy(array).to("meta") for blob, array in part(golden, "in").items()})
+    for blob, tensor in found.items():
+        assert tensor.device.type == "meta"
+        assert tensor.shape == golden.get(f"blob/{blob}", golden.get(f"in/{blob}")).shape
+
+
 def test_batch_norm_moves_its_running_sums_as_caffe_does() -> None:
     # The reference script drew nine values it then replaced: the sums' start values are these numbers of its stream.
     draw = np.random.RandomState(CASES[AFTERWARDS]["seed"]).standard_normal(17)

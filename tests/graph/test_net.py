@@ -222,6 +222,19 @@ def test_losses_add_up_with_their_weights() -> None:
         net.total_loss({"l1": outputs["l1"], "l3": outputs["l3"]})
 
 
+def test_losses_that_are_no_outputs_count_too() -> None:
+    net = net_of("""
+        layer { name: "in" type: "Input" top: "a" top: "b" input_param { shape { dim: 2 dim: 3 } } }
+        layer { name: "loss" type: "EuclideanLoss" bottom: "a" bottom: "b" }
+        layer { name: "scaled" type: "Power" bottom: "a" top: "scaled" loss_weight: 2 }
+        layer { name: "end" type: "Silence" bottom: "scaled" }""")
+    a, b = image(2, 3), image(2, 3) + 1
+    outputs = net({"a": a, "b": b})
+    assert net.outputs == ()
+    assert list(outputs) == ["(automatic) loss", "scaled"]
+    assert net.total_loss(outputs).item() == pytest.approx(((a - b).square().sum() / 4 + 2 * a.sum()).item(), rel=1e-5)
+
+
 def test_a_net_without_a_loss_says_so(tiny: CaffeNet) -> None:
     with pytest.raises(UsageError, match=r"tiny.prototxt: no loss"):
         tiny.total_loss(tiny(image(1, 3, 8, 8)))
