@@ -36,6 +36,7 @@ __all__ = [
     "CaffeModel",
     "StoredBlob",
     "blob_pieces",
+    "check_blob",
     "layers_of",
     "looks_like_text",
     "map_file",
@@ -324,13 +325,19 @@ def new_blob(array: np.ndarray, dialect: str, diff: np.ndarray | None = None) ->
     ShapeError
         For more axes, or more values, than Caffe has.
     """
-    array = np.asarray(array)
-    if array.ndim > MAX_BLOB_AXES or array.size > _MAX_DIM:
-        raise ShapeError(f"a blob of shape {array.shape}: Caffe has at most {MAX_BLOB_AXES} axes and {_MAX_DIM} values")
+    array = check_blob(array)
     message = message_class("BlobProto", dialect)()
     message.shape.SetInParent()
     message.shape.dim.extend(array.shape)
     return StoredBlob(message, array, diff)
+
+
+def check_blob(array: np.ndarray) -> np.ndarray:
+    """Return an array if Caffe could hold it; ShapeError else."""
+    array = np.asarray(array)
+    if array.ndim > MAX_BLOB_AXES or array.size > _MAX_DIM:
+        raise ShapeError(f"a blob of shape {array.shape}: Caffe has at most {MAX_BLOB_AXES} axes and {_MAX_DIM} values")
+    return array
 
 
 def blob_pieces(blob: StoredBlob) -> list[Any]:

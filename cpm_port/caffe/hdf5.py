@@ -24,7 +24,7 @@ import h5py
 import numpy as np
 
 from cpm_port._atomic import atomic_path
-from cpm_port.caffe.binary import HDF5_MAGIC, MAX_BLOB_AXES, map_file
+from cpm_port.caffe.binary import HDF5_MAGIC, MAX_BLOB_AXES, check_blob, map_file
 from cpm_port.errors import CaffeFormatError
 
 __all__ = ["read_state", "read_weight_groups", "write_state", "write_weight_groups"]
@@ -180,9 +180,7 @@ def _array(dataset: Any, where: str, budget: _Budget) -> np.ndarray:
         raise CaffeFormatError(f"{where}: is of type {dataset.dtype}; expected float32 or float64")
     budget.bytes -= dataset.nbytes
     if budget.bytes < 0:
-        raise CaffeFormatError(
-            f"{where}: the arrays so far have more than {_MAX_BYTES} bytes; no Caffe file has so many"
-        )
+        raise CaffeFormatError(f"{where}: the file's arrays have too many bytes in all; expected at most {_MAX_BYTES}")
     array = np.asarray(dataset[()], dataset.dtype.newbyteorder("="))
     array.flags.writeable = False
     return array
@@ -219,5 +217,5 @@ def _text(dataset: Any, where: str) -> str:
 
 
 def _stored(array: np.ndarray) -> np.ndarray:
-    array = np.asarray(array)
+    array = check_blob(array)
     return np.ascontiguousarray(array, "<f8" if array.dtype == np.float64 else "<f4").reshape(array.shape)

@@ -36,7 +36,7 @@ __all__ = [
 
 Buffer: TypeAlias = Any  # bytes, memoryview or mmap: protobuf's and NumPy's idea of one
 
-MAX_FIELDS = 200_000  # fields that we walk one by one; Caffe's largest nets have some 20,000
+MAX_FIELDS = 100_000  # fields that we walk one by one; Caffe's largest nets have some 20,000
 MAX_SMALL = 8 << 20  # bytes that are not blob values; Caffe's largest nets have some 300 kB
 
 # How deep to walk: field number -> the message in it. BLOB ends the walk.

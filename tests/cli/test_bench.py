@@ -1,0 +1,69 @@
+"""`cpm-port bench` finds benches, prints their tables, writes JSON and judges targets. Oracle: a bench made up here."""
+
+import argparse
+import json
+import types
+
+import pytest
+
+from cpm_port.cli import bench, main
+
+RESULT = {
+    "parity": "2 arrays",
+    "medians": {"ours": 0.010, "theirs": 0.040},
+    "spread": {"ours": [0.009, 0.011], "theirs": [0.03, 0.05]},
+    "ratios": {"ours / theirs": 0.25},
+    "targets": {"ours / theirs": 0.5},
+    "repeats": 3,
+}
+
+
+@pytest.fixture
+def made_up(monkeypatch):
+    """Replace the folder of benches by one bench, and return its result to change."""
+    result = json.loads(json.dumps(RESULT))
+    module = types.SimpleNamespace(
+        configure=lambda parser: parser.add_argument("--size", type=int, default=1),
+        run=lambda args: {**result, "size": args.size},
+    )
+    monkeypatch.setattr(bench, "_names", lambda: ["made_up"])
+    monkeypatch.setattr(bench.importlib, "import_module", lambda name: module)
+    return result
+
+
+def run(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    bench.configure(parser)
+    return bench.run(parser.parse_args(words))
+
+
+def test_a_bench_prints_a_table_and_writes_json(made_up, tmp_path, capsys):
+    target = tmp_path / "out.json"
+    assert run("made_up", "--size", "5", "--json", str(target)) == 0
+    printed = capsys.readouterr().out
+    assert "parity: 2 arrays" in printed
+    assert "ours                                  10.00 ms   (9.00 to 11.00)" in printed
+    assert "target 0.5: met" in printed
+    written = json.loads(target.read_text())
+    assert written["results"]["made_up"]["size"] == 5
+    assert {"processor", "cores", "threads", "versions"} <= set(written["machine"])
+
+
+def test_without_a_name_all_benches_run(made_up, tmp_path):
+    assert run("--json", str(tmp_path / "out.json")) == 0
+    assert list(json.loads((tmp_path / "out.json").read_text())["results"]) == ["made_up"]
+
+
+def test_a_missed_target_is_exit_code_one(made_up, capsys):
+    made_up["ratios"]["ours / theirs"] = 0.6
+    assert run("made_up") == 1
+    assert "target 0.5: missed" in capsys.readouterr().out
+
+
+def test_an_unknown_bench_is_bad_input(capsys):
+    assert main(["bench", "nothing"]) == 2
+    assert "no bench 'nothing'; there are " in capsys.readouterr().err
+
+
+def test_the_reading_bench_is_found():
+    assert "read" in bench._names()
