@@ -146,7 +146,7 @@ def load_model(args: argparse.Namespace) -> tuple[CaffeNet, dict[str, Any]]:
     return net, {kind: {"file": path.name, "sha256": _sha256(path)} for kind, path in files.items()}
 
 
-def choose_search(args: argparse.Namespace, image_size: tuple[int, int]) -> ScaleSearch:
+def choose_search(args: argparse.Namespace, image_size: tuple[int, int], box_size: int) -> ScaleSearch:
     """Return where to look and at which scales.
 
     Without a person given, LSP's rule: the image's centre, and its height as the person's. The demo's range of scales
@@ -156,18 +156,18 @@ def choose_search(args: argparse.Namespace, image_size: tuple[int, int]) -> Scal
 
     if args.center is not None:
         search = pyramid.ScaleSearch((args.center[0], args.center[1]), args.base_scale)
-        height = pyramid.LSP_BOX_SHARE * pyramid.LSP_BOX_SIZE / pyramid.positive("--base-scale", args.base_scale)
+        height = pyramid.LSP_BOX_SHARE * box_size / pyramid.positive("--base-scale", args.base_scale)
     elif args.box is not None and args.mode == "demo":
-        search, height = pyramid.demo_search(image_size, tuple(args.box)), None
+        search, height = pyramid.demo_search(image_size, tuple(args.box), box_size), None
     elif args.box is not None:
-        search, height = pyramid.box_search(tuple(args.box)), None
+        search, height = pyramid.box_search(tuple(args.box), box_size), None
     else:
-        search, height = pyramid.lsp_search(image_size), float(image_size[0])
+        search, height = pyramid.lsp_search(image_size, box_size), float(image_size[0])
     if args.multipliers is not None:
         multipliers = tuple(pyramid.positive("--multipliers", multiplier) for multiplier in args.multipliers)
         return pyramid.ScaleSearch(search.center_xy, search.base_scale, multipliers)
     if args.mode == "demo" and height is not None:
-        return pyramid.ScaleSearch(search.center_xy, 1.0, pyramid.demo_multipliers(image_size[0], height))
+        return pyramid.ScaleSearch(search.center_xy, 1.0, pyramid.demo_multipliers(image_size[0], height, box_size))
     return search
 
 
@@ -180,9 +180,10 @@ def predict_file(image_path: Path, stem: Path, net: CaffeNet, model: dict[str, A
 
     image = read_image(image_path)
     size = (image.shape[0], image.shape[1])
-    search = choose_search(args, size)
+    box_size = read_interface(net).box_size
+    search = choose_search(args, size, box_size)
     middle_scale = (min(search.scales) * max(search.scales)) ** 0.5
-    window = map_window(size, search.center_xy, read_interface(net).box_size / middle_scale)
+    window = map_window(size, search.center_xy, box_size / middle_scale)
     prediction = predict_person(
         net, image, search.center_xy, search.base_scale, search.multipliers, args.mode, stage_window=window
     )

@@ -27,7 +27,7 @@ from cpm_port.imaging.resize import FACTOR_LIMIT
 __all__ = [
     "BENCHMARK_MULTIPLIERS",
     "LSP_BOX_SHARE",
-    "LSP_BOX_SIZE",
+    "RELEASE_BOX_SIZE",
     "TARGET_DIST",
     "Pyramid",
     "ScaleSearch",
@@ -51,8 +51,8 @@ TARGET_DIST = 41 / 35
 LSP_BOX_SHARE = 0.8
 """LSP gives no scale: the image's height is taken for the person's and brought to this share of the box."""
 
-LSP_BOX_SIZE = 368
-"""The box of all released models; LSP's rule and the demo's range have it built in."""
+RELEASE_BOX_SIZE = 368
+"""The box of all released models, built into the rules below; for another box their scales shrink or grow along."""
 
 DEMO_OCTAVE = 6
 
@@ -137,21 +137,21 @@ def build_pyramid(
     return Pyramid(np.stack(crops), geometries)
 
 
-def lsp_search(image_size: tuple[int, int]) -> ScaleSearch:
+def lsp_search(image_size: tuple[int, int], box_size: int = RELEASE_BOX_SIZE) -> ScaleSearch:
     """LSP's rule: the image's centre, and its height as the person's.
 
     Source: centre `(W/2, H/2)` in 1-based coordinates, base scale `0.8 / (H / 368)`.
     """
     height, width = image_size
-    return ScaleSearch((width / 2 - 1.0, height / 2 - 1.0), LSP_BOX_SHARE / (height / LSP_BOX_SIZE))
+    return ScaleSearch((width / 2 - 1.0, height / 2 - 1.0), LSP_BOX_SHARE / (height / box_size))
 
 
-def mpii_search(objpos_xy: tuple[float, float], person_scale: float) -> ScaleSearch:
+def mpii_search(objpos_xy: tuple[float, float], person_scale: float, box_size: int = RELEASE_BOX_SIZE) -> ScaleSearch:
     """MPII's rule: `objpos` (here 0-based) and `target_dist / scale`."""
-    return ScaleSearch(objpos_xy, TARGET_DIST / positive("MPII scale", person_scale))
+    return ScaleSearch(objpos_xy, _target(box_size) / positive("MPII scale", person_scale))
 
 
-def flic_search(torso_box: tuple[float, float, float, float]) -> ScaleSearch:
+def flic_search(torso_box: tuple[float, float, float, float], box_size: int = RELEASE_BOX_SIZE) -> ScaleSearch:
     """FLIC's rule.
 
     Parameters
@@ -165,10 +165,10 @@ def flic_search(torso_box: tuple[float, float, float, float]) -> ScaleSearch:
     """
     x1, y1, x2, y2 = torso_box
     torso_height = positive("height of the torso box", y2 - y1)
-    return ScaleSearch(((x1 + x2) / 2.0, 0.7 * y1 + 0.3 * y2), TARGET_DIST / (0.0110 * torso_height))
+    return ScaleSearch(((x1 + x2) / 2.0, 0.7 * y1 + 0.3 * y2), _target(box_size) / (0.0110 * torso_height))
 
 
-def box_search(box: tuple[float, float, float, float]) -> ScaleSearch:
+def box_search(box: tuple[float, float, float, float], box_size: int = RELEASE_BOX_SIZE) -> ScaleSearch:
     """Take a person's box for what MPII annotates: its centre, and its height over 200 px as the scale.
 
     This is our rule, for users who have boxes: MPII's `scale` is the person's height over 200 px.
@@ -180,10 +180,12 @@ def box_search(box: tuple[float, float, float, float]) -> ScaleSearch:
     """
     x, y, width, height = box
     positive("width of the box", width)
-    return mpii_search((x + width / 2.0, y + height / 2.0), positive("height of the box", height) / 200.0)
+    return mpii_search((x + width / 2.0, y + height / 2.0), positive("height of the box", height) / 200.0, box_size)
 
 
-def demo_search(image_size: tuple[int, int], box: tuple[float, float, float, float]) -> ScaleSearch:
+def demo_search(
+    image_size: tuple[int, int], box: tuple[float, float, float, float], box_size: int = RELEASE_BOX_SIZE
+) -> ScaleSearch:
     """Search as the demo does: the centre of the dragged rectangle and a range of scales about its height.
 
     Parameters
@@ -204,18 +206,20 @@ def demo_search(image_size: tuple[int, int], box: tuple[float, float, float, flo
     top, bottom = max(y, 0.0), min(y + box_height, height - 1.0)
     if not (left < right and top < bottom):
         raise UsageError(f"box {tuple(box)}: nothing of it lies in the image, {width} x {height}")
-    return ScaleSearch(((left + right) / 2.0, (top + bottom) / 2.0), 1.0, demo_multipliers(height, bottom - top))
+    return ScaleSearch(
+        ((left + right) / 2.0, (top + bottom) / 2.0), 1.0, demo_multipliers(height, bottom - top, box_size)
+    )
 
 
-def demo_multipliers(image_height: int, person_height: float) -> tuple[float, ...]:
+def demo_multipliers(image_height: int, person_height: float, box_size: int = RELEASE_BOX_SIZE) -> tuple[float, ...]:
     """Return the demo's scales, from a third of the box for the person to all of it, six to the octave.
 
     Source: `middle = 1.2 h / H`; from `368 / (H * 3.0 * middle)` to `368 / (H * 0.8 * middle)`; exponents of 2 in
     MATLAB's range arithmetic.
     """
     middle = 1.2 * positive("height of the person", person_height) / image_height
-    start = LSP_BOX_SIZE / (image_height * 3.0 * middle)
-    end = LSP_BOX_SIZE / (image_height * 0.8 * middle)
+    start = box_size / (image_height * 3.0 * middle)
+    end = box_size / (image_height * 0.8 * middle)
     return octave_range(start, end, DEMO_OCTAVE)
 
 
@@ -232,6 +236,10 @@ def positive(name: str, value: float) -> float:
     if not (math.isfinite(number) and number > 0):
         raise UsageError(f"{name} is {value}, expected a number above 0")
     return number
+
+
+def _target(box_size: int) -> float:
+    return TARGET_DIST * (box_size / RELEASE_BOX_SIZE)
 
 
 def _sees_image(geometry: BoxGeometry) -> bool:

@@ -37,6 +37,19 @@ def test_a_box_of_200_px_is_a_person_of_mpii_scale_1() -> None:
     assert search.base_scale == pytest.approx(41 / 35)
 
 
+def test_smaller_boxes_look_at_smaller_scales() -> None:
+    box = (0.0, 0.0, 50.0, 90.0)
+    for large, small in (
+        (pyramid.lsp_search((90, 70)), pyramid.lsp_search((90, 70), 184)),
+        (pyramid.mpii_search((1.0, 2.0), 1.3), pyramid.mpii_search((1.0, 2.0), 1.3, 184)),
+        (pyramid.flic_search(box), pyramid.flic_search(box, 184)),
+        (pyramid.box_search(box), pyramid.box_search(box, 184)),
+        (pyramid.demo_search((90, 70), box), pyramid.demo_search((90, 70), box, 184)),
+    ):
+        assert small.center_xy == large.center_xy
+        np.testing.assert_allclose(small.scales, np.array(large.scales) / 2, rtol=1e-12)
+
+
 def test_the_demo_clips_its_rectangle_to_the_image() -> None:
     search = pyramid.demo_search((101, 201), (-50.0, 80.0, 100.0, 1000.0))
     assert search.center_xy == (25.0, 90.0)

@@ -1,0 +1,226 @@
+"""Claim: `cpm-port predict` does what its help says. Oracle: a net whose joints are known (tests/inference/nets.py)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cpm_port.cli import main
+from cpm_port.imaging.pyramid import BENCHMARK_MULTIPLIERS, TARGET_DIST, demo_multipliers
+from cpm_port.imaging.reading import read_image
+from tests.inference.nets import colour_net, colour_net_text
+
+SPOTS = {"part_0": (40, 60), "part_1": (140, 50), "part_2": (90, 120)}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("model")
+    (folder / "colours.prototxt").write_text(colour_net_text())
+    colour_net().save(folder / "colours.caffemodel")
+    return ["--net", str(folder / "colours.prototxt"), "--weights", str(folder / "colours.caffemodel")]
+
+
+def picture() -> np.ndarray:
+    image = np.zeros((160, 200, 3), np.uint8)
+    for channel, (x, y) in enumerate(SPOTS.values()):
+        image[y - 12 : y + 13, x - 12 : x + 13, channel] = 250
+    return image
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "in" / "person.png"
+    path.parent.mkdir()
+    cv2.imwrite(str(path), picture())
+    return path
+
+
+def result(out: Path, stem: str = "person") -> dict:
+    return json.loads((out / f"{stem}.json").read_text())
+
+
+def test_the_results_say_where_the_joints_are_and_how_they_were_found(
+    image: Path, model: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["predict", str(image), *model, "--out", str(out)]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["person.json", "person_joints.png", "person_maps.png"]
+    found = result(out)
+    assert [joint["name"] for joint in found["joints"]] == list(SPOTS)
+    for joint in found["joints"]:
+        x, y = SPOTS[joint["name"]]
+        assert joint["x"] == pytest.approx(x, abs=14)
+        assert joint["y"] == pytest.approx(y, abs=14)
+        assert 0 < joint["score"] < 2 * 7 * 2
+    assert found["frame"].startswith("image pixels, 0-based")
+    assert found["center"] == {"x": 99.0, "y": 79.0}
+    assert found["base_scale"] == pytest.approx(0.8 / (160 / 64))
+    assert found["multipliers"] == list(BENCHMARK_MULTIPLIERS)
+    assert found["scales"] == pytest.approx([found["base_scale"] * m for m in BENCHMARK_MULTIPLIERS])
+    assert found["image_size"] == {"width": 200, "height": 160}
+    assert found["mode"] == "benchmark"
+    weights = Path(model[3])
+    assert found["model"]["weights"] == {
+        "file": "colours.caffemodel",
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+    }
+    assert read_image(out / "person_joints.png").shape == (640, 800, 3)
+    assert read_image(out / "person_maps.png").ndim == 3
+    said = capsys.readouterr()
+    assert "1 of 1 images predicted" in said.out
+    assert said.err == ""  # no progress bar for one image
+
+
+@pytest.mark.parametrize(
+    ("options", "center", "base_scale", "multipliers"),
+    [
+        (["--center", "90", "70", "--base-scale", "0.5"], (90, 70), 0.5, BENCHMARK_MULTIPLIERS),
+        (["--center", "90", "70", "--base-scale", "0.5", "--multipliers", "1", "2"], (90, 70), 0.5, (1, 2)),
+        (["--box", "40", "20", "100", "120"], (90, 80), TARGET_DIST * (64 / 368) / 0.6, BENCHMARK_MULTIPLIERS),
+        (["--multipliers", "0.3"], (99, 79), 0.8 / (160 / 64), (0.3,)),
+        (["--mode", "demo"], (99, 79), 1.0, demo_multipliers(160, 160, 64)),
+        (["--mode", "demo", "--box", "40", "20", "100", "120"], (90, 80), 1.0, demo_multipliers(160, 120, 64)),
+        (
+            ["--mode", "demo", "--center", "90", "70", "--base-scale", "2.0"],
+            (90, 70),
+            1.0,
+            demo_multipliers(160, 0.8 * 64 / 2, 64),
+        ),
+        (["--mode", "demo", "--box", "40", "20", "100", "120", "--multipliers", "0.5"], (90, 80), 1.0, (0.5,)),
+    ],
+)
+def test_every_way_to_say_where_the_person_is(
+    image: Path,
+    model: list[str],
+    tmp_path: Path,
+    options: list[str],
+    center: tuple,
+    base_scale: float,
+    multipliers: tuple,
+) -> None:
+    assert main(["predict", str(image), *model, "--out", str(tmp_path / "out"), *options]) == 0
+    found = result(tmp_path / "out")
+    assert (found["center"]["x"], found["center"]["y"]) == center
+    assert found["base_scale"] == pytest.approx(base_scale)
+    assert found["multipliers"] == pytest.approx(list(multipliers))
+
+
+def test_a_folder_with_a_broken_file_gives_all_the_others(
+    image: Path, model: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = image.parent
+    cv2.imwrite(str(folder / "zebra.JPG"), picture())
+    (folder / "broken.png").write_bytes(image.read_bytes()[:300])
+    (folder / "notes.txt").write_text("no image")
+    out = tmp_path / "out"
+    assert main(["predict", str(folder), *model, "--out", str(out)]) == 1
+    assert sorted(path.name for path in out.glob("*.json")) == ["person.json", "zebra.json"]
+    said = capsys.readouterr()
+    assert "broken.png: corrupt or cut short" in said.err
+    assert "notes.txt: not taken, its suffix is no image's" in said.err
+    assert "3/3" in said.err  # the progress bar
+    assert "2 of 3 images predicted" in said.out
+
+
+def test_an_absent_file_is_reported_and_the_others_go_on(
+    image: Path, model: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["predict", str(tmp_path / "none.png"), str(image), *model, "--out", str(out)]) == 1
+    assert (out / "person.json").is_file()
+    assert "none.png: no such image" in capsys.readouterr().err
+
+
+def test_a_center_far_from_one_image_fails_that_image_only(
+    image: Path, model: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = image.parent / "tiny.png"
+    cv2.imwrite(str(tiny), picture()[:4, :4])
+    out = tmp_path / "out"
+    options = ["--center", "150", "100", "--base-scale", "1", "--out", str(out)]
+    assert main(["predict", str(image), str(tiny), *model, *options]) == 1
+    assert [path.name for path in out.glob("*.json")] == ["person.json"]
+    assert "tiny.png: center (150, 100) of an image 4 x 4" in capsys.readouterr().err
+
+
+def test_images_of_one_stem_do_not_overwrite_each_other(
+    image: Path, model: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = [tmp_path / "b" / "person.jpg", tmp_path / "c" / "Person.png", tmp_path / "c" / "person-2.png"]
+    for path in others:
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), picture())
+    out = tmp_path / "out"
+    assert main(["predict", str(image), *map(str, others), *model, "--out", str(out)]) == 0
+    named = {path.stem: json.loads(path.read_text())["image"] for path in out.glob("*.json")}
+    assert named == {
+        "person": str(image),
+        "person-3": str(others[0]),  # person-2 is an image's own stem
+        "Person-4": str(others[1]),
+        "person-2": str(others[2]),
+    }
+    assert f"{image} has its stem; the results are " in capsys.readouterr().err
+
+
+def test_results_never_overwrite_an_image(image: Path, model: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    clash = image.with_name("person_joints.png")
+    cv2.imwrite(str(clash), picture())
+    before = clash.read_bytes()
+    assert main(["predict", str(image), str(clash), *model, "--out", str(image.parent)]) == 2
+    assert "would overwrite an image; choose another --out" in capsys.readouterr().err
+    assert clash.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--center", "1", "2"], "--center and --base-scale belong together"),
+        (["--base-scale", "1"], "--center and --base-scale belong together"),
+        (["--center", "1", "2", "--base-scale", "1", "--box", "0", "0", "9", "9"], "not both"),
+        (["--device", "quantum"], "--device quantum"),
+    ],
+)
+def test_contradicting_arguments_are_refused(
+    image: Path, model: list[str], tmp_path: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(image), *model, "--out", str(tmp_path / "out"), *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--multipliers", "-1"], "--multipliers is -1"),
+        (["--center", "1", "2", "--base-scale", "0"], "--base-scale is 0"),
+        (["--box", "0", "0", "0", "9"], "width of the box"),
+    ],
+)
+def test_senseless_numbers_fail_the_image(
+    image: Path, model: list[str], tmp_path: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(image), *model, "--out", str(tmp_path / "out"), *options]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_numbers_must_be_finite(image: Path, model: list[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        main(["predict", str(image), *model, "--out", str(tmp_path / "out"), "--box", "0", "nan", "1", "1"])
+
+
+def test_a_model_is_asked_for(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(image), "--out", str(tmp_path / "out")]) == 2
+    assert "--net PROTOTXT and --weights MODEL" in capsys.readouterr().err
+
+
+def test_a_folder_without_images_is_refused(
+    model: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(tmp_path), *model, "--out", str(tmp_path / "out")]) == 2
+    assert "no image in this folder" in capsys.readouterr().err
