@@ -220,7 +220,10 @@ def _belief_maps(net: NetSpec, shapes: Mapping[str, Shape]) -> list[str]:
     linear = [
         layer.tops[0]
         for layer in net.layers
-        if layer.type == "Convolution" and layer.tops[0] not in changed and len(shapes.get(layer.tops[0], ())) == 4
+        if layer.type == "Convolution"
+        and len(layer.tops) == 1
+        and layer.tops[0] not in changed
+        and len(shapes.get(layer.tops[0], ())) == 4
     ]
     kept = [name for name in linear if readers.get(name) in ("Concat", "EuclideanLoss") or name in net.outputs]
     return [name for name in kept if shapes[name][1] == shapes[kept[-1]][1]]

@@ -125,3 +125,13 @@ def test_files_that_are_no_arrays_by_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "half.npz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"half\.npz"):
         read_arrays(tmp_path / "half.npz")
+
+
+def test_an_archive_that_asks_for_more_than_python_reads_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", a=np.ones(3))
+    whole = bytearray((tmp_path / "a.npz").read_bytes())
+    central = whole.rindex(b"PK\x01\x02")
+    whole[central + 8] |= 1  # the flag of an encrypted member
+    (tmp_path / "a.npz").write_bytes(whole)
+    with pytest.raises(DataError, match=r"a\.npz: not a whole \.npz"):
+        read_arrays(tmp_path / "a.npz")

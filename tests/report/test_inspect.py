@@ -171,3 +171,13 @@ def test_files_that_real_caffe_wrote_for_others_are_inspected(name: str, shared:
         assert inspect_text(report)
         if "stored_parameters" in report:
             assert report["stored_parameters"] > 0
+
+
+def test_a_convolution_without_a_top_is_no_belief_map() -> None:
+    text = """
+    input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 }
+    layer { name: "c" type: "Convolution" bottom: "data" convolution_param { num_output: 1 kernel_size: 1 } }
+    """
+    report = inspect_net(parse_net(text))
+    assert report["outputs"] == []
+    assert len(report["shapes_unknown"]) == 1
