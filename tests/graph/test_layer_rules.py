@@ -355,6 +355,13 @@ def test_mvn_takes_eps_into_its_gradient_as_caffe_does() -> None:
     assert relative_error(x.grad, ((dy - mean[0] - expected_y * mean[1]) / scale).numpy()) <= EXACT
 
 
+def test_lrn_within_a_channel_ignores_k_as_caffe_does() -> None:
+    x = normal(1, 2, 5, 5)
+    fields = "local_size: 3 alpha: 0.5 norm_region: WITHIN_CHANNEL"
+    found = [run(f'type: "LRN" lrn_param {{ {fields} k: {k} }}', x)[0] for k in (1, 2)]
+    assert torch.equal(*found)
+
+
 def test_swish_clip_and_parameter() -> None:
     x = normal(2, 3)
     (found,) = run('type: "Swish" swish_param { beta: 1.5 }', x)

@@ -23,6 +23,4 @@ class Power(LayerModule):
         """Return one top of the bottom's shape."""
         p = self.fields
         inner = p.scale * x + p.shift
-        if p.power == 1:
-            return (inner,)
-        return (inner.square() if p.power == 2 else inner.pow(p.power),)
+        return (inner if p.power == 1 else inner.pow(p.power),)
