@@ -2,7 +2,7 @@
 
 Usage: cpm-port convert SRC DST.safetensors
 
-The metadata carries the whole net, so that the file turns back into a `.caffemodel` without help. No code runs on
+The metadata carries the net's layers, so that the file turns back into a `.caffemodel` without help. No code runs on
 reading.
 """
 
@@ -17,7 +17,7 @@ import safetensors
 import safetensors.numpy
 
 from cpm_port._atomic import atomic_path
-from cpm_port.caffe import format_prototxt
+from cpm_port.caffe import NetSpec, format_prototxt, message_class
 from cpm_port.caffe.dialects import parse_message
 from cpm_port.errors import MissingFileError, ModelFileError, UsageError
 
@@ -81,7 +81,7 @@ def write(path: Path, model: Model) -> list[str]:
         for layer, blobs in model.blobs.items()
         for index, array in enumerate(blobs)
     }
-    text = format_prototxt(model.net)
+    text = _text(model.net)
     metadata = {
         "generator": "cpm_port",
         "net": model.net.name,
@@ -93,6 +93,16 @@ def write(path: Path, model: Model) -> list[str]:
     with atomic_path(path) as temporary:
         safetensors.numpy.save_file(arrays, temporary, metadata)
     return []
+
+
+def _text(net: NetSpec) -> str:
+    """Return the net's layers as chosen by its phase: what a snapshot of it would hold."""
+    message = message_class("NetParameter", net.dialect)(name=net.name)
+    for layer in net.layers:
+        params = layer.params.message()
+        params.ClearField("blobs")
+        message.layer.append(params)
+    return format_prototxt(message)
 
 
 FORMAT = Format("safetensors", (".safetensors",), read, write)

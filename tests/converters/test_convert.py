@@ -124,6 +124,23 @@ def test_a_training_model_is_kept_whole(files: Path, tmp_path: Path, converters:
     assert back.dialect == "cpm"
 
 
+def test_a_net_of_both_phases_keeps_the_layers_of_the_one_that_was_read(
+    files: Path, tmp_path: Path, converters: ModuleType
+) -> None:
+    data = (
+        'layer {{ name: "d{0}" type: "DummyData" top: "data" include {{ phase: {0} }} dummy_data_param {{ {1} }} }}\n'
+    )
+    shape = "shape { dim: 1 dim: 3 dim: 9 dim: 9 }"
+    conv = 'layer { name: "c" type: "Convolution" bottom: "data" top: "c" '
+    conv += "convolution_param { num_output: 1 kernel_size: 1 } }"
+    (tmp_path / "both.prototxt").write_text(data.format("TRAIN", shape) + data.format("TEST", shape) + conv)
+    blobs = {"c": (np.ones((1, 3, 1, 1), np.float32), np.zeros(1, np.float32))}
+    write_weights(tmp_path / "a.h5", blobs, read_net(tmp_path / "both.prototxt"))
+    converters.convert(tmp_path / "a.h5", tmp_path / "b.safetensors", tmp_path / "both.prototxt")
+    converters.convert(tmp_path / "b.safetensors", tmp_path / "c.caffemodel")
+    assert list(read_weights(tmp_path / "c.caffemodel").types) == ["dTEST", "c"]
+
+
 def test_onnx_runs_to_our_outputs_in_any_batch(files: Path, tmp_path: Path, converters: ModuleType) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     lines = converters.convert(files / "net.caffemodel", tmp_path / "net.onnx")
