@@ -50,6 +50,8 @@ def bin_errors(
         return
     last = thresholds[count - 1]
     per_unit = _BUCKETS / last if last > 0 else 0.0
+    if not np.isfinite(per_unit):  # a threshold next to nothing: one bucket for all
+        per_unit = 0.0
     begin = np.zeros(_BUCKETS + 1, dtype=np.int64)
     for b in range(1, _BUCKETS + 1):
         t = begin[b - 1]

@@ -269,9 +269,9 @@ def record(references: Sequence[Reference], outcomes: Sequence[Outcome], data: P
             if outcome is None or outcome.result is None or row.inputs is None:
                 continue
             scores = {**outcome.result.parts, "total": outcome.result.total}
-            values = {name: round(score.percent, 4) for name, score in scores.items()}
+            values = {name: round(score.percent, 6) for name, score in scores.items()}
             if outcome.result.auc is not None:
-                values["auc"] = round(outcome.result.auc, 4)
+                values["auc"] = round(outcome.result.auc, 6)
             hashes = {}
             for name in (row.inputs.predictions, row.inputs.truth):
                 path = _locate(name, reference, data)
