@@ -211,6 +211,8 @@ def read_model(path: str | os.PathLike[str], *, dialect: str | None = None) -> C
         generation = generation_of(net)
     except CaffeFormatError as error:
         raise CaffeFormatError(f"{source}: {error}") from None
+    if not layers_of(net):
+        raise CaffeFormatError(f"{source}: holds no layers; expected a .caffemodel")
     values = iter(parts.values)
     stored = []
     for layer in layers_of(net):

@@ -131,13 +131,17 @@ def read_net_message(path: str | os.PathLike[str], *, dialect: str | None = None
     with binary.map_file(path) as data:
         is_text = binary.looks_like_text(data)
     if not is_text:
-        return binary.read_model(path, dialect=dialect).message, [], True
+        message = binary.read_model(path, dialect=dialect).message
+        return message, list(dialects.unknown_binary_fields(message, "the net")), True
     parsed = dialects.parse_message(read_text(path), "NetParameter", source=source, dialect=dialect)
     return parsed.message, [f"{source}:{unknown}" for unknown in parsed.unknown], False
 
 
 def read_weights(path: str | os.PathLike[str], *, dialect: str | None = None) -> Weights:
     """Read the weights of a .caffemodel (V0, V1, V2) or an HDF5 weights file.
+
+    Arrays of a .caffemodel are views of the mapped file, which must not be shortened in place while they are used;
+    replacing it, as all writers of this package do, is safe.
 
     Parameters
     ----------
@@ -237,6 +241,8 @@ def read_solverstate(path: str | os.PathLike[str]) -> SolverState:
     parts = binary.split_file(path, wire.SOLVER_STATE)
     message = binary.parse("SolverState", "bvlc", parts.small, source)
     blobs = binary.parse_blobs(message.history, parts.values, f"{source}: history")
+    if not message.HasField("iter"):
+        raise CaffeFormatError(f"{source}: names no iteration; expected a solver state")
     return SolverState(message.iter, message.learned_net, message.current_step, [blob.array for blob in blobs])
 
 

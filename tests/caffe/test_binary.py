@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from google.protobuf.internal import api_implementation
 
 from cpm_port.caffe import binary, message_class, read_mean, read_model, read_net, read_solverstate, read_weights, wire
 from cpm_port.caffe.binary import new_blob
@@ -256,6 +257,7 @@ def test_nested_groups_inside_a_submessage_do_not_overflow(tmp_path):
         read_model(write(tmp_path, layer("x", "Convolution", bomb)))
 
 
+@pytest.mark.skipif(api_implementation.Type() == "python", reason="protobuf without its C code refuses such strings")
 def test_strings_of_another_dialect_may_be_any_bytes(tmp_path):
     data = layer("x", "Convolution", field(106, field(7, field(1, b"\xff\xfe"))))
     path, copy = write(tmp_path, data), tmp_path / "copy.caffemodel"

@@ -6,7 +6,7 @@ Oracle: files written with one dialect's message classes, whose numbers `test_sc
 import pytest
 
 from cpm_port.caffe import message_class, parse_net, read_model, read_net, read_weights
-from tests.caffe.support import shared_files
+from tests.caffe.support import field, layer, number_field, shared_files
 
 TRAIN = """layer { name: "data" type: "CPMData" top: "data" top: "label"
   cpmdata_param { source: "lmdb" batch_size: 8 backend: LMDB }
@@ -75,6 +75,15 @@ def test_upstream_force_color_is_not_taken_for_the_forks_stride(tmp_path):
     path = tmp_path / "net.caffemodel"
     path.write_bytes(net.SerializeToString())
     assert read_net(path).dialect == "bvlc"
+
+
+def test_another_forks_transform_fields_are_not_taken_for_this_forks(tmp_path):
+    resize = field(8, number_field(1, 3))  # a message where the CPM fork has a number
+    path = tmp_path / "net.caffemodel"
+    path.write_bytes(layer("data", "AnnotatedData", field(4, b"data"), field(100, number_field(2, 1) + resize)))
+    net = read_net(path)
+    assert net.dialect == "bvlc"
+    assert net.notes == ("layer 'data': TransformationParameter has no field 8; kept, not used",)
 
 
 def test_text_of_the_fork_is_recognised_by_its_words():

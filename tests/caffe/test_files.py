@@ -8,9 +8,11 @@ from hypothesis.extra import numpy as arrays
 
 from cpm_port.caffe import (
     SolverState,
+    format_prototxt,
     parse_net,
     read_mean,
     read_net,
+    read_solver,
     read_solverstate,
     read_weights,
     write_mean,
@@ -45,6 +47,21 @@ def test_a_written_model_holds_the_nets_layers(case, tmp_path):
     assert inside.name == net.name
     assert inside.layers == net.layers
     assert inside.generation == "V2"
+
+
+def test_text_that_the_schema_does_not_know_stays_out_of_binary_files(tmp_path):
+    net = parse_net("novel: 'strange' layer { name: 'p' type: 'Parameter' top: 'a' other { thing: 'strange' } }")
+    write_weights(tmp_path / "out.caffemodel", {"p": [np.ones(1, np.float32)]}, net)
+    assert b"strange" not in (tmp_path / "out.caffemodel").read_bytes()
+    assert read_net(tmp_path / "out.caffemodel").notes == ()
+    assert "strange" in format_prototxt(net), "and the net in memory keeps it"
+
+
+def test_a_binary_file_without_layers_is_no_model(tmp_path):
+    write_mean(tmp_path / "mean.binaryproto", np.ones((3, 2, 2), np.float32))
+    for read in (read_weights, read_net):
+        with pytest.raises(CaffeFormatError, match=r"holds no layers"):
+            read(tmp_path / "mean.binaryproto")
 
 
 def test_weights_know_types_and_generation():
@@ -158,6 +175,13 @@ def test_generations_and_hdf5_of_one_net_hold_the_same_numbers(path):
     [
         (read_net, "sgd_step_hdf5_iter_10.caffemodel.h5", "HDF5 file; expected a binary protobuf message"),
         (read_weights, "train.prototxt", "this is a text file"),
+        (read_weights, "sgd_step_iter_10.solverstate", "byte|layers|UTF-8"),
+        (read_solverstate, "sgd_step_iter_10.caffemodel", "names no iteration; expected a solver state"),
+        (read_mean, "sgd_step_iter_10.caffemodel", r"shape \(\) means 1 values, the file has 0"),
+        (read_net, "sgd_step.solver.prototxt", "1:1: NetParameter has no field 'net'.*nor is any other"),
+        (read_solver, "train.prototxt", "1:1: SolverParameter has no field 'name'.*nor is any other"),
+        (read_solver, "sgd_step_iter_10.caffemodel", "this is a binary file; expected protobuf text"),
+        (read_solver, "sgd_step_hdf5_iter_10.caffemodel.h5", "this is an HDF5 file; expected protobuf text"),
         (read_mean, "train.prototxt", "this is a text file"),
         (read_solverstate, "train.prototxt", "this is a text file"),
         (read_mean, "sgd_step_hdf5_iter_10.caffemodel.h5", "this is an HDF5 file"),

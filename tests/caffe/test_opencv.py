@@ -5,6 +5,7 @@ builds an environment with it; elsewhere these tests skip.
 """
 
 import contextlib
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,11 @@ def opencv_schema() -> descriptor_pb2.FileDescriptorProto:
     return descriptor_pb2.FileDescriptorProto.FromString(data[position:end])
 
 
+@functools.cache
+def our_schema() -> descriptor_pb2.FileDescriptorProto:
+    return descriptor_pb2.FileDescriptorProto.FromString(message_class("NetParameter").DESCRIPTOR.file.serialized_pb)
+
+
 # Where OpenCV's schema leaves upstream Caffe's: fields of other forks, and one of its own.
 FOREIGN = {("PoolingParameter", "ceil_mode"), ("DropoutParameter", "scale_train"), ("BatchNormParameter", "scale_bias")}
 
@@ -103,8 +109,7 @@ def test_field_numbers_types_and_packing_are_those_of_opencvs_schema():
             ("Normalize", "PriorBox", "Detection", "NonMax", "SaveOutput", "Proposal", "PSROI")
         ):
             continue
-        ours = descriptor_pb2.DescriptorProto()
-        message_class(theirs.name).DESCRIPTOR.CopyToProto(ours)
+        (ours,) = [message for message in our_schema().message_type if message.name == theirs.name]
         fields = {field.name: field for field in ours.field}
         for field in theirs.field:
             if field.name not in fields:

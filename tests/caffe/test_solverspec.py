@@ -120,8 +120,8 @@ def test_contradictions_are_refused(text, what):
 
 
 def test_unknown_fields_are_noted():
-    assert parse_solver("warmup: 5", source="s").notes == (
-        "s:1:1: SolverParameter has no field 'warmup'; kept as text, not used",
+    assert parse_solver("display: 1 warmup: 5", source="s").notes == (
+        "s:1:12: SolverParameter has no field 'warmup'; kept as text, not used",
     )
 
 
