@@ -30,7 +30,7 @@ ROOMS = (
     {"inference", "evaluation"},
     {"training"},
     {"report"},
-    {"bench"},
+    {"bench", "studies"},
     {"__main__", "cli", "demo"},
 )  # from first to last: a room imports from its own row and those above
 WITHOUT_TORCH = ("caffe", "evaluation")

@@ -49,7 +49,8 @@ def join_world(device: str | None = None) -> World:
     Parameters
     ----------
     device : str, optional
-        "cpu", "cuda" or "cuda:1". Default: a GPU if there is one. Under torchrun "cuda" means one GPU per process.
+        "cpu", "cuda" or "cuda:1". Default: a GPU if there is one. Under torchrun "cuda" means one GPU per process. On
+        a GPU, convolutions keep float32's precision from here on (bfloat16 is asked for by other means).
 
     Raises
     ------
@@ -70,6 +71,7 @@ def join_world(device: str | None = None) -> World:
             raise UsageError(f"device {device!r}: GPU {local} asked for, {torch.cuda.device_count()} found")
         chosen = torch.device("cuda", local)
         torch.cuda.set_device(chosen)
+        torch.backends.cudnn.allow_tf32 = False
     if size > 1:
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     return World(rank, size, chosen)

@@ -143,6 +143,7 @@ class Trainer:
     prefix: Path = Path("snapshot")
     iteration: int = field(default=0, init=False)
     last_losses: dict[str, float] = field(default_factory=dict, init=False)
+    last_snapshot: Path | None = field(default=None, init=False)
     best: dict[str, float] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -201,8 +202,8 @@ class Trainer:
         self.iteration += 1
         self._settle(keep=1 if self.world.device.type == "cuda" else 0)
 
-    def snapshot(self) -> Path | None:
-        """Write a snapshot of this moment, unless it was just written; the leading process returns the `.solverstate`.
+    def snapshot(self) -> None:
+        """Let the leading process write a snapshot of this moment, unless it was just written (`last_snapshot`).
 
         Raises
         ------
@@ -211,13 +212,12 @@ class Trainer:
         """
         self._settle()
         if self._snapshot_at == self.iteration:
-            return None
+            return
         began = time.perf_counter()
         self._require_finite_weights()
         self._snapshot_at = self.iteration
-        path = None
         if self.world.leads:
-            path = write_snapshot(
+            self.last_snapshot = write_snapshot(
                 self.prefix,
                 iteration=self.iteration,
                 current_step=self._current_step,
@@ -234,10 +234,9 @@ class Trainer:
                 ),
                 hdf5=self.solver.snapshot_format == "HDF5",
             )
-            self.progress.say(f"Iteration {self.iteration}, snapshot {path}")
-            self.progress.record("snapshot", self.iteration, {"path": str(path)})
+            self.progress.say(f"Iteration {self.iteration}, snapshot {self.last_snapshot}")
+            self.progress.record("snapshot", self.iteration, {"path": str(self.last_snapshot)})
         self._clock.pause(time.perf_counter() - began)
-        return path
 
     def restore(self, snapshot: Snapshot) -> None:
         """Take up a run where a snapshot left it; the weights must be in the net already.

@@ -47,15 +47,15 @@ class Progress:
         tensorboard: str | os.PathLike[str] | None = None,
         start: int = 0,
     ) -> None:
+        self.metrics = None if metrics is None else Path(metrics)
         self._console = console
         self._file: TextIO | None = None
         self._board: Any = None
-        if metrics is not None:
-            path = Path(metrics)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists():
-                _drop_records_from(path, start)
-            self._file = path.open("a", encoding="utf-8")
+        if self.metrics is not None:
+            self.metrics.parent.mkdir(parents=True, exist_ok=True)
+            if self.metrics.exists():
+                _drop_records_from(self.metrics, start)
+            self._file = self.metrics.open("a", encoding="utf-8")
         if tensorboard is not None:
             self._board = _open_board(tensorboard, start)
 

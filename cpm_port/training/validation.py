@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,10 @@ from cpm_port.parts import CPM14, FLIC9
 from cpm_port.training.augment import BORDER, Augmentation, TransformParameters, augment
 from cpm_port.training.labels import center_map
 
-__all__ = ["HeldOut", "belief_blobs", "data_and_label", "find_peaks", "hold_out", "stage_errors"]
+__all__ = ["HeldOut", "belief_blobs", "data_and_label", "find_peaks", "hold_out", "stage_errors", "stage_pck"]
+
+THRESHOLD = 0.2
+"""Of the normalizer; an error equal to it is a hit."""
 
 _ORDERS = {14: CPM14, 9: FLIC9}
 
@@ -126,6 +130,18 @@ def data_and_label(net: CaffeNet) -> tuple[str, str, TransformParameters]:
 def belief_blobs(net: CaffeNet) -> tuple[str, ...]:
     """Return the blobs that the net's Euclidean losses look at, in the net's order: each stage's belief maps."""
     return tuple(layer.bottoms[0] for layer in net.spec.layers if layer.type == "EuclideanLoss")
+
+
+def stage_pck(net: CaffeNet, held_out: HeldOut) -> tuple[dict[str, Any], str]:
+    """Return PCK@0.2 in percent: `pck` of the last stage, `stages` by blob, `parts` of the last stage; and a line."""
+    stages = belief_blobs(net)
+    hits = stage_errors(net, held_out, stages) <= THRESHOLD
+    labelled = ~np.isnan(held_out.joints).any(axis=2)
+    percent = [100 * float(row.sum()) / int(labelled.sum()) for row in hits]
+    per_part = 100 * hits[-1].sum(axis=0) / np.maximum(labelled.sum(axis=0), 1)
+    values = {"pck": percent[-1], "stages": dict(zip(stages, percent, strict=True)), "parts": per_part.tolist()}
+    words = ", ".join(f"{name} {value:.1f}" for name, value in values["stages"].items())
+    return values, f"PCK@{THRESHOLD} {percent[-1]:.2f} % of {labelled.sum()} joints ({words})"
 
 
 def stage_errors(net: CaffeNet, held_out: HeldOut, stages: Sequence[str], batch: int = 16) -> NDArray[np.float64]:

@@ -1,0 +1,106 @@
+"""`cpm-port train --solver S`: train a net as its solver file says, from weights or from a snapshot.
+
+    cpm-port train --solver solver.prototxt
+    cpm-port train --solver solver.prototxt --weights vgg.caffemodel --preset adamw --validate people.json
+    cpm-port train --solver solver.prototxt --snapshot latest
+    torchrun --nproc-per-node 2 -m cpm_port train --solver solver.prototxt
+
+Progress goes to standard error; the last line, to standard output, names the last snapshot. Exit code 3 where a signal
+stopped the run (after a snapshot).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+__all__ = ["STOPPED", "configure", "run"]
+
+STOPPED = 3
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    start = parser.add_argument_group("what to train")
+    start.add_argument("--solver", type=Path, required=True, metavar="S", help="the solver's prototxt")
+    start.add_argument(
+        "--weights", default="", metavar="A,B", help="models to start from, layers matched by name; later ones win"
+    )
+    start.add_argument(
+        "--snapshot", metavar="X", help="the .solverstate to go on from, or 'latest' under the solver's snapshot_prefix"
+    )
+    start.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="'FIELD: VALUE'",
+        dest="changes",
+        help="override a field of the solver file, as prototxt text: --set 'max_iter: 2000' (repeatable)",
+    )
+    start.add_argument("--seed", type=int, help="of fillers, dropout and augmentation (default random_seed, or 0)")
+    start.add_argument(
+        "--srand", type=int, metavar="S", help="draw the augmentation as Caffe's fork does after srand(S)"
+    )
+    rule = parser.add_argument_group("beyond Caffe")
+    rule.add_argument(
+        "--preset", metavar="NAME", help="adamw: AdamW and a cosine instead of the solver's type and lr_policy"
+    )
+    rule.add_argument("--lr", type=float, help="instead of the preset's rate, or of base_lr")
+    rule.add_argument("--mask", action="store_true", help="no loss for joints without a label (Caffe: an empty map)")
+    speed = parser.add_argument_group("how to compute")
+    speed.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
+    speed.add_argument("--amp", choices=("bf16",), help="bfloat16 arithmetic; weights stay float32")
+    speed.add_argument("--compile", action="store_true", help="compile the net with torch.compile")
+    speed.add_argument("--channels-last", action="store_true", help="lay images out as GPUs like them")
+    speed.add_argument("--recompute", action="store_true", help="gradient checkpointing: less memory, a third slower")
+    speed.add_argument("--workers", type=int, default=1, metavar="N", help="threads that make batches (default 1)")
+    watch = parser.add_argument_group("watching")
+    watch.add_argument("--validate", metavar="SOURCE", help="held-out people, named like a CPM data layer's source")
+    watch.add_argument("--validate-interval", type=int, default=500, metavar="N", help="iterations (default 500)")
+    watch.add_argument("--validate-limit", type=int, metavar="N", help="that many of the held-out people (default all)")
+    watch.add_argument("--metrics", type=Path, metavar="F", help="default: <snapshot_prefix>.metrics.jsonl")
+    watch.add_argument("--tensorboard", type=Path, metavar="DIR", help="TensorBoard events (needs the extra)")
+    watch.add_argument("--plot", type=Path, metavar="F", help="draw losses and PCK over iterations at the end")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; return 0, or 3 where a signal stopped the run."""
+    from cpm_port.training.curves import plot_run
+    from cpm_port.training.distributed import join_world, leave_world
+    from cpm_port.training.progress import read_metrics
+    from cpm_port.training.run import RunOptions, open_run
+
+    options = RunOptions(
+        solver=args.solver,
+        weights=tuple(name for name in args.weights.split(",") if name),
+        snapshot=args.snapshot,
+        changes=" ".join(args.changes),
+        preset=args.preset,
+        base_lr=args.lr,
+        bfloat16=args.amp == "bf16",
+        compiled=args.compile,
+        channels_last=args.channels_last,
+        recompute=args.recompute,
+        masked=args.mask,
+        seed=args.seed,
+        srand=args.srand,
+        workers=args.workers,
+        validate=args.validate,
+        validate_interval=args.validate_interval,
+        validate_limit=args.validate_limit,
+        metrics=args.metrics,
+        tensorboard=args.tensorboard,
+    )
+    world = join_world(args.device)
+    try:
+        with open_run(options, world, console=sys.stderr) as trainer:
+            finished = trainer.solve()
+            if not world.leads:
+                return 0
+            if args.plot is not None:
+                plot_run(read_metrics(trainer.progress.metrics), args.plot, title=str(args.solver))
+            print(f"{'done' if finished else 'stopped'} at iteration {trainer.iteration}: {trainer.last_snapshot}")
+            return 0 if finished else STOPPED
+    finally:
+        leave_world(world)

@@ -1,0 +1,158 @@
+"""Do gradients vanish? The paper's Figure 5: gradients of every stage's layers, with and without intermediate
+supervision.
+
+Two nets of the same weights see the same batches under Caffe's SGD; one is trained by the losses of all stages, the
+other by the last one's alone. At some iterations the gradients of each convolution's weights are taken: their mean
+magnitude, and a histogram of their values.
+
+The fillers are the paper's, at this size: a Gaussian of standard deviation 0.01 at the released widths, enlarged with
+the root of how many fewer inputs a narrow layer sums, so that a signal grows or shrinks per layer as in the full net.
+
+`vanishing` is the mean magnitude in the first layer without supervision over that with it: 1 would be none.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cpm_port.caffe import NetSpec, infer_shapes, param_shapes, spec_of
+from cpm_port.graph.sources import source_shapes
+from cpm_port.models import Widths
+from cpm_port.studies.common import (
+    Say,
+    Scale,
+    design,
+    draw_people,
+    figure,
+    save,
+    train,
+    train_spec,
+    with_stages,
+)
+from cpm_port.training.loop import Trainer
+
+__all__ = ["DEFAULT", "draw", "run"]
+
+DEFAULT = Scale(stages=6, width=16, box=96, batch=4, iterations=61, people=244, held_out=1)
+_LOOKS = 3  # first, middle and last iteration
+_RATE = 2e-6
+_SOLVER = f'base_lr: {_RATE} lr_policy: "fixed" momentum: 0.9 weight_decay: 0.0005'
+_BINS = 41
+_WITH, _WITHOUT = "with", "without"
+_COLORS = {_WITH: "#1f5fa8", _WITHOUT: "#d1602b"}
+
+
+def run(scale: Scale, say: Say) -> dict[str, Any]:
+    """Train both nets; return their gradients by look and layer."""
+    people = draw_people(scale)
+    spec = _filled_like_the_paper(train_spec(design(scale), scale), scale)
+    stages = range(1, scale.stages + 1)
+    looks = sorted({round(i * (scale.iterations - 1) / (_LOOKS - 1)) for i in range(_LOOKS)})
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for kind, losses in ((_WITH, stages), (_WITHOUT, [scale.stages])):
+        seen = found[kind] = {}
+        train(
+            with_stages(spec, losses, stages),
+            people,
+            scale,
+            say,
+            name=f"{kind} intermediate supervision",
+            iterations=scale.iterations,
+            after_step=_watch(seen, looks),
+            solver=_SOLVER,
+        )
+    layers = list(found[_WITH][looks[0]])
+    first = layers[0]
+    return {
+        "solver": _SOLVER,
+        "iterations": looks,
+        "layers": layers,
+        "log10_edges": _edges().tolist(),
+        "gradients": {kind: [seen[look] for look in looks] for kind, seen in found.items()},
+        "vanishing": [found[_WITHOUT][look][first]["mean"] / found[_WITH][look][first]["mean"] for look in looks],
+    }
+
+
+def draw(result: dict[str, Any], path: Path) -> None:
+    """Draw mean magnitudes over the layers, and histograms of the first layer of every stage."""
+    layers, looks = result["layers"], result["iterations"]
+    shown = [name for name in layers if name.startswith(("conv1_stage", "Mconv1_stage"))]
+    picture, _ = figure(9.0, 5.6)
+    picture.clear()
+    grid = picture.add_gridspec(2, len(shown), height_ratios=[1.4, 1])
+    axes = picture.add_subplot(grid[0, :])
+    for kind in (_WITH, _WITHOUT):
+        for look, gradients in zip(looks, result["gradients"][kind], strict=True):
+            last = look == looks[-1]
+            axes.semilogy(
+                [gradients[name]["mean"] for name in layers],
+                color=_COLORS[kind],
+                alpha=1.0 if last else 0.35,
+                linewidth=1.4 if last else 0.9,
+                label=f"{kind} intermediate supervision" if last else None,
+            )
+    axes.set_xticks(range(len(layers)), layers, rotation=90, fontsize=5.5)
+    axes.set_ylabel("mean |gradient|", fontsize=8)
+    axes.tick_params(axis="y", labelsize=7)
+    axes.grid(color="#dddddd", linewidth=0.5)
+    axes.legend(fontsize=7, frameon=False, loc="lower right")
+    axes.set_title(f"dark: iteration {looks[-1]}; light: iterations {', '.join(map(str, looks[:-1]))}", fontsize=8)
+    edges = np.array(result["log10_edges"])
+    for place, name in enumerate(shown):
+        axes = picture.add_subplot(grid[1, place])
+        for kind in (_WITH, _WITHOUT):
+            counts = result["gradients"][kind][-1][name]["histogram"]
+            axes.stairs(counts, edges, color=_COLORS[kind], fill=True, alpha=0.55)
+        axes.set_title(name, fontsize=7)
+        axes.set_yticks([])
+        axes.tick_params(labelsize=6)
+        axes.set_xlabel("log10 |gradient|", fontsize=6)
+    save(picture, path)
+
+
+def _watch(seen: dict[int, dict[str, Any]], looks: list[int]) -> Callable[[Trainer], None]:
+    def watch(trainer: Trainer) -> None:
+        look = trainer.iteration - 1
+        if look not in looks:
+            return
+        seen[look] = {}
+        for info in trainer.net.param_info():
+            if info.index == 0 and info.tensor.grad is not None:
+                values = info.tensor.grad.abs().double().flatten().numpy()
+                logs = np.log10(np.maximum(values, 10.0 ** _edges()[0]))
+                histogram = np.histogram(np.minimum(logs, _edges()[-1]), _edges())[0]
+                seen[look][info.layer] = {"mean": float(values.mean()), "histogram": histogram.tolist()}
+
+    return watch
+
+
+def _edges() -> np.ndarray:
+    return np.linspace(-12.0, 4.0, _BINS)
+
+
+def _filled_like_the_paper(spec: NetSpec, scale: Scale) -> NetSpec:
+    """Return the net with each Gaussian filler widened for the inputs that its layer lacks."""
+    full = _fan_ins(train_spec(replace(design(scale), widths=Widths()), scale))
+    narrow = _fan_ins(spec)
+    message: Any = copy.deepcopy(spec.message)
+    for layer in message.layer:
+        if layer.name in narrow:
+            layer.convolution_param.weight_filler.std *= math.sqrt(full[layer.name] / narrow[layer.name])
+    return spec_of(message, source=spec.source, phase="TRAIN")
+
+
+def _fan_ins(spec: NetSpec) -> dict[str, int]:
+    """Return how many inputs each output of a convolution sums."""
+    shapes = infer_shapes(spec, source_shapes(spec, {}))
+    return {
+        layer.name: math.prod(param_shapes(layer, [shapes[bottom] for bottom in layer.bottoms])[0][1:])
+        for layer in spec.layers
+        if layer.type == "Convolution"
+    }

@@ -1,0 +1,264 @@
+"""From a solver file and a user's wishes to a run that is ready to go: what `cpm-port train` calls.
+
+Flow: solver prototxt -> net, data layers, test nets, optimizer, validation -> **Trainer**.
+
+Paths in a solver or net file are Caffe's: against the working directory. Where nothing is there, the folder of the
+file that names them is tried, so a run can be started from anywhere. Snapshots go where `snapshot_prefix` says,
+against the working directory.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TextIO
+
+import torch
+
+from cpm_port.caffe import MessageView, NetSpec, SolverSpec, parse_solver, read_net, read_solver
+from cpm_port.data.sources import open_records
+from cpm_port.errors import MissingFileError, TrainingError, UsageError
+from cpm_port.graph import CaffeNet, WeightsReport, load_net
+from cpm_port.training.batches import open_data_layers
+from cpm_port.training.distributed import World
+from cpm_port.training.loop import Evaluation, Trainer
+from cpm_port.training.objective import Objective
+from cpm_port.training.presets import PRESETS, Preset, fill_like_he, recipe_of
+from cpm_port.training.progress import Progress
+from cpm_port.training.snapshot import latest_snapshot, read_snapshot
+from cpm_port.training.testnets import mean_outputs, share_parameters
+from cpm_port.training.validation import data_and_label, hold_out, stage_pck
+
+__all__ = ["RunOptions", "locate", "open_run", "weights_report"]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a user asks of a run, beyond its solver file.
+
+    Attributes
+    ----------
+    solver : path-like
+    weights : sequence of path-like
+        Models to start from, matched by layer name; later ones override earlier ones. None: the solver's own `weights`.
+    snapshot : path-like, "latest" or None
+        The `.solverstate` to go on from; "latest": the newest under `snapshot_prefix`, the start where there is none.
+    changes : str
+        Solver fields in prototxt text that override the file's: `max_iter: 100`.
+    preset : str or None
+        A name in `PRESETS`.
+    base_lr : float or None
+        Instead of the solver's or the preset's.
+    bfloat16, compiled, channels_last, recompute, masked : bool
+        See `Objective`; `channels_last` lays weights and maps out as GPUs like them.
+    seed : int or None
+        Of fillers, dropout and augmentation; None: the solver's `random_seed`, or 0 where that is unset.
+    srand : int or None
+        Replay the C library's random sequence in CPM data layers, as Caffe's fork draws from it.
+    workers : int
+        Threads that make batches.
+    validate : str or None
+        Held-out people, named like the source of a CPM data layer.
+    validate_interval : int
+        Iterations between validations.
+    validate_limit : int or None
+        That many of them, spread evenly; None: all.
+    metrics : path-like or None
+        The `.jsonl`; None: `<snapshot_prefix>.metrics.jsonl`.
+    tensorboard : path-like or None
+    """
+
+    solver: str | os.PathLike[str]
+    weights: Sequence[str | os.PathLike[str]] = ()
+    snapshot: str | os.PathLike[str] | None = None
+    changes: str = ""
+    preset: str | None = None
+    base_lr: float | None = None
+    bfloat16: bool = False
+    compiled: bool = False
+    channels_last: bool = False
+    recompute: bool = False
+    masked: bool = False
+    seed: int | None = None
+    srand: int | None = None
+    workers: int = 0
+    validate: str | None = None
+    validate_interval: int = 500
+    validate_limit: int | None = None
+    metrics: str | os.PathLike[str] | None = None
+    tensorboard: str | os.PathLike[str] | None = None
+
+
+@contextmanager
+def open_run(options: RunOptions, world: World, *, console: TextIO | None = None) -> Iterator[Trainer]:
+    """Prepare a run; leaving the `with` block closes its files and workers.
+
+    Raises
+    ------
+    UsageError
+        Options that contradict each other, or a batch that the processes cannot share equally.
+    MissingFileError, CaffeFormatError, LayerError, ShapeError, WeightsError, DataError, TrainingError
+        Files that are absent or do not fit each other.
+    """
+    if options.weights and options.snapshot not in (None, "latest"):
+        raise UsageError("weights and a snapshot: a run starts from one or goes on from the other")
+    solver = _read_solver(options)
+    prefix = Path(solver.snapshot_prefix or Path(solver.source).with_suffix(""))
+    seed = options.seed if options.seed is not None else max(solver.random_seed, 0)
+    snapshot_path = latest_snapshot(prefix) if options.snapshot == "latest" else options.snapshot
+    snapshot = None if snapshot_path is None else read_snapshot(snapshot_path)
+    if snapshot is not None and snapshot.run is not None:
+        seed = snapshot.run.seed
+    with ExitStack() as stack:
+        spec = _train_spec(solver)
+        share = (world.rank, world.size)
+        source = stack.enter_context(
+            open_data_layers(
+                spec, phase="TRAIN", seed=seed, srand=options.srand, num_workers=options.workers, shard=share
+            )
+        )
+        metrics = Path(options.metrics or f"{prefix}.metrics.jsonl")
+        progress = stack.enter_context(
+            Progress(
+                console=console if world.leads else None,
+                metrics=metrics if world.leads else None,
+                tensorboard=options.tensorboard if world.leads else None,
+                start=0 if snapshot is None else snapshot.iteration,
+            )
+        )
+        preset = _preset(options.preset)
+        torch.manual_seed(seed)
+        net = load_net(spec, input_shapes=source.shapes)
+        if snapshot is not None:
+            net.load_weights(snapshot.weights)
+        else:
+            if preset is not None and preset.he_filler:
+                fill_like_he(net, list(net.params))
+            for path in options.weights or solver.weights:
+                progress.say(weights_report(net.load_weights(locate(path, solver.source), strict=False)))
+        net.to(world.device)
+        if options.channels_last:
+            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer, schedule = recipe_of(solver, net.param_info(), preset, options.base_lr)
+        trainer = Trainer(
+            solver=solver,
+            net=net,
+            objective=Objective(
+                net,
+                masked=options.masked,
+                bfloat16=options.bfloat16,
+                compiled=options.compiled,
+                recompute=options.recompute,
+            ),
+            optimizer=optimizer,
+            schedule=schedule,
+            source=source,
+            world=world,
+            progress=progress,
+            evaluations=[*_tests(solver, net, seed, stack), *_validation(options, net)] if world.leads else [],
+            recipe=options.preset or solver.type,
+            seed=seed,
+            prefix=prefix,
+        )
+        if snapshot is not None:
+            trainer.restore(snapshot)
+            progress.say(f"Resuming from {snapshot_path} at iteration {snapshot.iteration}")
+        yield trainer
+
+
+def weights_report(report: WeightsReport) -> str:
+    """Say what a file of weights gave: layers that it filled, layers of its own left out, layers that kept fillers."""
+    lines = [f"Weights {report.source}: {len(report.matched)} layers matched"]
+    if report.ignored:
+        lines.append(f"  ignored, as the net lacks them: {', '.join(report.ignored)}")
+    if report.missing:
+        lines.append(f"  kept from their fillers, as the file lacks them: {', '.join(report.missing)}")
+    return "\n".join(lines)
+
+
+def locate(path: str | os.PathLike[str], named_in: str | os.PathLike[str]) -> Path:
+    """Return where a path named in a file is: from the working directory, or else beside that file.
+
+    Raises
+    ------
+    MissingFileError
+        At neither place.
+    """
+    beside = Path(named_in).parent / path
+    for candidate in (Path(path), beside):
+        if candidate.exists():
+            return candidate
+    raise MissingFileError(f"{named_in}: names {os.fspath(path)!r}, which is neither here nor at {beside}")
+
+
+def _read_solver(options: RunOptions) -> SolverSpec:
+    """Read the solver file and lay the user's changes over it."""
+    solver = read_solver(options.solver)
+    if options.changes:
+        changes = parse_solver(options.changes, source="--set")
+        given = [field.name for field, _ in changes.params.message().ListFields()]
+        fixed = [name for name in given if name not in SolverSpec.__dataclass_fields__ or name == "net"]
+        if fixed or changes.notes:
+            raise UsageError(f"--set {options.changes!r}: cannot change {', '.join(fixed) or '; '.join(changes.notes)}")
+        solver = replace(solver, **{name: getattr(changes, name) for name in given})
+    if options.base_lr is not None and options.preset is None:
+        solver = replace(solver, base_lr=options.base_lr)
+    if solver.max_iter <= 0:
+        raise TrainingError(f"{solver.source}: max_iter is {solver.max_iter}, expected 1 or more")
+    return solver
+
+
+def _train_spec(solver: SolverSpec) -> NetSpec:
+    """Return the TRAIN net that a solver names or holds, under the solver's `train_state`."""
+    path = solver.train_net or solver.net
+    if path is not None:
+        return _phase_spec(solver, path, "TRAIN", solver.params.train_state)
+    inside = solver.train_net_spec()
+    if inside is None:
+        raise TrainingError(f"{solver.source}: names no net to train")
+    return inside
+
+
+def _phase_spec(solver: SolverSpec, path: str, phase: str, state: MessageView) -> NetSpec:
+    return read_net(locate(path, solver.source), phase=phase, level=state.level, stages=state.stage)
+
+
+def _tests(solver: SolverSpec, net: CaffeNet, seed: int, stack: ExitStack) -> Iterator[Evaluation]:
+    """Open the solver's test nets: those it names, and the train net's own TEST phase for what `test_iter` has more."""
+    if solver.test_iter and solver.test_interval <= 0:
+        raise TrainingError(f"{solver.source}: test_iter without a positive test_interval")
+    own = len(solver.test_iter) - len(solver.test_nets)
+    paths = [*solver.test_nets, *([solver.net] * max(own, 0) if solver.net else [])]
+    if len(paths) != len(solver.test_iter):
+        raise TrainingError(f"{solver.source}: {len(solver.test_iter)} test_iter for {len(paths)} test nets")
+    states = solver.params.test_state or (solver.params.train_state,) * len(paths)
+    if len(states) != len(paths):
+        raise TrainingError(f"{solver.source}: {len(states)} test_state for {len(paths)} test nets")
+    for path, batches, state in zip(paths, solver.test_iter, states, strict=True):
+        spec = _phase_spec(solver, path, "TEST", state)
+        source = stack.enter_context(open_data_layers(spec, phase="TEST", seed=seed))
+        test = load_net(spec, input_shapes=source.shapes)
+        share_parameters(net, test)
+        measure = functools.partial(mean_outputs, test, source.next_batch, batches)
+        yield Evaluation("test", solver.test_interval, solver.test_initialization, measure)
+
+
+def _validation(options: RunOptions, net: CaffeNet) -> Iterator[Evaluation]:
+    """Cut the held-out boxes, if there are to be any."""
+    if options.validate is None:
+        return
+    _, _, parameters = data_and_label(net)
+    records = open_records(options.validate, parameters.np_in_lmdb)
+    held_out = hold_out(records, parameters, options.validate_limit)
+    measure = functools.partial(stage_pck, net, held_out)
+    yield Evaluation("validation", options.validate_interval, False, measure, score="pck")
+
+
+def _preset(name: str | None) -> Preset | None:
+    if name is not None and name not in PRESETS:
+        raise UsageError(f"preset {name!r}: expected one of {', '.join(PRESETS)}")
+    return None if name is None else PRESETS[name]
