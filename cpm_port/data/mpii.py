@@ -301,4 +301,4 @@ def _visible(value: Any, where: str) -> bool:
     try:
         return bool(int(mark))
     except ValueError:
-        raise DataError(f"{where}: is_visible is {mark!r}, expected 0, 1, '0', '1' or nothing") from None
+        raise DataError(f"{where}: is_visible is {str(mark)!r}, expected 0, 1, '0', '1' or nothing") from None

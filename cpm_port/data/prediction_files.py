@@ -156,7 +156,7 @@ def _read_h5(
         joints = Joints(_require_points(xy, path), convention).to(Convention(convention.order, 0, convention.centric))
         return Predictions(joints, scores, names, str(path)), convention.base
     order = order or MPII16
-    if xy.ndim == 3 and xy.shape[0] == 2 and xy.shape[1] == len(order) and xy.shape[2] != 2:
+    if xy.ndim == 3 and xy.shape[0] == 2 and xy.shape[2] != 2:  # MATLAB's axes, reversed by HDF5
         xy = np.ascontiguousarray(xy.transpose(2, 1, 0))
     xy = _require_points(xy, path)
     if xy.shape[1] != len(order):
