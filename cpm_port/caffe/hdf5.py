@@ -156,11 +156,7 @@ def _collect(
 
 def _numbered(group: Any, where: str, budget: _Budget) -> Iterator[np.ndarray]:
     """Read the datasets `0`, `1`, ... of a group."""
-    names = [
-        name
-        for name in group
-        if isinstance(group.get(name, getlink=True), h5py.HardLink) is False or _is_dataset(group, name)
-    ]
+    names = {name for name in group if not _is_group(group, name)}
     for index in range(len(names)):
         if str(index) not in names:
             raise CaffeFormatError(
@@ -169,8 +165,9 @@ def _numbered(group: Any, where: str, budget: _Budget) -> Iterator[np.ndarray]:
         yield _array(_child(group, str(index), f"{where}: no array '{index}'"), f"{where}, blob {index}", budget)
 
 
-def _is_dataset(group: Any, name: str) -> bool:
-    return group.get(name, getclass=True) is h5py.Dataset
+def _is_group(group: Any, name: str) -> bool:
+    """Tell whether a member is a group; links to elsewhere are not followed."""
+    return isinstance(group.get(name, getlink=True), h5py.HardLink) and group.get(name, getclass=True) is h5py.Group
 
 
 def _array(dataset: Any, where: str, budget: _Budget) -> np.ndarray:

@@ -36,8 +36,8 @@ __all__ = [
 
 Buffer: TypeAlias = Any  # bytes, memoryview or mmap: protobuf's and NumPy's idea of one
 
-MAX_FIELDS = 100_000  # fields that we walk one by one; Caffe's largest nets have some 20,000
-MAX_SMALL = 8 << 20  # bytes that are not blob values; Caffe's largest nets have some 300 kB
+MAX_FIELDS = 100_000  # that we walk one by one; a six-stage CPM has 1,000
+MAX_SMALL = 2 << 20  # bytes that are not blob values; a six-stage CPM has 9,000
 
 # How deep to walk: field number -> the message in it. BLOB ends the walk.
 Tree: TypeAlias = Mapping[int, Any]

@@ -301,3 +301,20 @@ def test_plain_protobuf_reads_what_we_write(tmp_path):
             np.testing.assert_array_equal(
                 np.array(blob.data, np.float32).reshape(blob.shape.dim), ours[entry.name][index]
             )
+
+
+@pytest.mark.parametrize("generation", ["V0", "V1", "V2"])
+def test_every_generation_keeps_its_blobs_where_it_has_them(tmp_path, generation):
+    blob = LEGACY + floats(VALUES)
+    encoded = {
+        "V0": field(2, field(1, field(1, b"ip") + field(2, b"innerproduct") + field(50, blob)) + field(3, b"out")),
+        "V1": field(2, field(3, b"out") + field(4, b"ip") + number_field(5, 14) + field(6, blob)),
+        "V2": layer("ip", "InnerProduct", field(4, b"out"), field(7, blob)),
+    }[generation]
+    path, copy = write(tmp_path, field(1, b"net") + encoded), tmp_path / "copy.caffemodel"
+    weights = read_weights(path)
+    assert weights.generation == generation
+    assert weights.types == {"ip": "InnerProduct"}
+    assert weights["ip"][0].tolist() == [[[VALUES[:3], VALUES[3:]]]]
+    dataclasses.replace(read_model(path), _origin=None).save(copy)
+    assert copy.read_bytes() == path.read_bytes()
