@@ -183,10 +183,7 @@ def test_a_solver_with_both_types_is_refused():
         parse_solver("solver_type: ADAM type: 'Adam'")
 
 
-NETS = [path for path in shared_files("**/*.prototxt") if "solver" not in path.name]
-
-
-@pytest.mark.parametrize("path", NETS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", shared_files("**/*.prototxt", without="solver"), ids=lambda path: path.name)
 def test_upgrading_every_file_at_hand_twice_is_upgrading_once(path):
     once, _ = upgrade_net(parse_net(path.read_text(), source=path.name).message)
     assert upgrade_net(once) == (once, [])
