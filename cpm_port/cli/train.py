@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
             finished = trainer.solve()
             if not world.leads:
                 return 0
-            if args.plot is not None:
+            if args.plot is not None and trainer.progress.metrics is not None:
                 plot_run(read_metrics(trainer.progress.metrics), args.plot, title=str(args.solver))
             print(f"{'done' if finished else 'stopped'} at iteration {trainer.iteration}: {trainer.last_snapshot}")
             return 0 if finished else STOPPED

@@ -29,8 +29,9 @@ from cpm_port.evaluation.pck import normalized_errors
 from cpm_port.evaluation.pdj import torso_diameter
 from cpm_port.graph import CaffeNet, LayerModule
 from cpm_port.parts import CPM14, FLIC9
-from cpm_port.training.augment import BORDER, Augmentation, TransformParameters, augment
+from cpm_port.training.augment import BORDER, Augmentation, augment
 from cpm_port.training.labels import center_map
+from cpm_port.training.transform_param import TransformParameters
 
 __all__ = ["HeldOut", "belief_blobs", "data_and_label", "find_peaks", "hold_out", "stage_errors", "stage_pck"]
 

@@ -1,0 +1,242 @@
+"""Whole runs from a solver file. Oracles: real Caffe's runs (goldens), unbroken runs, one process for two."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cpm_port.caffe import read_weights
+from cpm_port.cli import main
+from cpm_port.errors import CaffeFormatError, LayerError, MissingFileError, TrainingError, UsageError, WeightsError
+from cpm_port.models import SolverSettings, TrainingData, architecture, write_files
+from cpm_port.training.loop import Trainer
+from cpm_port.training.progress import read_metrics
+from cpm_port.training.run import RunOptions, open_run
+from tests.support import ROOT
+from tests.training.support import CPU, SOLVERS
+
+E2E_TOLERANCE = 1e-4  # issue C's; ten iterations of a 6-stage net in float32, with sums in another order than Caffe's
+DRAWN = "drawn:count=40,size=64,seed=3"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run in an empty folder: snapshots go there."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _weights(trainer: Trainer) -> Iterator[tuple[str, int, np.ndarray]]:
+    for layer, blobs in trainer.net.params.items():
+        for index, blob in enumerate(blobs):
+            yield layer, index, blob.detach().numpy()
+
+
+def _solved(**options: Any) -> Trainer:
+    with open_run(RunOptions(**options), CPU) as trainer:
+        trainer.solve()
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def cpm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a CPM of two stages that trains on drawn people; return its solver file."""
+    net = architecture("mpi", stages=2, width=8, box=(48, 48))
+    settings = SolverSettings(base_lr=1e-6, max_iter=6, display=1, snapshot=3)
+    return write_files(net, tmp_path_factory.mktemp("cpm"), TrainingData(DRAWN, batch_size=4), settings)[2]
+
+
+@pytest.mark.parametrize("variant", ["sgd_step", "sgd_step_hdf5", "sgd_bigdecay_iter3_clip"])
+def test_a_solver_file_runs_from_anywhere_and_ends_where_caffe_does(
+    variant: str, here: Path, golden: Callable[[str], dict[str, np.ndarray]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """HDF5Data feeds the net, found beside the solver file; the command says where the last snapshot is."""
+    solver = str(SOLVERS / f"{variant}.solver.prototxt")
+    arguments = ["train", "--solver", solver, "--weights", str(SOLVERS / "init.caffemodel"), "--device", "cpu"]
+    assert main(arguments) == 0
+    suffix = ".h5" if variant.endswith("hdf5") else ""
+    assert capsys.readouterr().out == f"done at iteration 20: {variant}_iter_20.solverstate{suffix}\n"
+    expected = golden(f"caffe/solver/{variant}.npz")
+    for layer, blobs in read_weights(here / f"{variant}_iter_20.caffemodel{suffix}").items():
+        for index, blob in enumerate(blobs):
+            reference = expected[f"w/{layer}/{index}"][20]
+            assert np.abs(blob - reference).max() <= 1e-6 * np.abs(reference).max()
+    records = [record for record in read_metrics(f"{variant}.metrics.jsonl") if record["kind"] == "train"]
+    assert [record["loss"] for record in records] == pytest.approx(expected["loss_logged"], rel=5.5e-6)
+
+
+def test_resuming_caffes_snapshot_from_the_command_line_ends_on_its_iteration_20(
+    here: Path, golden: Callable[[str], dict[str, np.ndarray]]
+) -> None:
+    snapshot = str(SOLVERS / "adam_fixed_iter_10.solverstate")
+    arguments = ["train", "--solver", str(SOLVERS / "adam_fixed.solver.prototxt"), "--snapshot", snapshot]
+    assert main([*arguments, "--device", "cpu"]) == 0
+    expected = golden("caffe/solver/adam_fixed.npz")
+    for layer, blobs in read_weights(here / "adam_fixed_iter_20.caffemodel").items():
+        for index, blob in enumerate(blobs):
+            reference = expected[f"w/{layer}/{index}"][20]
+            assert np.abs(blob - reference).max() <= 1e-6 * np.abs(reference).max()
+
+
+def test_a_six_stage_cpm_trains_as_in_the_authors_caffe(shared: Path, here: Path) -> None:
+    """Their data layer, augmentation by C's rand() after srand(1), labels, net and solver, for ten iterations."""
+    folder = shared / "golden" / "caffe" / "train_e2e"
+    options = RunOptions(folder / "pose_solver.prototxt", weights=[folder / "init.caffemodel"], srand=1, workers=1)
+    with np.load(folder / "trajectory.npz") as expected, open_run(options, CPU) as trainer:
+        for iteration in range(10):
+            trainer.step()
+            losses = list(trainer.last_losses.values())
+            np.testing.assert_allclose(losses, expected["loss"][iteration], rtol=E2E_TOLERANCE)
+            if f"w/iter{iteration + 1}/conv1_stage1/0" in expected:
+                for layer, index, found in _weights(trainer):
+                    reference = expected[f"w/iter{iteration + 1}/{layer}/{index}"]
+                    off = np.abs(found - reference).max() / np.abs(reference).max()
+                    assert off <= E2E_TOLERANCE, f"iteration {iteration + 1}, {layer}[{index}]: {off:.2g}"
+
+
+@pytest.mark.parametrize("preset", [None, "adamw"])
+@pytest.mark.parametrize("workers", [(0, 2), (1, 0)])
+def test_resuming_a_cpm_equals_never_stopping_augmentation_included(
+    preset: str | None, workers: tuple[int, int], cpm: Path, here: Path
+) -> None:
+    common = {"solver": cpm, "preset": preset}
+    whole = _solved(**common, changes='snapshot_prefix: "whole"')
+    with open_run(RunOptions(**common, workers=workers[0], changes='snapshot_prefix: "part"'), CPU) as trainer:
+        while trainer.iteration < 4:
+            trainer.step()
+        trainer.snapshot()
+    part = _solved(**common, workers=workers[1], changes='snapshot_prefix: "part"', snapshot="latest")
+    assert (whole.iteration, part.iteration) == (6, 6)
+    for (layer, index, a), (_, _, b) in zip(_weights(whole), _weights(part), strict=True):
+        assert np.array_equal(a, b), f"{layer}[{index}]"
+    assert whole.last_losses == part.last_losses
+
+
+def test_latest_without_a_snapshot_is_the_start(cpm: Path, here: Path) -> None:
+    assert _solved(solver=cpm, snapshot="latest", changes="max_iter: 1").iteration == 1
+
+
+def test_fine_tuning_reports_what_was_matched_ignored_and_left(
+    cpm: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    donor = _solved(solver=cpm, changes="max_iter: 1")
+    other = architecture("mpi", stages=3, width=8, box=(48, 48))
+    solver = write_files(other, here / "other", TrainingData(DRAWN, 4), SolverSettings(max_iter=1, display=1))[2]
+    donor.net.save("donor.caffemodel")
+    assert main(["train", "--solver", str(solver), "--weights", "donor.caffemodel", "--device", "cpu"]) == 0
+    said = capsys.readouterr().err
+    assert "Weights donor.caffemodel: 16 layers matched" in said
+    assert "kept from their fillers, as the file lacks them: conv1_stage3, Mconv1_stage3" in said
+    assert main(["train", "--solver", str(cpm), "--weights", "mpi_iter_1.caffemodel", "--device", "cpu"]) == 0
+    assert "ignored, as the net lacks them: conv1_stage3, Mconv1_stage3" in capsys.readouterr().err
+
+
+def test_fine_tuning_to_other_parts_names_the_layers_that_do_not_fit(cpm: Path, here: Path) -> None:
+    donor = _solved(solver=cpm, changes="max_iter: 1")
+    donor.net.save("donor.caffemodel")
+    hands = architecture("mpi", stages=2, parts=21, width=8, box=(48, 48))
+    solver = write_files(hands, here / "hands", TrainingData(DRAWN, 4))[2]
+    with (
+        pytest.raises((WeightsError, LayerError), match="conv7_stage1"),
+        open_run(RunOptions(solver, weights=["donor.caffemodel"]), CPU),
+    ):
+        pass
+
+
+def test_later_weights_override_earlier_ones(cpm: Path, here: Path) -> None:
+    donor = _solved(solver=cpm, changes="max_iter: 1")
+    donor.net.save("a.caffemodel")
+    with torch.no_grad():
+        donor.net.params["conv1_stage1"][0].fill_(7.0)
+    donor.net.save("b.caffemodel")
+    with open_run(RunOptions(cpm, weights=["a.caffemodel", "b.caffemodel"]), CPU) as trainer:
+        assert (trainer.net.params["conv1_stage1"][0] == 7.0).all()
+
+
+def test_test_nets_see_the_weights_being_trained(here: Path, golden: Callable[[str], dict[str, np.ndarray]]) -> None:
+    """The TEST phase reads the same five batches: before iteration 0 their mean loss is that of the initial weights."""
+    changes = "test_iter: 5 test_interval: 10 max_iter: 20"
+    solver = SOLVERS / "sgd_step.solver.prototxt"
+    _solved(solver=solver, weights=[SOLVERS / "init.caffemodel"], changes=changes)
+    tests = [record for record in read_metrics("sgd_step.metrics.jsonl") if record["kind"] == "test"]
+    assert [record["iteration"] for record in tests] == [0, 10, 20]
+    with open_run(RunOptions(solver, weights=[SOLVERS / "init.caffemodel"], changes="base_lr: 0"), CPU) as frozen:
+        losses = []
+        for _ in range(5):
+            frozen.step()
+            losses.append(frozen.last_losses["loss"])
+    assert tests[0]["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
+    assert tests[2]["loss"] < 0.5 * tests[0]["loss"]
+
+
+def test_validation_and_its_picture(cpm: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "--solver", str(cpm), "--device", "cpu", "--plot", "run.svg", "--set", "max_iter: 4"]
+    arguments += ["--validate", "drawn:count=6,size=64,seed=9", "--validate-interval", "2", "--validate-limit", "4"]
+    assert main(arguments) == 0
+    found = [record for record in read_metrics("mpi.metrics.jsonl") if record["kind"] == "validation"]
+    assert [record["iteration"] for record in found] == [2, 4]
+    assert list(found[0]["stages"]) == ["conv7_stage1", "Mconv5_stage2"]
+    assert found[0]["pck"] == found[0]["stages"]["Mconv5_stage2"]
+    assert len(found[0]["parts"]) == 14
+    assert "validation: PCK@0.2" in capsys.readouterr().err
+    assert Path("run.svg").read_text().startswith("<?xml")
+    side = json.loads(Path("mpi_iter_4.solverstate.json").read_text())
+    assert set(side["best"]) in ({"score", "iteration"}, set())
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"snapshot": "nowhere.solverstate"}, MissingFileError, "no such snapshot"),
+        ({"snapshot": "x.solverstate", "weights": ["a"]}, UsageError, "starts from one or goes on"),
+        ({"preset": "lamb"}, UsageError, "expected one of adamw"),
+        ({"changes": "learning: 3"}, CaffeFormatError, "no field 'learning'"),
+        ({"changes": 'net: "other"'}, UsageError, "cannot change net"),
+        ({"changes": "max_iter: 0"}, TrainingError, "max_iter is 0"),
+        ({"changes": "test_iter: 3"}, TrainingError, "without a positive test_interval"),
+        ({"weights": ["nowhere.caffemodel"]}, MissingFileError, "nowhere.caffemodel"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(
+    options: dict[str, Any], error: type[Exception], message: str, cpm: Path, here: Path
+) -> None:
+    with pytest.raises(error, match=message), open_run(RunOptions(cpm, **options), CPU):
+        pass
+
+
+def test_two_processes_equal_one(here: Path) -> None:
+    """Under torchrun with gloo, on a net that adds gradients up, clips them and counts its batch in both processes."""
+    solver = str(SOLVERS / "sgd_bigdecay_iter3_clip.solver.prototxt")
+    arguments = ["--solver", solver, "--weights", str(SOLVERS / "init.caffemodel"), "--device", "cpu"]
+    changes = ["--set", 'max_iter: 12 display: 4 snapshot: 6 snapshot_prefix: "two"']
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launcher, "-m", "cpm_port", "train", *arguments, *changes],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "done at iteration 12: two_iter_12.solverstate\n"
+    assert main(["train", *arguments, "--set", 'max_iter: 12 display: 4 snapshot: 6 snapshot_prefix: "one"']) == 0
+    one, two = (read_weights(here / f"{name}_iter_12.caffemodel") for name in ("one", "two"))
+    for layer, blobs in one.items():
+        for a, b in zip(blobs, two[layer], strict=True):
+            assert np.abs(a - b).max() <= 1e-6 * np.abs(a).max()
+    losses = [
+        [(r["iteration"], r["loss"]) for r in read_metrics(f"{name}.metrics.jsonl") if r["kind"] == "train"]
+        for name in ("one", "two")
+    ]
+    assert [i for i, _ in losses[0]] == [i for i, _ in losses[1]] == [0, 4, 8]
+    assert [loss for _, loss in losses[0]] == pytest.approx([loss for _, loss in losses[1]], rel=1e-6)
