@@ -24,6 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     net.add_argument("--parts", type=int, metavar="P", help="number of parts, where another is wanted")
     net.add_argument("--width", type=int, metavar="W", help="no hidden convolution has more channels than this")
     net.add_argument(
+        "--front-share", type=float, metavar="S", help="a VGG front has this share of its channels (0.25: a quarter)"
+    )
+    net.add_argument(
         "--box-size", type=int, nargs="+", metavar="N", help="the input's height and width, or one number for both"
     )
     data, default = parser.add_argument_group("the training data"), TrainingData()
@@ -55,7 +58,9 @@ def run(args: argparse.Namespace) -> int:
         if len(args.box_size) > 2:
             raise UsageError(f"--box-size has {len(args.box_size)} numbers; expected height and width, or one for both")
         box = (args.box_size[0], args.box_size[-1])
-    net = architecture(args.arch, stages=args.stages, parts=args.parts, width=args.width, box=box)
+    net = architecture(
+        args.arch, stages=args.stages, parts=args.parts, width=args.width, front_share=args.front_share, box=box
+    )
     low, high = args.scale
     data = TrainingData(args.source, args.batch_size, args.target_dist, low, high, args.rotate)
     names = ("base_lr", "gamma", "stepsize", "max_iter", "display", "snapshot")

@@ -5,23 +5,29 @@ FILES -> RECORDS. What `cpmdata_param { source: "..." }` may name:
 - the folder of an LMDB in the release's layout (`lmdb.py`), the only kind that Caffe itself reads;
 - a `.json` file of the release's `genJSON` layout (`genjson.py`); its images lie beside it or in `images/` beside it.
   Records marked as validation are left out, as the release's LMDB writer does;
+- `lspet:FOLDER`: the training people of the extended Leeds set, from its `joints.mat` and `images/` (`lspet.py`);
+  `lspet-held-out:FOLDER`: the others, for validation;
 - `drawn:count=2000,size=256,seed=1`: people that are drawn on demand (`drawn.py`); all three numbers have defaults.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from cpm_port.data.drawn import DrawnRecords
 from cpm_port.data.genjson import read_genjson
 from cpm_port.data.lmdb import LmdbRecords
+from cpm_port.data.lspet import read_held_out, read_training
 from cpm_port.data.records import RecordStore, SampleRecords
+from cpm_port.data.samples import Sample
 from cpm_port.errors import DataError, MissingFileError, UsageError
 
 __all__ = ["DRAWN", "open_records"]
 
 DRAWN = "drawn:"
+_LSPET = {"lspet:": read_training, "lspet-held-out:": read_held_out}
 
 
 def open_records(source: str | Path, num_joints: int = 16) -> RecordStore:
@@ -46,6 +52,10 @@ def open_records(source: str | Path, num_joints: int = 16) -> RecordStore:
     text = str(source)
     if text.startswith(DRAWN):
         return DrawnRecords(**_drawn_fields(text))
+    for prefix, read in _LSPET.items():
+        if text.startswith(prefix):
+            folder = Path(text.removeprefix(prefix))
+            return _with_images(read(folder / "joints.mat", folder / "images"))
     path = Path(source)
     if path.suffix == ".json":
         return _json_records(path)
@@ -55,14 +65,18 @@ def open_records(source: str | Path, num_joints: int = 16) -> RecordStore:
 
 
 def _json_records(path: Path) -> RecordStore:
-    from cpm_port.imaging.reading import read_image
-
     samples = [sample for sample in read_genjson(path, path.parent) if sample.split != "validation"]
     if not samples:
         raise DataError(f"{path}: every record is marked as validation")
     first = samples[0].image
     if first is not None and not first.is_file():
         samples = [replace(s, image=path.parent / "images" / s.image.name if s.image else None) for s in samples]
+    return _with_images(samples)
+
+
+def _with_images(samples: Sequence[Sample]) -> RecordStore:
+    from cpm_port.imaging.reading import read_image
+
     return SampleRecords(samples, read_image)
 
 

@@ -15,6 +15,7 @@ Source: the layer geometry of the release's deploy nets; `leeds` is `mpi` under 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from cpm_port.errors import UsageError
@@ -179,6 +180,7 @@ def architecture(
     stages: int | None = None,
     parts: int | None = None,
     width: int | None = None,
+    front_share: float | None = None,
     box: tuple[int, int] | None = None,
 ) -> Architecture:
     """Return a released architecture, varied where an argument is given.
@@ -191,13 +193,16 @@ def architecture(
         Other numbers of stages and parts.
     width : int, optional
         A cap: no hidden convolution has more output channels. The belief maps keep theirs.
+    front_share : float, optional
+        The convolutions of a VGG front have this share of their channels, rounded up; `width` caps what is left.
     box : (int, int), optional
         Height and width of the declared input; multiples of 8.
 
     Raises
     ------
     UsageError
-        An unknown name, a number below 1, or a box that 8 does not divide.
+        An unknown name, a number below 1, a box that 8 does not divide, or a share of a front that is not there or
+        not in (0, 1].
     """
     if name not in ARCHITECTURES:
         raise UsageError(f"architecture {name!r} is unknown; expected one of {', '.join(ARCHITECTURES)}")
@@ -211,6 +216,13 @@ def architecture(
                 f"box is {box[0]} x {box[1]}; expected positive multiples of {STRIDE} (the stride of the maps)"
             )
         net = replace(net, box=box)
+    if front_share is not None:
+        if not net.front or not 0 < front_share <= 1:
+            raise UsageError(
+                f"front share {front_share} of {name}: expected a number in (0, 1], and a net with a front"
+            )
+        front = tuple(step and replace(step, outputs=math.ceil(step.outputs * front_share)) for step in net.front)
+        net = replace(net, front=front)
     if width is not None:
         front = tuple(step and replace(step, outputs=min(step.outputs, width)) for step in net.front)
         net = replace(net, widths=net.widths.capped(width), front=front)

@@ -10,8 +10,9 @@ layer in front and a Euclidean loss behind every stage:
   from HDF5.
 
 The augmentation's values are the release's (target_dist 41/35 at a box of 368, scale 0.7 to 1.3, rotation up to 40
-degrees). The solver's momentum, decay and gamma are those of the reference training run; its rate and lengths are ours.
-No dropout layers, as in that run.
+degrees). A person, and with it the center map, shrinks along with a smaller box; a joint's peak keeps its 7 px, which a
+stride of 8 could not show any narrower. The solver's momentum, decay and gamma are those of the reference training run;
+its rate and lengths are ours. No dropout layers, as in that run.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from cpm_port.models.architectures import STRIDE, Architecture
 
 __all__ = ["SolverSettings", "TrainingData", "deploy_text", "solver_text", "train_text", "write_files"]
 
+RELEASE_BOX = 368  # box px; the released nets'
+CENTER_SIGMA = 21.0  # of the center map, px of that box
 _MPII_ORDER = (14, 28)  # numbers of parts that the data layer makes from records of 16 joints
 
 
@@ -237,7 +240,7 @@ def _stem(net: Architecture) -> str:
 
 def _augmentation(net: Architecture, data: TrainingData) -> list[tuple[str, Any]]:
     height, width = net.box
-    size = data.target_dist if data.target_dist is not None else round(1.171 * height / 368, 4)
+    size = data.target_dist if data.target_dist is not None else round(1.171 * height / RELEASE_BOX, 4)
     fields: list[tuple[str, Any]] = [
         ("stride", STRIDE),
         ("crop_size_x", width),
@@ -250,6 +253,8 @@ def _augmentation(net: Architecture, data: TrainingData) -> list[tuple[str, Any]
         ("center_perterb_max", 0),
         ("do_clahe", False),
     ]
+    if height != RELEASE_BOX:
+        fields += [("sigma_center", round(CENTER_SIGMA * height / RELEASE_BOX, 4))]
     if net.parts != 14:
         fields += [("num_parts", net.parts)]
     if net.parts not in _MPII_ORDER:
