@@ -69,7 +69,12 @@ class Measurement:
                 for name, i in protocol.column_indices().items()
             },
             {
-                unit: Score(int(hits[0, u]), int(counts[u]), float(single[u]) if counts[u] else float("nan"))
+                unit: Score(
+                    int(hits[0, u]),
+                    int(counts[u]),
+                    float(single[u]) if counts[u] else float("nan"),
+                    intervals.get(unit),
+                )
                 for u, unit in enumerate(protocol.units)
             },
             {name: self._total(extra) for name, extra in protocol.extras.items()},
@@ -110,18 +115,24 @@ class Measurement:
         return hits, np.asarray((~np.isnan(self.errors)).sum(axis=0))
 
     def _bootstrap(self, threshold: float, seed: int) -> dict[str, Interval]:
-        """Return intervals per column, the total under ""."""
+        """Return intervals per column and per unit, the total under ""; none for what is never annotated."""
         compare = np.less if self.protocol.strict else np.less_equal
         hit = compare(self.errors, threshold).astype(np.float64)
         known = (~np.isnan(self.errors)).astype(np.float64)
         people = len(hit)
         weights = np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), BOOTSTRAP_ROUNDS)
-        total, columns = self.protocol.percentages(weights @ hit, weights @ known)
+        hits, counts = weights @ hit, weights @ known
+        total, columns = self.protocol.percentages(hits, counts)
+        with np.errstate(invalid="ignore"):
+            single = 100 * hits / counts
+        units = {unit: single[:, u] for u, unit in enumerate(self.protocol.units)}
         tail = 50 * (1 - _LEVEL)
         result = {}
-        for name, values in {"": total, **columns}.items():
-            low, high = np.nanpercentile(values, [tail, 100 - tail])
-            result[name] = Interval(float(low), float(high), _LEVEL)
+        for name, values in {"": total, **columns, **units}.items():
+            drawn = values[~np.isnan(values)]  # a round may have drawn nobody of whom the joint is annotated
+            if len(drawn):
+                low, high = np.percentile(drawn, [tail, 100 - tail])
+                result[name] = Interval(float(low), float(high), _LEVEL)
         return result
 
 
