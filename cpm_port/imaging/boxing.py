@@ -21,10 +21,23 @@ from numpy.typing import NDArray
 from cpm_port.errors import ShapeError, UsageError
 from cpm_port.imaging.resize import imresize, resized_length
 
-__all__ = ["PAD_VALUE", "SCALED_LIMIT", "BoxGeometry", "box_geometry", "crop_to_box", "round_half_away", "unbox"]
+__all__ = [
+    "PAD_VALUE",
+    "RELEASE_BOX_SIZE",
+    "SCALED_LIMIT",
+    "BoxGeometry",
+    "box_geometry",
+    "crop_to_box",
+    "round_half_away",
+    "unbox",
+]
 
 PAD_VALUE = 128
 """What fills the box beyond the image."""
+
+RELEASE_BOX_SIZE = 368
+"""Side of the box of all released models: lengths that the release states in box px are meant for it, and change in
+proportion with another net's box."""
 
 SCALED_LIMIT = 1 << 16
 """Longest side of a scaled image, px: beyond it a scale is a mistake, and the way back would need the memory for it."""

@@ -5,6 +5,9 @@ Conventions: box px, 0-based; row `y`, column `x`. float32.
 Source: the reference notes (`release_testing.md`) section 2, after the release's `applyModel.m`:
 `exp(-d^2 / (2 sigma^2))` with sigma 21, centred on the 1-based pixel (184, 184) of a 368-pixel box, so on index
 `box_size / 2 - 1` here. In testing it is never cut off.
+
+For a net with another box, sigma keeps its share of the box (`center_sigma`), as the generated train nets have it
+(`models/prototxt.py`); for a net that was trained with another one, say it (`read_interface(net, sigma=...)`).
 """
 
 from __future__ import annotations
@@ -14,28 +17,36 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CENTER_SIGMA", "center_map"]
+from cpm_port.imaging.boxing import RELEASE_BOX_SIZE
+
+__all__ = ["CENTER_SIGMA", "center_map", "center_sigma"]
 
 CENTER_SIGMA = 21.0
-"""Standard deviation of the center map, box px, in all four released models."""
+"""Standard deviation of the center map, box px, in all four released models, whose box is 368 px."""
+
+
+def center_sigma(box_size: int) -> float:
+    """Return the release's sigma in proportion to a box: `21 * box_size / 368`, so 21 at 368."""
+    return CENTER_SIGMA * (box_size / RELEASE_BOX_SIZE)
 
 
 @lru_cache(maxsize=8)
-def center_map(box_size: int, sigma: float = CENTER_SIGMA) -> NDArray[np.float32]:
+def center_map(box_size: int, sigma: float | None = None) -> NDArray[np.float32]:
     """Return the center map of the test pipeline.
 
     Parameters
     ----------
     box_size : int
         Side of the box, even.
-    sigma : float
-        Standard deviation, box px.
+    sigma : float, optional
+        Standard deviation, box px; by default `center_sigma(box_size)`.
 
     Returns
     -------
     ndarray, shape (box_size, box_size), float32, read-only
         1 at the centre.
     """
+    sigma = center_sigma(box_size) if sigma is None else sigma
     offset = np.arange(box_size, dtype=np.float64) - (box_size // 2 - 1)
     squared = offset[:, None] ** 2 + offset[None, :] ** 2
     result = np.exp(-squared / (2.0 * sigma**2)).astype(np.float32)

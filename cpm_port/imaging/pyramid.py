@@ -7,6 +7,10 @@ Conventions: points `(x, y)`, 0-based image px; MATLAB's 1-based values are shif
 they come here. Images are `(H, W, 3)` uint8, BGR. Boxes given by the user are `(x, y, width, height)`: the left, top
 pixel and the distances to the right, bottom ones.
 
+The release's rules are stated for its box of 368 px. For a net with a box of b px every rule here gives `b / 368` times
+the scale, so that a person fills the same share of any box; the multipliers stay. (The demo's scales grow with b by
+themselves: its base scale is 1 and its range is made of the box.)
+
 Source: the reference notes (`release_testing.md`) section 1 (the release's `run_benchmark.m`, `config.m` and demo).
 """
 
@@ -21,13 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.errors import ShapeError, UsageError
-from cpm_port.imaging.boxing import BoxGeometry, box_geometry, crop_to_box
+from cpm_port.imaging.boxing import RELEASE_BOX_SIZE, BoxGeometry, box_geometry, crop_to_box
 from cpm_port.imaging.resize import FACTOR_LIMIT
 
 __all__ = [
     "BENCHMARK_MULTIPLIERS",
     "LSP_BOX_SHARE",
-    "RELEASE_BOX_SIZE",
     "TARGET_DIST",
     "Pyramid",
     "ScaleSearch",
@@ -50,9 +53,6 @@ TARGET_DIST = 41 / 35
 
 LSP_BOX_SHARE = 0.8
 """LSP gives no scale: the image's height is taken for the person's and brought to this share of the box."""
-
-RELEASE_BOX_SIZE = 368
-"""The box of all released models, built into the rules below; for another box their scales shrink or grow along."""
 
 DEMO_OCTAVE = 6
 
@@ -169,9 +169,10 @@ def flic_search(torso_box: tuple[float, float, float, float], box_size: int = RE
 
 
 def box_search(box: tuple[float, float, float, float], box_size: int = RELEASE_BOX_SIZE) -> ScaleSearch:
-    """Take a person's box for what MPII annotates: its centre, and its height over 200 px as the scale.
+    """Take a person's box for what MPII annotates: its centre, and its longer side over 200 px as the scale.
 
-    This is our rule, for users who have boxes: MPII's `scale` is the person's height over 200 px.
+    This is our rule, for users who have boxes: MPII's `scale` is the person's height over 200 px, and the box of
+    somebody who lies is as wide as they are tall.
 
     Parameters
     ----------
@@ -179,8 +180,8 @@ def box_search(box: tuple[float, float, float, float], box_size: int = RELEASE_B
         Image px, 0-based.
     """
     x, y, width, height = box
-    positive("width of the box", width)
-    return mpii_search((x + width / 2.0, y + height / 2.0), positive("height of the box", height) / 200.0, box_size)
+    longer = max(positive("width of the box", width), positive("height of the box", height))
+    return mpii_search((x + width / 2.0, y + height / 2.0), longer / 200.0, box_size)
 
 
 def demo_search(

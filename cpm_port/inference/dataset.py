@@ -68,14 +68,18 @@ def joined_shard(device: str) -> Iterator[Shard]:
         dist.destroy_process_group()
 
 
-def search_of(sample: Sample, image_size: tuple[int, int]) -> ScaleSearch:
+def search_of(sample: Sample, image_size: tuple[int, int], box_size: int) -> ScaleSearch:
     """Return where the release looks for a sample's person.
+
+    People of the extended Leeds set who have center and scale (`cpm_port.data.lspet`) are looked for as MPII's are.
 
     Parameters
     ----------
     sample : Sample
     image_size : (int, int)
         Height and width of its image, px.
+    box_size : int
+        Side of the net's input: the scales are the release's times `box_size / 368`.
 
     Raises
     ------
@@ -83,18 +87,23 @@ def search_of(sample: Sample, image_size: tuple[int, int]) -> ScaleSearch:
         A FLIC sample without torso box, or an MPII one without center or scale.
     """
     person = sample.person
+    if sample.dataset in ("MPI", "LSPET") and person.center is not None and person.scale is not None:
+        return mpii_search(person.center, person.scale, box_size)
     if sample.dataset in ("LSP", "LSPET"):
-        return lsp_search(image_size)
+        return lsp_search(image_size, box_size)
     if sample.dataset == "FLIC" and person.torso_box is not None:
-        return flic_search(person.torso_box)
-    if sample.dataset == "MPI" and person.center is not None and person.scale is not None:
-        return mpii_search(person.center, person.scale)
+        return flic_search(person.torso_box, box_size)
     needed = "torso box" if sample.dataset == "FLIC" else "center and scale"
     raise DataError(f"{sample.dataset} {sample.name}: the annotations give no {needed}, so nothing says where to look")
 
 
 def predict_samples(
-    net: BeliefNet, samples: Sequence[Sample], folder: Path, identity: Mapping[str, str], shard: Shard
+    net: BeliefNet,
+    samples: Sequence[Sample],
+    folder: Path,
+    identity: Mapping[str, str],
+    shard: Shard,
+    sigma: float | None = None,
 ) -> Predictions | None:
     """Predict every sample that the run's folder does not hold yet; process 0 returns all of them.
 
@@ -110,6 +119,8 @@ def predict_samples(
         What the run is of; a folder of another run is refused.
     shard : Shard
         This process.
+    sigma : float, optional
+        Of the center map, box px; by default 21 in proportion to the box (`read_interface`).
 
     Returns
     -------
@@ -132,22 +143,25 @@ def predict_samples(
     done = read_entries(folder)
     _wait(shard)  # nobody appends before everybody has read what is there
     missing = [sample for sample in samples if sample.name not in done]
-    _predict_share(net, missing[shard.index :: shard.count], folder, shard, len(samples) - len(missing))
+    _predict_share(net, missing[shard.index :: shard.count], folder, shard, len(samples) - len(missing), sigma)
     _wait(shard)
     return _gathered(net, samples, folder) if shard.leads else None
 
 
-def _predict_share(net: BeliefNet, share: Sequence[Sample], folder: Path, shard: Shard, known: int) -> None:
+def _predict_share(
+    net: BeliefNet, share: Sequence[Sample], folder: Path, shard: Shard, known: int, sigma: float | None
+) -> None:
     from tqdm import tqdm
 
+    box_size = read_interface(net).box_size
     title = "predicting" if shard.count == 1 else f"predicting, share of process 0 of {shard.count}"
     bar = tqdm(share, desc=f"{title} ({known} known)", unit="person", disable=not shard.leads, file=sys.stderr)
     with Journal(folder, shard.index) as journal:
         for sample in bar:
             try:
                 image = read_image(sample.require_image())
-                search = search_of(sample, (image.shape[0], image.shape[1]))
-                found = predict_person(net, image, search.center_xy, search.base_scale, search.multipliers)
+                search = search_of(sample, (image.shape[0], image.shape[1]), box_size)
+                found = predict_person(net, image, search.center_xy, search.base_scale, search.multipliers, sigma=sigma)
             except CpmPortError as error:
                 raise DataError(f"{sample.dataset} {sample.name}: {error}") from error
             journal.append(sample.name, Entry(found.joints_image, found.scores))

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from cpm_port.caffe import NetSpec
 from cpm_port.errors import UsageError
+from cpm_port.imaging.gaussians import center_sigma
 from cpm_port.parts import CPM14, FLIC9, PartOrder
 
 __all__ = ["BeliefNet", "NetInterface", "numbered_parts", "read_interface"]
@@ -63,6 +64,8 @@ class NetInterface:
         Stage -> blob of its belief maps.
     part_order : PartOrder
         Names of the parts, in the channels' order.
+    center_sigma : float
+        Standard deviation of the center map, box px (where `channels` is 4).
     """
 
     input: str
@@ -71,9 +74,10 @@ class NetInterface:
     output: str
     stages: Mapping[int, str]
     part_order: PartOrder
+    center_sigma: float
 
 
-def read_interface(net: BeliefNet, part_order: PartOrder | None = None) -> NetInterface:
+def read_interface(net: BeliefNet, part_order: PartOrder | None = None, sigma: float | None = None) -> NetInterface:
     """Read from a net what the pipeline must know.
 
     Parameters
@@ -81,6 +85,9 @@ def read_interface(net: BeliefNet, part_order: PartOrder | None = None) -> NetIn
     net : BeliefNet
     part_order : PartOrder, optional
         The net's parts; by default the release's order for their number (14 or 9), else `part_0`, `part_1`, ...
+    sigma : float, optional
+        Standard deviation of the center map that the net was trained with, box px; by default the release's, in
+        proportion to the box: `21 * b / 368`.
 
     Raises
     ------
@@ -109,7 +116,8 @@ def read_interface(net: BeliefNet, part_order: PartOrder | None = None) -> NetIn
     order = part_order or {len(CPM14): CPM14, len(FLIC9): FLIC9}.get(num_parts) or numbered_parts(num_parts)
     if len(order) != num_parts:
         raise UsageError(f"{source}: {num_parts} parts and a background, but order {order.name!r} has {len(order)}")
-    return NetInterface(name, shape[1], shape[2], output, _stages(net, output), order)
+    sigma = center_sigma(shape[2]) if sigma is None else sigma
+    return NetInterface(name, shape[1], shape[2], output, _stages(net, output), order, sigma)
 
 
 def numbered_parts(num_parts: int) -> PartOrder:

@@ -103,6 +103,7 @@ def predict_person(
     mode: Mode = "benchmark",
     *,
     part_order: PartOrder | None = None,
+    sigma: float | None = None,
     keep_maps: bool = False,
     stage_window: MapWindow | None = None,
 ) -> Prediction:
@@ -123,6 +124,8 @@ def predict_person(
         Sum the scales' maps, or average them; and which of equal peaks wins.
     part_order : PartOrder, optional
         The net's parts; by default told by their number.
+    sigma : float, optional
+        Of the center map, box px; by default 21 in proportion to the box (`read_interface`).
     keep_maps : bool
         Keep the merged maps, H x W x (P + 1).
     stage_window : (rows, columns), optional
@@ -141,7 +144,7 @@ def predict_person(
     ModelFileError
         The net's maps are not finite.
     """
-    interface = read_interface(net, part_order)
+    interface = read_interface(net, part_order, sigma)
     search = ScaleSearch((float(center_xy[0]), float(center_xy[1])), float(base_scale), tuple(map(float, multipliers)))
     pyramid = build_pyramid(image, search.center_xy, search.scales, interface.box_size)
     beliefs = run_net(net, interface, pyramid, stages=stage_window is not None)
@@ -168,14 +171,17 @@ def run_net(net: BeliefNet, interface: NetInterface, pyramid: Pyramid, *, stages
     device = _device(net)
     wanted = list(interface.stages.values()) if stages else []
     with torch.inference_mode():
-        blobs = net({interface.input: net_input(pyramid.crops, interface.channels, device)}, blobs=wanted)
+        data = net_input(pyramid.crops, interface.channels, interface.center_sigma, device)
+        blobs = net({interface.input: data}, blobs=wanted)
     final = blobs[interface.output]
     if not bool(torch.isfinite(final).all()):
         raise ModelFileError(f"{net.spec.source}: belief maps {interface.output!r} are not finite: are the weights?")
     return Beliefs(final, {stage: blobs[blob] for stage, blob in interface.stages.items()} if stages else {})
 
 
-def net_input(crops: NDArray[np.uint8], channels: int, device: torch.device | str = "cpu") -> Tensor:
+def net_input(
+    crops: NDArray[np.uint8], channels: int, sigma: float | None = None, device: torch.device | str = "cpu"
+) -> Tensor:
     """Make the net's input of the boxes, on its device: `pixel / 256 - 0.5`, and the center map where it has a place.
 
     Parameters
@@ -183,6 +189,10 @@ def net_input(crops: NDArray[np.uint8], channels: int, device: torch.device | st
     crops : ndarray, shape (M, b, b, 3), uint8, BGR
     channels : int
         3, or 4 with the center map.
+    sigma : float, optional
+        Of the center map, box px; by default 21 in proportion to the box.
+    device : torch.device or str
+        Where the input is made.
 
     Returns
     -------
@@ -195,7 +205,7 @@ def net_input(crops: NDArray[np.uint8], channels: int, device: torch.device | st
     blob[:, :3] = pixels
     blob[:, :3].div_(256.0).sub_(0.5)
     if channels == 4:
-        blob[:, 3] = torch.tensor(center_map(crops.shape[1]), device=pixels.device)
+        blob[:, 3] = torch.tensor(center_map(crops.shape[1], sigma), device=pixels.device)
     return blob
 
 

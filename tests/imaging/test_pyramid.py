@@ -37,6 +37,12 @@ def test_a_box_of_200_px_is_a_person_of_mpii_scale_1() -> None:
     assert search.base_scale == pytest.approx(41 / 35)
 
 
+def test_a_box_goes_by_its_longer_side_for_people_also_lie() -> None:
+    lying = pyramid.box_search((10.0, 20.0, 200.0, 60.0))
+    assert lying.center_xy == (110.0, 50.0)
+    assert lying.base_scale == pytest.approx(41 / 35)
+
+
 def test_smaller_boxes_look_at_smaller_scales() -> None:
     box = (0.0, 0.0, 50.0, 90.0)
     for large, small in (

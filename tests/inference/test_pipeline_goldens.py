@@ -44,6 +44,7 @@ NET_OF_THE_GOLDENS = NetInterface(
     output="Mconv5_stage6",
     stages={1: "conv7_stage1"} | {stage: f"Mconv5_stage{stage}" for stage in range(2, 7)},
     part_order=CPM14,
+    center_sigma=21.0,
 )
 
 
