@@ -20,7 +20,20 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import models, overload, register_model
 
-__all__ = ["LANES", "WIDE", "broadcast", "complex_block", "fma", "load", "maximum", "store", "vector", "zeros"]
+__all__ = [
+    "LANES",
+    "WIDE",
+    "broadcast",
+    "complex_block",
+    "copy",
+    "fma",
+    "load",
+    "maximum",
+    "real_block",
+    "store",
+    "vector",
+    "zeros",
+]
 
 LANES = 16
 WIDE = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))  # 32 registers of 16 lanes
@@ -96,6 +109,18 @@ def broadcast(_typing, address, index):
         return _splat(builder, builder.load(_pointer(builder, args[0], args[1], _FLOAT), align=4))
 
     return vector(types.intp, types.intp), generate
+
+
+@intrinsic
+def copy(_typing, to, to_index, source, index):
+    """Copy one float."""
+
+    def generate(context, builder, _signature, args):
+        value = builder.load(_pointer(builder, args[2], args[3], _FLOAT), align=4)
+        builder.store(value, _pointer(builder, args[0], args[1], _FLOAT), align=4)
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 4), generate
 
 
 @intrinsic
@@ -237,3 +262,69 @@ def complex_block(_typing, a, a_row, a_imaginary, b, b_imaginary, out, out_row, 
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 9, rows, panel), generate
+
+
+@intrinsic(prefer_literal=True)
+def real_block(_typing, a, a_row, b, bias, out, out_row, depth, rectify, rows, panel):
+    """Write bias + a @ b for `rows` rows of a, rectified where `rectify`; the sums stay in registers.
+
+    Addresses in bytes, distances in floats. The depth goes over contiguous values of a's rows.
+
+    Parameters
+    ----------
+    a, a_row : int
+        Address of a's first row, distance from row to row.
+    b : int
+        Address of b, (depth, 16 * panel), C-contiguous.
+    bias : int
+        Address of 16 * panel values.
+    out, out_row : int
+        As for a; 16 * panel columns are written.
+    depth, rectify : int
+        Columns of a, at least 1; 0 or 1.
+    rows, panel : literal int
+        How many rows, and how many vectors of columns.
+    """
+    height, width = rows.literal_value, panel.literal_value
+
+    def generate(context, builder, _signature, args):
+        a, a_row, b, bias, out, out_row, depth, rectify, _, _ = args
+
+        def starts(address, row):
+            return [_pointer(builder, address, builder.mul(row, _INDEX(r)), _FLOAT) for r in range(height)]
+
+        def vectors(address, offset):
+            places = [builder.add(offset, _INDEX(v * LANES)) for v in range(width)]
+            return [builder.load(_pointer(builder, address, place, _VECTOR), align=4) for place in places]
+
+        a_starts, first = starts(a, a_row), vectors(bias, _INDEX(0))
+        before, loop, after = builder.block, builder.append_basic_block("depth"), builder.append_basic_block("done")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        k = builder.phi(_INDEX)
+        k.add_incoming(_INDEX(0), before)
+        sums = {(r, v): builder.phi(_VECTOR) for r in range(height) for v in range(width)}
+        b_vectors = vectors(b, builder.mul(k, _INDEX(width * LANES)))
+        new = {}
+        for r, start in enumerate(a_starts):
+            value = _splat(builder, builder.load(builder.gep(start, [k])))
+            for v in range(width):
+                new[r, v] = _fma(builder, value, b_vectors[v], sums[r, v])
+        following = builder.add(k, _INDEX(1))
+        k.add_incoming(following, loop)
+        for (r, v), phi in sums.items():
+            phi.add_incoming(first[v], before)
+            phi.add_incoming(new[r, v], loop)
+        builder.cbranch(builder.icmp_signed("<", following, depth), loop, after)
+        builder.position_at_end(after)
+        zero = ir.Constant(_VECTOR, [_FLOAT(0.0)] * LANES)
+        keep = builder.icmp_signed("==", rectify, _INDEX(0))
+        for r, start in enumerate(starts(out, out_row)):
+            for v in range(width):
+                value = new[r, v]
+                rectified = builder.select(builder.fcmp_ordered(">", zero, value), zero, value)
+                target = builder.bitcast(builder.gep(start, [_INDEX(v * LANES)]), _VECTOR.as_pointer())
+                builder.store(builder.select(keep, value, rectified), target, align=4)
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 8, rows, panel), generate

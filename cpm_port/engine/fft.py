@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
@@ -26,23 +26,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cpm_port.engine._memory import Array, Workspace, aligned
 from cpm_port.engine._threads import share
 from cpm_port.errors import ShapeError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from cpm_port.engine._kernels import Target, Tiles
 
-__all__ = ["TILE_SIZES", "FourierConv", "Pool", "reference", "tile_geometry"]
+__all__ = [
+    "FEW_CHANNELS",
+    "LANES",
+    "NO_POOL",
+    "TILE_SIZES",
+    "FourierConv",
+    "Pool",
+    "channels_last",
+    "compiled",
+    "flat",
+    "reference",
+    "tile_geometry",
+]
 
 TILE_SIZES = {16: (4, 4), 24: (4, 6), 32: (4, 8), 36: (6, 6), 48: (6, 8), 64: (8, 8)}
 """Tile size -> the two lengths that a line is transformed by."""
 
-FEW_CHANNELS = 8
-"""With at most so many input channels the product is taken while transforming back, not in a pass of its own."""
+FEW_CHANNELS = 4
+"""With at most so many input channels the product is taken while transforming back (`_kernels.py`)."""
 
 LANES = 16
+"""Output channels come in multiples of so many."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,9 @@ class Pool:
     def size(self, length: int) -> int:
         """Return the pooled length."""
         return -(-(length - self.kernel) // self.stride) + 1
+
+
+NO_POOL = Pool()
 
 
 @dataclass(frozen=True)
@@ -87,43 +102,46 @@ class FourierConv:
     bias : Tensor, shape (O,), or None
     size : int
         The tile size, one of `TILE_SIZES`.
-    rectify : bool
-        Whether a ReLU follows.
-    pool : Pool
-        What follows the ReLU.
     """
 
-    def __init__(
-        self, weight: Tensor, bias: Tensor | None, *, size: int, rectify: bool = False, pool: Pool | None = None
-    ) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, *, size: int) -> None:
         outputs, channels, kernel, width = weight.shape
         if kernel != width or kernel % 2 == 0 or outputs % LANES:
             raise ShapeError(
                 f"weight is {tuple(weight.shape)}, expected (O, C, K, K) with O a multiple of {LANES} and K odd"
             )
         self.outputs, self.channels, self.kernel = outputs, channels, kernel
-        self.size, self.rectify, self.pool = size, rectify, pool or Pool()
-        self.panel = 32 if outputs % 32 == 0 else 16
+        self.size = size
+        self.few = channels <= FEW_CHANNELS
+        self.panel = 32 if outputs % 32 == 0 and not self.few else 16
         with torch.no_grad():
             self._bias = torch.zeros(outputs) if bias is None else bias.detach().clone()
-            self._weights = (
-                _transform_weight(weight.detach(), size, self.panel) if _compiled() else weight.detach().clone()
-            )
+            if compiled():
+                weights = _transform_weight(weight.detach(), size, self.panel)
+                self._weights = weights.permute(2, 0, 1, 3, 4).contiguous() if self.few else weights
+            else:
+                self._weights = weight.detach().clone()
 
     @property
     def nbytes(self) -> int:
         """Memory that the transformed weights take, bytes."""
         return self._weights.nbytes
 
-    def __call__(self, x: Tensor, workspace: int = 1 << 27) -> Tensor:
+    def __call__(
+        self, x: Tensor, rectify: bool = False, pool: Pool = NO_POOL, workspace: Workspace | None = None
+    ) -> Tensor:
         """Convolve with zero padding K // 2 ('same'), then add the bias, rectify and pool.
 
         Parameters
         ----------
         x : Tensor, shape (N, C, H, W), float32
             Any memory layout; channels-last with a multiple of 16 channels is used without a copy.
-        workspace : int
-            Bytes that the spectra may take; they are made for as many tiles at a time (for one pair at least).
+        rectify : bool
+            Whether a ReLU follows.
+        pool : Pool
+            What follows the ReLU.
+        workspace : Workspace
+            Where spectra go; they are made for as many tiles at a time as it holds (for one pair at least).
 
         Returns
         -------
@@ -137,64 +155,79 @@ class FourierConv:
         if x.dim() != 4 or x.shape[1] != self.channels or x.dtype != torch.float32:
             raise ShapeError(f"input is {tuple(x.shape)} {x.dtype}, expected (N, {self.channels}, H, W) float32")
         count, _, height, width = x.shape
-        geometry = tile_geometry(height, width, self.kernel, self.size, self.pool)
-        if geometry is None or min(self.pool.size(height), self.pool.size(width)) < 1:
-            raise ShapeError(f"input is {tuple(x.shape)}: nothing left after {self.pool} in tiles of {self.size}")
-        if not _compiled():
+        geometry = tile_geometry(height, width, self.kernel, self.size, pool)
+        if geometry is None or min(pool.size(height), pool.size(width)) < 1:
+            raise ShapeError(f"input is {tuple(x.shape)}: nothing left after {pool} in tiles of {self.size}")
+        if not compiled():
             y = reference(x, self._weights, self._bias, self.size)
-            y = F.max_pool2d(y.relu() if self.rectify else y, self.pool.kernel, self.pool.stride, ceil_mode=True)
+            y = F.max_pool2d(y.relu() if rectify else y, pool.kernel, pool.stride, ceil_mode=True)
             return y.contiguous(memory_format=torch.channels_last)
         from cpm_port.engine._kernels import Target, Tiles
 
         tiles = Tiles(count, height, width, geometry.rows, geometry.columns, geometry.step, self.kernel // 2,
                       self.size, *TILE_SIZES[self.size])  # fmt: skip
-        target = Target(self.pool.size(height), self.pool.size(width), self.outputs, self.pool.kernel, self.pool.stride,
-                        geometry.per_tile, int(self.rectify))  # fmt: skip
-        maps = _channels_last(x)
+        target = Target(pool.size(height), pool.size(width), self.outputs, pool.kernel, pool.stride,
+                        geometry.per_tile, int(rectify))  # fmt: skip
+        workspace = workspace or Workspace()
         y = torch.empty((count, target.height, target.width, self.outputs))
-        self._run(maps, tiles, target, _flat(y), workspace)
+        if self.few:
+            self._run_few(_plain(x), tiles, target, flat(y), workspace)
+        else:
+            self._run(channels_last(x, LANES), tiles, target, flat(y), workspace)
         return y.permute(0, 3, 1, 2)
 
-    def _run(self, maps: Tensor, tiles: Tiles, target: Target, y: NDArray[np.float32], workspace: int) -> None:
+    def _run(self, maps: Tensor, tiles: Tiles, target: Target, y: Array, workspace: Workspace) -> None:
         """Take the pairs of tiles through the three passes, as many at a time as the workspace holds."""
         from cpm_port.engine import _kernels
+        from cpm_port.engine._lines import CONSTANTS
 
-        pairs = (tiles.images * tiles.rows * tiles.columns + 1) // 2
-        frequencies = self.size * (self.size // 2 + 1)
-        padded = maps.shape[3]
-        separate = self.channels > FEW_CHANNELS
-        per_pair = 4 * frequencies * 4 * (padded + (self.outputs if separate else 0))
-        at_once = max(1, min(pairs, workspace // per_pair))
-        at_once = -(-pairs // -(-pairs // at_once))  # equal shares
-        stride = 4 * at_once * padded + LANES
-        result_stride = 4 * at_once * self.outputs + LANES
-        spectra = _buffer(frequencies * stride)
-        results = _buffer(frequencies * result_stride) if separate else spectra
-        scratch = [_buffer(_kernels.scratch_floats(self.size)) for _ in range(torch.get_num_threads())]
-        weights, bias, twiddles, x = _flat(self._weights), self._bias.numpy(), _twiddles(self.size), _flat(maps)
+        frequencies, padded = self.size * (self.size // 2 + 1), maps.shape[3]
+        pairs, at_once = _shares(tiles, 4 * frequencies * 4 * (padded + self.outputs), workspace.nbytes, 1)
+        stride, result_stride = 4 * at_once * padded + LANES, 4 * at_once * self.outputs + LANES
+        weights, bias, twiddles, x = flat(self._weights), self._bias.numpy(), _twiddles(self.size), flat(maps)
+        needs = frequencies * stride, frequencies * result_stride, *_scratch(self.size)
+        with workspace.take(*needs) as (spectra, results, *scratch):
+            for first in range(0, pairs, at_once):
+                here = min(at_once, pairs - first)
 
-        for first in range(0, pairs, at_once):
-            here = min(at_once, pairs - first)
+                def forward(worker: int, start: int, stop: int, first: int = first) -> None:
+                    _kernels.forward(x, tiles, padded, spectra, stride, twiddles, CONSTANTS, scratch[worker],
+                                     first, first + start, first + stop)  # fmt: skip
 
-            def forward(worker: int, start: int, stop: int, first: int = first) -> None:
-                _kernels.forward(x, tiles, padded, spectra, stride, twiddles, _kernels.CONSTANTS, scratch[worker],
-                                 first, first + start, first + stop)  # fmt: skip
+                def product(_: int, start: int, stop: int, rows: int = 2 * here) -> None:
+                    _kernels.product(spectra, stride, padded, self.channels, weights, self.panel, self.outputs, results,
+                                     result_stride, rows, start, stop)  # fmt: skip
 
-            def product(_: int, start: int, stop: int, rows: int = 2 * here) -> None:
-                _kernels.product(spectra, stride, padded, self.channels, weights, self.panel, self.outputs, results,
-                                 result_stride, rows, start, stop)  # fmt: skip
+                def inverse(worker: int, start: int, stop: int, first: int = first) -> None:
+                    _kernels.inverse(results, result_stride, tiles, target, bias, y, twiddles, CONSTANTS,
+                                     scratch[worker], first, first + start, first + stop)  # fmt: skip
 
-            def inverse(worker: int, start: int, stop: int, first: int = first) -> None:
-                channels, step, depth = (
-                    (self.outputs, result_stride, 0) if separate else (padded, stride, self.channels)
-                )
-                _kernels.inverse(results, step, channels, depth, weights, self.panel, tiles, target, bias, y, twiddles,
-                                 _kernels.CONSTANTS, scratch[worker], first, first + start, first + stop)  # fmt: skip
-
-            share(forward, here)
-            if separate:
+                share(forward, here)
                 share(product, frequencies)
-            share(inverse, here)
+                share(inverse, here)
+
+    def _run_few(self, maps: Tensor, tiles: Tiles, target: Target, y: Array, workspace: Workspace) -> None:
+        """Do the same in two passes, for at most four channels; tiles go in groups of four pairs."""
+        from cpm_port.engine import _kernels
+        from cpm_port.engine._lines import CONSTANTS
+
+        frequencies = self.size * (self.size // 2 + 1)
+        pairs, at_once = _shares(tiles, 4 * frequencies * 16, workspace.nbytes, 4)
+        weights, bias, twiddles, x = flat(self._weights), self._bias.numpy(), _twiddles(self.size), flat(maps)
+        with workspace.take(at_once * frequencies * 16, *_scratch(self.size)) as (spectra, *scratch):
+            for first in range(0, pairs, at_once):
+                here = min(at_once, pairs - first)
+
+                def forward(worker: int, start: int, stop: int, group: int = first // 4) -> None:
+                    _kernels.forward_few(x, tiles, self.channels, spectra, twiddles, CONSTANTS, scratch[worker],
+                                         group, group + start, group + stop)  # fmt: skip
+
+                def inverse(worker: int, start: int, stop: int, first: int = first) -> None:
+                    _kernels.inverse_few(spectra, self.channels, weights, tiles, target, bias, y, twiddles, CONSTANTS,
+                                         scratch[worker], first, first + start, first + stop)  # fmt: skip
+
+                share(forward, -(-here // 4))
+                share(inverse, here)
 
 
 def reference(x: Tensor, weight: Tensor, bias: Tensor | None, size: int) -> Tensor:
@@ -219,7 +252,8 @@ def reference(x: Tensor, weight: Tensor, bias: Tensor | None, size: int) -> Tens
     return biased
 
 
-def _compiled() -> bool:
+def compiled() -> bool:
+    """Tell whether numba compiles here (NUMBA_DISABLE_JIT is not set)."""
     return not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
 
 
@@ -227,7 +261,9 @@ def _transform_weight(weight: Tensor, size: int, panel: int) -> Tensor:
     """Return the weights' spectra, shape (F, 2, O / panel, C, panel), conjugate and over T^2: one matrix product."""
     outputs, channels, kernel, _ = weight.shape
     columns = weight.reshape(outputs // panel, panel, channels, kernel**2).permute(3, 0, 2, 1).reshape(kernel**2, -1)
-    spectra = _fourier_matrix(size, kernel) @ columns
+    matrix = _fourier_matrix(size, kernel)
+    spectra = torch.from_numpy(aligned(len(matrix) * columns.shape[1])).view(len(matrix), -1)
+    torch.mm(matrix, columns, out=spectra)
     return spectra.reshape(size * (size // 2 + 1), 2, outputs // panel, channels, panel)
 
 
@@ -241,28 +277,45 @@ def _fourier_matrix(size: int, kernel: int) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _twiddles(size: int) -> NDArray[np.float32]:
+def _twiddles(size: int) -> Array:
     """Return exp(-2 pi i n k / T), n < r2, k < r1, flat (r2, r1, 2)."""
     r1, r2 = TILE_SIZES[size]
     roots = np.exp(-2j * np.pi * np.outer(np.arange(r2), np.arange(r1)) / size)
     return np.stack([roots.real, roots.imag], -1).astype(np.float32).reshape(-1)
 
 
-def _channels_last(x: Tensor) -> Tensor:
-    """Return x as a C-contiguous (N, H, W, C') tensor, C' the channels padded to a multiple of 16 with zeros."""
-    missing = -x.shape[1] % LANES
+def _plain(x: Tensor) -> Tensor:
+    """Return x as C-contiguous. NumPy copies: threads of torch's would go on spinning and take the cores from ours."""
+    return torch.from_numpy(np.ascontiguousarray(x.numpy()))
+
+
+def channels_last(x: Tensor, multiple: int = 1) -> Tensor:
+    """Return x as a C-contiguous (N, H, W, C') tensor, C' the channels padded with zeros to a multiple."""
+    missing = -x.shape[1] % multiple
     maps = x.permute(0, 2, 3, 1)
     if missing == 0:
-        return maps.contiguous()
-    padded = torch.zeros((*maps.shape[:3], x.shape[1] + missing))
-    padded[..., : x.shape[1]] = maps
-    return padded
+        return _plain(maps)
+    padded = np.zeros((*maps.shape[:3], x.shape[1] + missing), np.float32)
+    padded[..., : x.shape[1]] = maps.numpy()
+    return torch.from_numpy(padded)
 
 
-def _flat(tensor: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = tensor.detach().view(-1).numpy()
+def flat(tensor: Tensor) -> Array:
+    """Return a contiguous tensor's memory as a flat array."""
+    array: Array = tensor.detach().view(-1).numpy()
     return array
 
 
-def _buffer(floats: int) -> Any:
-    return torch.empty(floats).numpy()
+def _scratch(size: int) -> list[int]:
+    """Return the scratch memory that each worker needs, floats."""
+    from cpm_port.engine._kernels import scratch_floats
+
+    return [scratch_floats(size)] * torch.get_num_threads()
+
+
+def _shares(tiles: Tiles, bytes_per_pair: int, workspace: int, unit: int) -> tuple[int, int]:
+    """Return the number of pairs, and how many to take at a time: equal shares, multiples of `unit`."""
+    pairs = (tiles.images * tiles.rows * tiles.columns + 1) // 2
+    units = -(-pairs // unit)
+    at_once = max(1, min(units, workspace // (bytes_per_pair * unit)))
+    return pairs, -(-units // -(-units // at_once)) * unit

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from cpm_port.engine._memory import Workspace
 from cpm_port.engine.fft import TILE_SIZES, FourierConv, Pool, reference, tile_geometry
 from cpm_port.errors import ShapeError
 
@@ -48,8 +49,8 @@ def test_equals_direct_convolution(shape: tuple[int, ...], pool: Pool, size: int
     x, weight, bias = make(*shape)
     if tile_geometry(shape[3], shape[4], shape[5], size, pool) is None:
         pytest.skip(f"tiles of {size} hold no output of this kernel and pooling")
-    convolve = FourierConv(weight, bias, size=size, rectify=True, pool=pool)
-    assert relative_error(convolve(x), direct(x, weight, bias, pool)) < TOLERANCE
+    convolve = FourierConv(weight, bias, size=size)
+    assert relative_error(convolve(x, True, pool), direct(x, weight, bias, pool)) < TOLERANCE
 
 
 @pytest.mark.parametrize("size", TILE_SIZES)
@@ -63,7 +64,7 @@ def test_reference_equals_direct_convolution(size: int) -> None:
 def test_a_small_workspace_changes_nothing(workspace: int) -> None:
     x, weight, bias = make(2, 16, 32, 40, 33, 9)
     convolve = FourierConv(weight, bias, size=16)
-    assert torch.equal(convolve(x, workspace=workspace), convolve(x))
+    assert torch.equal(convolve(x, workspace=Workspace(workspace)), convolve(x))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -103,7 +104,7 @@ def test_output_is_channels_last_and_the_weights_are_a_copy() -> None:
 def test_a_nan_in_the_input_is_not_rectified_away() -> None:
     x, weight, bias = make(1, 16, 16, 20, 20, 3)
     x[0, 0, 3, 3] = float("nan")
-    assert torch.isnan(FourierConv(weight, bias, size=16, rectify=True)(x)[0, :, 3, 3]).all()
+    assert torch.isnan(FourierConv(weight, bias, size=16)(x, True)[0, :, 3, 3]).all()
 
 
 @pytest.mark.parametrize(
