@@ -25,6 +25,7 @@ import torch.distributed as dist
 from cpm_port.data.predictions import Predictions
 from cpm_port.data.samples import Sample
 from cpm_port.errors import CpmPortError, DataError, MissingFileError
+from cpm_port.imaging.boxing import RELEASE_BOX_SIZE
 from cpm_port.imaging.pyramid import ScaleSearch, flic_search, lsp_search, mpii_search
 from cpm_port.imaging.reading import read_image
 from cpm_port.inference.interface import BeliefNet, read_interface
@@ -68,7 +69,7 @@ def joined_shard(device: str) -> Iterator[Shard]:
         dist.destroy_process_group()
 
 
-def search_of(sample: Sample, image_size: tuple[int, int], box_size: int) -> ScaleSearch:
+def search_of(sample: Sample, image_size: tuple[int, int], box_size: int = RELEASE_BOX_SIZE) -> ScaleSearch:
     """Return where the release looks for a sample's person.
 
     People of the extended Leeds set who have center and scale (`cpm_port.data.lspet`) are looked for as MPII's are.
