@@ -1,0 +1,236 @@
+"""A model over a data set: the release's searches, sharded, killed with SIGKILL and continued, always the same file.
+
+Oracles: `predict_person` called image by image; an uninterrupted run of one process.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.io import savemat
+
+from cpm_port import load_net
+from cpm_port.cli import main
+from cpm_port.data.lsp import read_lsp
+from cpm_port.data.prediction_files import read_predictions
+from cpm_port.data.samples import Person, Sample
+from cpm_port.errors import DataError, MissingFileError
+from cpm_port.imaging.pyramid import flic_search, lsp_search, mpii_search
+from cpm_port.imaging.reading import read_image
+from cpm_port.inference.dataset import Shard, predict_samples, search_of
+from cpm_port.inference.journal import read_entries
+from cpm_port.inference.predict import predict_person
+from cpm_port.parts import CPM14, FLIC9, LSP14, MPII16
+from tests.evaluation.support import drawn_people
+from tests.support import ROOT
+
+PEOPLE = 120
+NET = """
+name: "tiny"
+input: "data"
+input_dim: 1 input_dim: 4 input_dim: 64 input_dim: 64
+layer { name: "conv1_stage1" type: "Convolution" bottom: "data" top: "conv1_stage1"
+  convolution_param { num_output: 15 kernel_size: 9 pad: 4 stride: 8 weight_filler { type: "gaussian" std: 0.2 } } }
+"""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Draw a data set folder of LSP's layout, with a tiny net and its weights."""
+    folder = tmp_path_factory.mktemp("lsp")
+    draw = np.random.default_rng(0)
+    people = drawn_people(LSP14, PEOPLE, 0) * 0.2
+    joints = np.concatenate([people + 1, 0 * people[..., :1]], axis=2)
+    savemat(folder / "joints.mat", {"joints": joints.transpose(2, 1, 0)})
+    (folder / "images").mkdir()
+    for i in range(PEOPLE):
+        height, width = draw.integers(48, 72, 2)
+        pixels = draw.integers(0, 256, (6, 5, 3)).astype(np.uint8)
+        image = Image.fromarray(pixels).resize((int(width), int(height)), Image.Resampling.BILINEAR)
+        image.save(folder / f"images/im{i + 1:04d}.jpg", quality=92)
+    (folder / "net.prototxt").write_text(NET)
+    torch.manual_seed(1)
+    load_net(folder / "net.prototxt").save(folder / "net.caffemodel")
+    return folder
+
+
+def _arguments(root: Path, save: Path, *more: str) -> list[str]:
+    return [
+        "evaluate", "--protocol", "lsp-pc", "--net", str(root / "net.prototxt"),
+        "--weights", str(root / "net.caffemodel"), "--data", str(root), "--save", str(save), *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the predictions of one process that nobody disturbs; one thread, as torchrun gives each process."""
+    path = tmp_path_factory.mktemp("whole") / "p.h5"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert main(_arguments(root, path)) == 0
+    finally:
+        torch.set_num_threads(threads)
+    return path
+
+
+def test_every_person_is_predicted_as_by_hand(root: Path, uninterrupted: Path) -> None:
+    found = read_predictions(uninterrupted)
+    assert found.joints.convention.order == CPM14
+    assert found.names == tuple(f"im{i + 1:04d}" for i in range(PEOPLE))
+    net = load_net(root / "net.prototxt", root / "net.caffemodel")
+    for i in (0, 17, PEOPLE - 1):
+        image = read_image(root / f"images/im{i + 1:04d}.jpg")
+        search = lsp_search(image.shape[:2], 64)
+        assert len(search.multipliers) == 7
+        expected = predict_person(net, image, search.center_xy, search.base_scale, search.multipliers)
+        assert np.array_equal(found.joints.xy[i], expected.joints_image)
+        assert np.allclose(found.scores[i], expected.scores, atol=1e-5)
+
+
+def _lines(journal: Path) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in journal.glob("*.jsonl"))
+
+
+def test_a_sharded_run_killed_at_a_random_moment_continues_to_the_same_file(
+    root: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    save = tmp_path / "p.h5"
+    journal = tmp_path / "p.h5.journal"
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "cpm_port",
+        *_arguments(root, save),
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    moment = random.randrange(1, PEOPLE // 2)
+    run = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        limit = time.monotonic() + 120
+        while _lines(journal) < moment and run.poll() is None and time.monotonic() < limit:
+            time.sleep(0.0005)
+    finally:
+        _kill_group(run)
+    assert not save.exists(), f"the run was over before it could be killed at {moment} of {PEOPLE}"
+    before = read_entries(journal)
+    assert moment <= len(before) < PEOPLE
+    sizes = {path: path.read_bytes() for path in journal.glob("*.jsonl")}
+
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f"({len(before)} known)" in done.stderr
+    for path, content in sizes.items():  # nothing that was whole is lost or made again
+        assert path.read_bytes().startswith(content[: content.rfind(b"\n") + 1])
+    assert _lines(journal) == PEOPLE
+    expected, found = read_predictions(uninterrupted), read_predictions(save)
+    assert found.names == expected.names
+    assert np.array_equal(found.joints.xy, expected.joints.xy)
+    assert np.array_equal(found.scores, expected.scores)
+    assert done.stdout.count("measured") == 1  # one process alone prints the table
+
+
+def _kill_group(run: subprocess.Popen[bytes]) -> None:
+    """SIGKILL torchrun and its workers, and wait until none of them is left."""
+    workers = [int(pid) for pid in _children(run.pid)]
+    os.killpg(run.pid, signal.SIGKILL)
+    for pid in workers:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    run.wait()
+    limit = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() and not _is_zombie(pid) for pid in workers) and time.monotonic() < limit:
+        time.sleep(0.01)
+
+
+def _children(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def test_a_limit_can_be_raised_and_nothing_is_predicted_twice(
+    root: Path, uninterrupted: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    save = tmp_path / "p.h5"
+    for limit in (2, 5):
+        assert main(_arguments(root, save, "--limit", str(limit))) == 0
+    assert "(2 known)" in capfd.readouterr().err
+    assert _lines(tmp_path / "p.h5.journal") == 5
+    found, expected = read_predictions(save), read_predictions(uninterrupted)
+    assert np.array_equal(found.joints.xy, expected.joints.xy[:5])
+
+
+def test_other_weights_do_not_continue_a_run(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save = tmp_path / "p.h5"
+    assert main(_arguments(root, save, "--limit", "1")) == 0
+    torch.manual_seed(2)
+    load_net(root / "net.prototxt").save(tmp_path / "other.caffemodel")
+    arguments = _arguments(root, save, "--limit", "1")
+    arguments[arguments.index("--weights") + 1] = str(tmp_path / "other.caffemodel")
+    assert main(arguments) == 2
+    assert "of another run (weights differ)" in capsys.readouterr().err
+
+
+def test_missing_and_broken_images_stop_the_run_by_name(root: Path, tmp_path: Path) -> None:
+    net = load_net(root / "net.prototxt", root / "net.caffemodel")
+    samples = read_lsp(root / "joints.mat", tmp_path)[:3]
+    with pytest.raises(MissingFileError, match=r"3 of 3 images are not there; the first: .*im0001\.jpg"):
+        predict_samples(net, samples, tmp_path / "journal", {}, Shard(0, 1, "cpu"))
+    for name in ("im0001", "im0002", "im0003"):
+        (tmp_path / f"{name}.jpg").write_bytes((root / f"images/{name}.jpg").read_bytes())
+    (tmp_path / "im0002.jpg").write_bytes(b"no image")
+    with pytest.raises(DataError, match="LSP im0002: "):
+        predict_samples(net, samples, tmp_path / "journal", {}, Shard(0, 1, "cpu"))
+    assert set(read_entries(tmp_path / "journal")) == {"im0001"}
+    with pytest.raises(DataError, match="two samples are called 'im0001'"):
+        predict_samples(net, [samples[0], samples[0]], tmp_path / "journal", {}, Shard(0, 1, "cpu"))
+
+
+def test_each_data_set_is_searched_by_its_own_rule() -> None:
+    def sample(dataset: str, order: object, **fields: object) -> Sample:
+        joints = np.zeros((len(order), 2))
+        person = Person(joints, np.ones(len(order), dtype=bool), **fields)
+        return Sample(dataset, "x", None, "test", order, "person", person)
+
+    assert search_of(sample("LSP", LSP14), (100, 50)) == lsp_search((100, 50))
+    assert search_of(sample("MPI", MPII16, center=(3.0, 4.0), scale=2.0), (9, 9)) == mpii_search((3.0, 4.0), 2.0)
+    assert search_of(sample("FLIC", FLIC9, torso_box=(1.0, 2.0, 3.0, 9.0)), (9, 9)) == flic_search((1.0, 2.0, 3.0, 9.0))
+    with pytest.raises(DataError, match="FLIC x: the annotations give no torso box"):
+        search_of(sample("FLIC", FLIC9), (9, 9))
+    with pytest.raises(DataError, match="MPI x: the annotations give no center and scale"):
+        search_of(sample("MPI", MPII16, center=(3.0, 4.0)), (9, 9))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--save", "p.mat"), r"--save p.mat: a name ending in .h5 asked"),
+        (("--predictions", "x.mat"), "give --predictions, or --net, not both"),
+        (("--protocol", "mpii-official"), "no labels of MPI; one of annot/valid.h5"),
+    ],
+)
+def test_usage_errors(root: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, str], message: str) -> None:
+    assert main(_arguments(root, root / "x.h5", *options)) == 2
+    assert message in capsys.readouterr().err
