@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-__all__ = ["Array", "Workspace", "aligned"]
+__all__ = ["Array", "Workspace", "aligned", "empty"]
 
 Array = NDArray[np.float32]
 
@@ -50,3 +53,8 @@ def aligned(count: int) -> Array:
     block = np.empty(count + _LINE, np.float32)
     start = -(block.ctypes.data // 4) % _LINE
     return block[start : start + count]
+
+
+def empty(*shape: int) -> Tensor:
+    """Return a tensor, not set, in memory of `aligned`."""
+    return torch.from_numpy(aligned(math.prod(shape))).view(shape)

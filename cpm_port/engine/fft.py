@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cpm_port.engine._memory import Array, Workspace, aligned
+from cpm_port.engine._memory import Array, Workspace, aligned, empty
 from cpm_port.engine._threads import share
 from cpm_port.errors import ShapeError
 
@@ -169,7 +169,7 @@ class FourierConv:
         target = Target(pool.size(height), pool.size(width), self.outputs, pool.kernel, pool.stride,
                         geometry.per_tile, int(rectify))  # fmt: skip
         workspace = workspace or Workspace()
-        y = torch.empty((count, target.height, target.width, self.outputs))
+        y = empty(count, target.height, target.width, self.outputs)
         if self.few:
             self._run_few(_plain(x), tiles, target, flat(y), workspace)
         else:
@@ -286,7 +286,7 @@ def _twiddles(size: int) -> Array:
 
 def _plain(x: Tensor) -> Tensor:
     """Return x as C-contiguous. NumPy copies: threads of torch's would go on spinning and take the cores from ours."""
-    return torch.from_numpy(np.ascontiguousarray(x.numpy()))
+    return torch.from_numpy(np.ascontiguousarray(x.detach().numpy()))
 
 
 def channels_last(x: Tensor, multiple: int = 1) -> Tensor:
@@ -296,7 +296,7 @@ def channels_last(x: Tensor, multiple: int = 1) -> Tensor:
     if missing == 0:
         return _plain(maps)
     padded = np.zeros((*maps.shape[:3], x.shape[1] + missing), np.float32)
-    padded[..., : x.shape[1]] = maps.numpy()
+    padded[..., : x.shape[1]] = maps.detach().numpy()
     return torch.from_numpy(padded)
 
 

@@ -215,7 +215,7 @@ def _concatenate(bottoms: list[Tensor]) -> Tensor:
     """Join maps along the channels, channels-last, by NumPy's copies (see `fft.channels_last`)."""
     count, _, height, width = bottoms[0].shape
     joined = np.empty((count, height, width, sum(bottom.shape[1] for bottom in bottoms)), np.float32)
-    np.concatenate([bottom.permute(0, 2, 3, 1).numpy() for bottom in bottoms], axis=3, out=joined)
+    np.concatenate([bottom.detach().permute(0, 2, 3, 1).numpy() for bottom in bottoms], axis=3, out=joined)
     return torch.from_numpy(joined).permute(0, 3, 1, 2)
 
 

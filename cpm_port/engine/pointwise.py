@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cpm_port.engine._memory import Workspace
+from cpm_port.engine._memory import Workspace, empty
 from cpm_port.engine._threads import share
 from cpm_port.engine.fft import LANES, NO_POOL, Pool, channels_last, compiled, flat
 from cpm_port.errors import ShapeError
@@ -76,7 +76,7 @@ class PointwiseConv:
 
         count, _, height, width = x.shape
         maps = channels_last(x)
-        y = torch.empty((count, height, width, self._padded))
+        y = empty(count, height, width, self._padded)
         pixels, weights, bias, results = (flat(tensor) for tensor in (maps, self._weights, self._bias, y))
 
         def run(_: int, start: int, stop: int) -> None:
