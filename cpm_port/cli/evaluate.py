@@ -93,7 +93,7 @@ def _read_files(args: argparse.Namespace, protocol: Protocol) -> tuple[Predictio
 
 def _run_model(args: argparse.Namespace, protocol: Protocol) -> tuple[Predictions, Truth, dict[str, str]] | None:
     """Predict; None in processes that only help."""
-    from cpm_port import load_net
+    from cpm_port import __version__, load_net
     from cpm_port.data.prediction_files import write_predictions
     from cpm_port.data.scored import find_images, find_labels, read_scored
     from cpm_port.evaluation.regress import sha256
@@ -111,6 +111,7 @@ def _run_model(args: argparse.Namespace, protocol: Protocol) -> tuple[Prediction
     if target.suffix != ".h5":
         raise UsageError(f"--save {target}: a name ending in .h5 asked")
     identity = {
+        "version": __version__,
         "dataset": protocol.dataset,
         "net": sha256(args.net),
         "weights": sha256(args.weights),
@@ -137,11 +138,12 @@ def _report(
     measurement = measure(protocol, predictions, truth)
     result = measurement.result(args.threshold, bootstrap_seed=args.bootstrap)
     references = load_all()
-    rows = matching_rows(references, protocol.name, result.threshold, hashes, args.model)
+    whole = args.limit is None  # a part of the people has no published row
+    rows = matching_rows(references, protocol.name, result.threshold, hashes, args.model) if whole else []
     print(evaluation_table(result, rows))
     diagnoses = list(diagnose(protocol, predictions, truth))
     elsewhere = published_elsewhere(references, protocol.name, result.threshold, hashes.get("predictions", ""))
-    for row in (*rows, *elsewhere):
+    for row in (*rows, *elsewhere) if whole else ():
         under = "" if row in rows else row.protocol
         normalizer = diagnose_normalizer(protocol, predictions, truth, row.published, result.threshold, under)
         diagnoses += [normalizer] if normalizer else []
