@@ -39,6 +39,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--scale", type=float, nargs=2, metavar=("MIN", "MAX"), default=(default.scale_min, default.scale_max)
     )
     data.add_argument("--rotate", type=float, default=default.max_rotate_degree, help="degrees (default %(default)s)")
+    data.add_argument(
+        "--shift", type=int, default=default.center_perterb_max, help="box px, each way (default %(default)s)"
+    )
     solver, values = parser.add_argument_group("the solver"), SolverSettings()
     for name in ("base_lr", "gamma", "stepsize", "max_iter", "display", "snapshot"):
         value = getattr(values, name)
@@ -62,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         args.arch, stages=args.stages, parts=args.parts, width=args.width, front_share=args.front_share, box=box
     )
     low, high = args.scale
-    data = TrainingData(args.source, args.batch_size, args.target_dist, low, high, args.rotate)
+    data = TrainingData(args.source, args.batch_size, args.target_dist, low, high, args.rotate, args.shift)
     names = ("base_lr", "gamma", "stepsize", "max_iter", "display", "snapshot")
     solver = SolverSettings(**{name: getattr(args, name) for name in names})
     for path in write_files(net, args.out, data, solver):

@@ -24,10 +24,15 @@ from cpm_port.data.records import RecordStore, SampleRecords
 from cpm_port.data.samples import Sample
 from cpm_port.errors import DataError, MissingFileError, UsageError
 
-__all__ = ["DRAWN", "open_records"]
+__all__ = ["is_path", "open_records"]
 
 DRAWN = "drawn:"
 _LSPET = {"lspet:": read_training, "lspet-held-out:": read_held_out}
+
+
+def is_path(source: str) -> bool:
+    """Whether a source is a path as it stands, rather than one of the kinds that begin with their name."""
+    return not source.startswith((DRAWN, *_LSPET))
 
 
 def open_records(source: str | Path, num_joints: int = 16) -> RecordStore:

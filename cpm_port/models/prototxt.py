@@ -50,6 +50,8 @@ class TrainingData:
         Range of the random scale factor.
     max_rotate_degree : float
         Rotations are drawn from plus or minus this.
+    center_perterb_max : int
+        Shifts of the box, per axis, are drawn from plus or minus this many px.
     """
 
     source: str = "lmdb"
@@ -58,6 +60,7 @@ class TrainingData:
     scale_min: float = 0.7
     scale_max: float = 1.3
     max_rotate_degree: float = 40
+    center_perterb_max: int = 0
 
 
 @dataclass(frozen=True)
@@ -250,7 +253,7 @@ def _augmentation(net: Architecture, data: TrainingData) -> list[tuple[str, Any]
         ("scale_min", float(data.scale_min)),
         ("scale_max", float(data.scale_max)),
         ("max_rotate_degree", float(data.max_rotate_degree)),
-        ("center_perterb_max", 0),
+        ("center_perterb_max", data.center_perterb_max),
         ("do_clahe", False),
     ]
     if height != RELEASE_BOX:
