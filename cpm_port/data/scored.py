@@ -1,6 +1,7 @@
 """The people of each data set that are scored, from any of its label files; and where a data set's folder keeps things.
 
-FILES -> SAMPLES: the one door for scoring. LSP and FLIC are scored on their test images, MPII on the people of its
+FILES -> SAMPLES: the one door for scoring. LSP and FLIC are scored on their test images, LSPET on the
+people that this package holds out, MPII on the people of its
 validation split (its test labels are private).
 """
 
@@ -15,6 +16,7 @@ from scipy.io.matlab import MatReadError
 
 from cpm_port.data.flic import read_flic, read_flic_h5, read_flic_raw_test
 from cpm_port.data.lsp import read_lsp
+from cpm_port.data.lspet import read_held_out
 from cpm_port.data.mpii import read_mpii, read_mpii_detections, read_mpii_hourglass, read_mpii_validation
 from cpm_port.data.samples import Sample
 from cpm_port.errors import DataError, MissingFileError, UsageError
@@ -22,10 +24,11 @@ from cpm_port.parts import Centricity
 
 __all__ = ["DATASETS", "find_images", "find_labels", "read_scored"]
 
-DATASETS = ("LSP", "FLIC", "MPI")
+DATASETS = ("LSP", "LSPET", "FLIC", "MPI")
 _LABELS = {
     ("LSP", "person"): ("lsp-joints-PC.mat", "joints.mat"),
     ("LSP", "observer"): ("lsp-joints-OC.mat", "joints.mat"),
+    ("LSPET", "person"): ("joints.mat",),
     ("FLIC", "observer"): ("flic-joints-oc.mat", "examples.mat", "annot/test.h5", "test.h5"),
     ("MPI", "person"): ("annot/valid.h5", "valid.h5", "mpii_human_pose_v1_u12_1.mat"),
 }
@@ -65,14 +68,14 @@ def read_scored(
 
     Parameters
     ----------
-    dataset : {"LSP", "FLIC", "MPI"}
+    dataset : {"LSP", "LSPET", "FLIC", "MPI"}
         Which data set.
     path : path
-        LSP: a `joints` file. FLIC: `examples.mat`, `flic-joints-oc.mat`, the raw test joints, an h5. MPII:
+        LSP and LSPET: a `joints` file. FLIC: `examples.mat`, `flic-joints-oc.mat`, the raw test joints, an h5. MPII:
         `detections_our_format.mat`, `tompson_valid_detections.mat`, an hourglass h5, `mpii_human_pose_v1_u12_1.mat`
         (its people with joints).
     images : path, optional
-        Folder of the images.
+        Folder of the images; LSPET needs it, for its labels are checked against their sizes.
     centric : {"person", "observer"}
         LSP only: which labels are asked.
 
@@ -96,6 +99,8 @@ def read_scored(
 def _read(dataset: str, path: Path, images: str | Path | None, centric: Centricity) -> list[Sample]:
     if dataset == "LSP":
         return read_lsp(path, images, centric=centric)
+    if dataset == "LSPET":
+        return read_held_out(path, path.parent / "images" if images is None else images)
     if path.suffix in (".h5", ".hdf5"):
         return read_flic_h5(path, images) if dataset == "FLIC" else read_mpii_hourglass(path, images)
     found = _variables(path)
