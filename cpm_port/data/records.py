@@ -104,10 +104,15 @@ class SampleRecords:
     read_image : callable
         Path -> ndarray of shape (H, W, 3), uint8, BGR.
 
+    Attributes
+    ----------
+    order : PartOrder
+        Of the records' joints.
+
     Raises
     ------
     DataError
-        No sample, or one without center or scale.
+        No sample, one without center or scale, or several part orders.
     """
 
     def __init__(self, samples: Sequence[Sample], read_image: Callable[[Path], NDArray[np.uint8]]) -> None:
@@ -118,6 +123,10 @@ class SampleRecords:
             raise DataError(
                 f"training records: {len(lacking)} samples have no center or scale, the first {lacking[0]!r}"
             )
+        orders = {sample.order.name for sample in samples}
+        if len(orders) > 1:
+            raise DataError(f"training records: samples of several part orders: {', '.join(sorted(orders))}")
+        self.order = _stored_order(samples[0].order)
         self._samples = tuple(samples)
         self._read_image = read_image
 
@@ -169,8 +178,13 @@ def record_of(sample: Sample, image: NDArray[np.uint8], write_number: int = 0, t
     )
 
 
+def _stored_order(order: PartOrder) -> PartOrder:
+    """Return the order that joints are stored in: the release keeps 14 parts in MPII's order of 16."""
+    return MPII16 if order in (LSP14, CPM14) else order
+
+
 def _annotation(person: Person, order: PartOrder, center: tuple[float, float], scale: float) -> Annotation:
-    target = MPII16 if order in (LSP14, CPM14) else order
+    target = _stored_order(order)
     stored = np.zeros((len(target), 3))
     places = [target.index(part) for part in order.parts]
     stored[places, :2] = np.where(person.annotated[:, None], person.joints + 1, 0)

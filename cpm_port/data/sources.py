@@ -7,7 +7,8 @@ FILES -> RECORDS. What `cpmdata_param { source: "..." }` may name:
   Records marked as validation are left out, as the release's LMDB writer does;
 - `lspet:FOLDER`: the training people of the extended Leeds set, from its `joints.mat` and `images/` (`lspet.py`);
   `lspet-held-out:FOLDER`: the others, for validation;
-- `drawn:count=2000,size=256,seed=1`: people that are drawn on demand (`drawn.py`); all three numbers have defaults.
+- `drawn:count=2000,size=256,seed=1,difficulty=100`: people that are drawn on demand (`drawn.py`); every number has a
+  default.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cpm_port.data.drawn import DrawnRecords
+from cpm_port.data.drawn import DrawnPeople, DrawnRecords
 from cpm_port.data.genjson import read_genjson
 from cpm_port.data.lmdb import LmdbRecords
 from cpm_port.data.lspet import read_held_out, read_training
@@ -89,7 +90,8 @@ def _drawn_fields(text: str) -> dict[str, int]:
     fields = {}
     for item in filter(None, text.removeprefix(DRAWN).split(",")):
         name, _, value = item.partition("=")
-        if name not in ("count", "size", "seed") or not value.isdecimal():
-            raise UsageError(f"{text!r}: count=N, size=N and seed=N, separated by commas, expected after {DRAWN!r}")
+        if name not in DrawnPeople.__dataclass_fields__ or not value.isdecimal():
+            known = ", ".join(f"{field}=N" for field in DrawnPeople.__dataclass_fields__)
+            raise UsageError(f"{text!r}: some of {known}, separated by commas, expected after {DRAWN!r}")
         fields[name] = int(value)
     return fields

@@ -80,7 +80,7 @@ class TransformParameters:
         bad = [f"{name} {getattr(self, name)}" for name in positive if not getattr(self, name) > 0]
         if bad:
             raise LayerError(f"transform_param: {', '.join(bad)}; positive numbers expected")
-        stored = 16 if self.transform_body_joint and self.num_parts in (14, 28) else self.num_parts
+        stored = 16 if self.reorders else self.num_parts
         if self.np_in_lmdb < stored:
             raise LayerError(f"transform_param: np_in_lmdb {self.np_in_lmdb}; {self.num_parts} parts need {stored}")
         if self.mirror is not None and sorted(self.mirror) != list(range(self.num_parts)):
@@ -99,6 +99,11 @@ class TransformParameters:
     def crop_size(self) -> tuple[int, int]:
         """Width and height of the crop."""
         return self.crop_size_x, self.crop_size_y
+
+    @property
+    def reorders(self) -> bool:
+        """Whether stored joints are brought into another order."""
+        return self.transform_body_joint and self.num_parts in (14, 28)
 
     @property
     def flip_order(self) -> tuple[int, ...]:
@@ -129,7 +134,7 @@ def arrange_parts(joints: NDArray[np.float32], parameters: TransformParameters) 
     """
     if len(joints) < parameters.np_in_lmdb:
         raise DataError(f"{len(joints)} joints stored, np_in_lmdb says {parameters.np_in_lmdb}")
-    if not parameters.transform_body_joint or parameters.num_parts not in (14, 28):
+    if not parameters.reorders:
         return joints[: parameters.num_parts]
     if parameters.num_parts == 14:
         return joints[list(_REORDERED_14)]

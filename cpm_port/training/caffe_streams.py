@@ -1,0 +1,311 @@
+"""Caffe's own data layers as streams of batches: Data, HDF5Data, DummyData and Input.
+
+FILES -> **one layer's batches** -> `batches.DataSource`; see `streams.py` for what a stream is.
+
+- Data: Datums of an LMDB in key order, wrapping around; mean, crop, mirror and scale as `transform_param` says.
+- HDF5Data: the rows of the listed files, one file after the other, wrapping around; a batch may begin in one file and
+  end in the next.
+- DummyData: filled blobs. Fillers other than constants give new numbers for each batch.
+- Input: zeros of the declared shapes: what Caffe's net holds until a program fills it.
+
+*Source*: BVLC/caffe@9b89154 `data_layer.cpp`, `data_transformer.cpp`, `hdf5_data_layer.cpp`, `dummy_data_layer.cpp`,
+`input_layer.cpp`.
+
+Differs knowingly: crops, mirrors, shuffles and fillers have Caffe's distributions, drawn by generators of our own that
+are keyed by the seed and the place in the sequence. Data layers start at the first record (Caffe's `rand_skip` is not
+used by it either). LevelDBs are not read.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cpm_port.caffe import LayerSpec, message_class, read_mean
+from cpm_port.data.lmdb import ReadOnlyEnvironment
+from cpm_port.errors import DataError, LayerError
+from cpm_port.graph.fillers import fill
+from cpm_port.training.streams import Blobs, Task, order_of_epoch, tops_of
+
+__all__ = ["DataStream", "DummyStream", "HDF5Stream", "InputStream"]
+
+
+class DataStream:
+    """Batches of a Data layer; parameters as `HDF5Stream`, `source` the LMDB's folder and `mean` the mean file."""
+
+    def __init__(
+        self, layer: LayerSpec, source: Path, mean: Path | None, *, phase: str, seed: int, rows: slice
+    ) -> None:
+        self._layer = layer
+        self._where = f"layer {layer.name!r}: {source}"
+        self._environment = ReadOnlyEnvironment.shared(source)
+        self._keys = self._environment.keys()
+        if not self._keys:
+            raise DataError(f"{self._where}: an LMDB without records")
+        self._transform = layer.params.transform_param
+        self._crop = int(self._transform.crop_size)
+        self._train = phase == "TRAIN"
+        self._seed = seed
+        self._mean = self._read_mean(mean)
+        self._batch_size = _batch_size(layer, layer.params.data_param.batch_size)
+        self._rows = range(self._batch_size)[rows]
+        self._tops = tops_of(layer, 1 if len(layer.tops) < 2 else 2)
+        channels, height, width = self._decode(0)[0].shape
+        size = (self._crop, self._crop) if self._crop else (height, width)
+        self._shape = (channels, *size)
+        shapes: list[tuple[int, ...]] = [(len(self._rows), *self._shape), (len(self._rows),)]
+        self.shapes = dict(zip(self._tops, shapes, strict=False))
+        self._batch = 0
+
+    def skip(self) -> None:
+        """Go on as if a batch had been planned."""
+        self._batch += 1
+
+    def plan(self) -> list[Task]:
+        """Plan the next batch: one task per wanted row."""
+        first = self._batch * self._batch_size
+        self._batch += 1
+        return [functools.partial(self._make, row - self._rows.start, first + row) for row in self._rows]
+
+    def _make(self, row: int, number: int, blobs: Blobs) -> Sequence[str]:
+        epoch, index = divmod(number, len(self._keys))
+        image, label = self._decode(index)
+        height, width = image.shape[1:]
+        raw = np.random.Philox(key=self._seed, counter=[0, index, epoch, 2]).random_raw(3)
+        top, left = 0, 0
+        if self._crop:
+            if height < self._crop or width < self._crop:
+                raise DataError(f"{self._name(index)}: image of {width} x {height}, crop_size is {self._crop}")
+            spare = height - self._crop, width - self._crop
+            top, left = (
+                (int(number % np.uint64(room + 1)) if self._train else room // 2)
+                for number, room in zip(raw, spare, strict=False)
+            )
+        values = image.astype(np.float32)
+        if self._mean is not None:
+            if self._mean.ndim == 3 and self._mean.shape[1:] != (1, 1) and self._mean.shape != image.shape:
+                raise DataError(f"{self._name(index)}: image {image.shape}, mean {self._mean.shape}")
+            values -= self._mean
+        values = values[:, top : top + self._shape[1], left : left + self._shape[2]]
+        if values.shape != self._shape:
+            raise DataError(f"{self._name(index)}: image {image.shape}, the batch's are {self._shape}")
+        if self._transform.mirror and raw[2] & np.uint64(1):
+            values = values[:, :, ::-1]
+        np.multiply(values, np.float32(self._transform.scale), out=blobs[self._tops[0]][row])
+        if len(self._tops) == 2:
+            blobs[self._tops[1]][row] = label
+        return [self._name(index)]
+
+    def _name(self, index: int) -> str:
+        return f"{self._where}: record {self._keys[index].decode('latin-1')}"
+
+    def _decode(self, index: int) -> tuple[NDArray[Any], int]:
+        datum = message_class("Datum")()
+        try:
+            datum.ParseFromString(self._environment.get(self._keys[index]))
+        except Exception as error:  # protobuf's own class of error moved between its versions
+            raise DataError(f"{self._name(index)}: not a Datum ({error})") from error
+        if datum.encoded:
+            return self._decode_file(datum.data, index), datum.label
+        shape = (datum.channels, datum.height, datum.width)
+        values: NDArray[Any] = (
+            np.frombuffer(datum.data, np.uint8) if datum.data else np.array(datum.float_data, np.float32)
+        )
+        if values.size != np.prod(shape) or not values.size:
+            raise DataError(f"{self._name(index)}: {values.size} values for the shape {shape}")
+        return values.reshape(shape), datum.label
+
+    def _decode_file(self, data: bytes, index: int) -> NDArray[Any]:
+        import cv2
+
+        if self._transform.force_color and self._transform.force_gray:
+            raise LayerError(f"layer {self._layer.name!r}: force_color and force_gray; one of them expected")
+        flag = cv2.IMREAD_UNCHANGED
+        flag = cv2.IMREAD_COLOR if self._transform.force_color else flag
+        flag = cv2.IMREAD_GRAYSCALE if self._transform.force_gray else flag
+        image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+        if image is None:
+            raise DataError(f"{self._name(index)}: the encoded image cannot be read")
+        return np.ascontiguousarray(np.atleast_3d(image).transpose(2, 0, 1))
+
+    def _read_mean(self, path: Path | None) -> NDArray[np.float32] | None:
+        values = self._transform.mean_value
+        if path is not None and values:
+            raise LayerError(f"layer {self._layer.name!r}: mean_file and mean_value; one of them expected")
+        if path is not None:
+            mean = np.asarray(read_mean(path), np.float32)
+            return mean.reshape(mean.shape[-3:])
+        return np.array(values, np.float32).reshape(-1, 1, 1) if values else None
+
+
+class HDF5Stream:
+    """Batches of an HDF5Data layer: top -> the data set of that name.
+
+    Parameters
+    ----------
+    layer : LayerSpec
+    files : sequence of path
+        In the order of the list that `source` names.
+    seed : int
+        Of the shuffling, where the layer asks for it: files, and the rows within each, in a new order per epoch.
+    rows : slice
+        The rows of a batch that are wanted.
+
+    Raises
+    ------
+    DataError
+        A file is not HDF5, lacks a top's data set, or its data sets have different lengths or row shapes.
+    LayerError
+        No batch size.
+    """
+
+    def __init__(self, layer: LayerSpec, files: Sequence[Path], *, seed: int, rows: slice) -> None:
+        parameters = layer.params.hdf5_data_param
+        self._tops = layer.tops
+        self._files = list(files)
+        self._where = f"layer {layer.name!r}"
+        if not self._files:
+            raise DataError(f"{self._where}: its list of files is empty")
+        self._shuffle, self._seed = parameters.shuffle, seed
+        self._batch_size = _batch_size(layer, parameters.batch_size)
+        self._rows = range(self._batch_size)[rows]
+        shapes = [self._shapes_of(path) for path in self._files]
+        self._counts = np.array([next(iter(shape.values()))[0] for shape in shapes])
+        trailing = {top: shape[1:] for top, shape in shapes[0].items()}
+        for path, found in zip(self._files, shapes, strict=True):
+            if {top: shape[1:] for top, shape in found.items()} != trailing:
+                raise DataError(f"{self._where}: rows of {path} have another shape than those of {self._files[0]}")
+        if not self._counts.sum():
+            raise DataError(f"{self._where}: no rows in {len(self._files)} files")
+        self.shapes = {top: (len(self._rows), *trailing[top]) for top in self._tops}
+        self._load = functools.lru_cache(maxsize=2)(self._read)
+        self._batch = 0
+
+    def skip(self) -> None:
+        """Go on as if a batch had been planned."""
+        self._batch += 1
+
+    def plan(self) -> list[Task]:
+        """Plan the next batch: one task for all rows."""
+        first = self._batch * self._batch_size
+        self._batch += 1
+        return [functools.partial(self._make, [first + row for row in self._rows])]
+
+    def _make(self, numbers: Sequence[int], blobs: Blobs) -> Sequence[str]:
+        names = []
+        for row, number in enumerate(numbers):
+            file, index = self._locate(*divmod(number, int(self._counts.sum())))
+            arrays = self._load(file)
+            for top in self._tops:
+                blobs[top][row] = arrays[top][index]
+            names.append(f"{self._files[file]} row {index}")
+        return names
+
+    def _locate(self, epoch: int, place: int) -> tuple[int, int]:
+        order = np.arange(len(self._files))
+        if self._shuffle:
+            order = order_of_epoch(self._seed, epoch, len(self._files))
+        ends = np.cumsum(self._counts[order])
+        slot = int(np.searchsorted(ends, place, side="right"))
+        file = int(order[slot])
+        index = place - int(ends[slot] - self._counts[file])
+        if self._shuffle:
+            index = int(order_of_epoch(self._seed + 1 + file, epoch, int(self._counts[file]))[index])
+        return file, index
+
+    def _shapes_of(self, path: Path) -> dict[str, tuple[int, ...]]:
+        try:
+            with h5py.File(path, "r") as content:
+                missing = [top for top in self._tops if not isinstance(content.get(top), h5py.Dataset)]
+                if missing:
+                    raise DataError(f"{self._where}: {path} has no data set {', '.join(missing)}")
+                shapes = {top: tuple(content[top].shape) for top in self._tops}
+        except OSError as error:
+            raise DataError(f"{self._where}: {path} is not there or not HDF5 ({error})") from error
+        if len({shape[:1] for shape in shapes.values()}) != 1 or () in shapes.values():
+            raise DataError(f"{self._where}: data sets of {path} differ in length: {shapes}")
+        return shapes
+
+    def _read(self, file: int) -> dict[str, NDArray[np.float32]]:
+        with h5py.File(self._files[file], "r") as content:
+            return {top: np.asarray(content[top][()], np.float32) for top in self._tops}
+
+
+class DummyStream:
+    """Batches of a DummyData layer.
+
+    Raises
+    ------
+    LayerError
+        Shapes or fillers are not one, or one per top.
+    """
+
+    def __init__(self, layer: LayerSpec, *, seed: int, rows: slice) -> None:
+        parameters = layer.params.dummy_data_param
+        self._layer, self._seed, self._slice = layer, seed, rows
+        shapes = [tuple(shape.dim) for shape in parameters.shape]
+        if not shapes:
+            sizes = [parameters.num, parameters.channels, parameters.height, parameters.width]
+            shapes = list(zip(*sizes, strict=True)) if len({len(size) for size in sizes}) == 1 else []
+        fillers: list[Any] = list(parameters.data_filler) or [0.0]
+        for name, given in (("shape", shapes), ("data_filler", fillers)):
+            if len(given) not in (1, len(layer.tops)):
+                tops = len(layer.tops)
+                raise LayerError(f"layer {layer.name!r}: {len(given)} {name} for {tops} tops; one, or one each")
+        count = len(layer.tops)
+        self._full = dict(zip(layer.tops, shapes * count if len(shapes) == 1 else shapes, strict=False))
+        self._fillers = dict(zip(layer.tops, fillers * count if len(fillers) == 1 else fillers, strict=False))
+        self.shapes = {top: (len(range(shape[0])[rows]), *shape[1:]) for top, shape in self._full.items()}
+        self._batch = 0
+
+    def skip(self) -> None:
+        """Go on as if a batch had been planned."""
+        self._batch += 1
+
+    def plan(self) -> list[Task]:
+        """Fill the next batch (here, since the generator is the process's own) and plan to copy it."""
+        values = {}
+        with torch.random.fork_rng(devices=[]):
+            raw = np.random.Philox(key=self._seed, counter=[0, self._batch, 0, 3]).random_raw()
+            torch.manual_seed(int(raw) >> 1)
+            for top, shape in self._full.items():
+                values[top] = torch.empty(shape)
+                fill(values[top], self._fillers[top], self._layer.name)
+        self._batch += 1
+        return [functools.partial(_copy, {top: value.numpy()[self._slice] for top, value in values.items()})]
+
+
+class InputStream:
+    """Batches of an Input layer: zeros; LayerError where it declares no shape."""
+
+    def __init__(self, layer: LayerSpec, shapes: dict[str, tuple[int, ...]], *, rows: slice) -> None:
+        lacking = [top for top in layer.tops if not shapes.get(top)]
+        if lacking:
+            raise LayerError(f"layer {layer.name!r}: no shape declared for {', '.join(lacking)}")
+        self.shapes = {top: (len(range(shapes[top][0])[rows]), *shapes[top][1:]) for top in layer.tops}
+
+    def skip(self) -> None:
+        """Do nothing: all batches are alike."""
+
+    def plan(self) -> list[Task]:
+        """Plan the next batch."""
+        return [functools.partial(_copy, {top: np.zeros(shape, np.float32) for top, shape in self.shapes.items()})]
+
+
+def _copy(values: dict[str, NDArray[np.float32]], blobs: Blobs) -> Sequence[str]:
+    for top, value in values.items():
+        blobs[top][...] = value
+    return []
+
+
+def _batch_size(layer: LayerSpec, value: int) -> int:
+    if value < 1:
+        raise LayerError(f"layer {layer.name!r}: batch_size {value}; 1 or more expected")
+    return value
