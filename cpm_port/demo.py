@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 import cpm_port
 from cpm_port._atomic import atomic_path
 from cpm_port.caffe import read_net, read_weights, write_weights
+from cpm_port.cli import main as command_line
 from cpm_port.imaging.reading import read_image
 from cpm_port.inference.predict import predict_person
 from cpm_port.models import Architecture, architecture, build, from_caffe, to_caffe, write_files
@@ -131,7 +132,10 @@ def main(argv: list[str] | None = None) -> int:
     agree = largest <= SAME
     print(f"4. readable module and Caffe net: largest difference of a belief {largest:.1e} of the largest value")
     print(f"   {'they agree' if agree else 'THEY DIFFER'} (allowed {SAME:g})")
-    return 0 if same_bits and agree else 1
+
+    print("5. recomputed the reference results that ship, synthetic predictions whose scores are known:")
+    scored = command_line(["regress"])
+    return 0 if same_bits and agree and scored == 0 else 1
 
 
 def _largest_difference(module: torch.nn.Module, caffe_net: cpm_port.CaffeNet) -> float:
