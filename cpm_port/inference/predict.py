@@ -1,7 +1,11 @@
 """A person's joints: image, center and scales in; the boxes, one forward for all of them, the way back, the peaks.
 
 Where in the flow: the whole of it. `predict_person` is `build_pyramid` (CPU threads, no torch), `run_net` (the net's
-device) and `gather` (the same device) in a row; whoever wants them to overlap calls them so.
+device) and `gather` (the same device) in a row; `stream.py` lets them overlap and puts several people into a forward.
+
+Memory: a forward takes as many boxes at once as a bound on the net's blobs allows (`engine/activations.py`); more are
+run in several passes of about equal size. Boxes do not see each other, so this changes no result, but for the last
+bits where a convolution library sums in another order for another number of images.
 
 Conventions: coordinates are `(x, y)`, 0-based image px. Belief maps are (levels, parts + 1, h, w), the
 background last, in box cells.
@@ -21,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cpm_port.engine.activations import activation_bound, images_within
 from cpm_port.errors import ModelFileError, ShapeError, UsageError
 from cpm_port.imaging.boxing import BoxGeometry
 from cpm_port.imaging.gaussians import center_map
@@ -30,7 +35,20 @@ from cpm_port.inference.interface import BeliefNet, NetInterface, read_interface
 from cpm_port.inference.joints import PeakSearch
 from cpm_port.parts import PartOrder
 
-__all__ = ["Beliefs", "MapWindow", "Mode", "Prediction", "gather", "net_input", "predict_person", "run_net"]
+__all__ = [
+    "Beliefs",
+    "MapWindow",
+    "Mode",
+    "Prediction",
+    "device_of",
+    "gather",
+    "largest_batch",
+    "net_input",
+    "predict_person",
+    "require_finite",
+    "run_net",
+    "run_people",
+]
 
 Mode = Literal["benchmark", "demo"]
 MapWindow = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -106,6 +124,7 @@ def predict_person(
     sigma: float | None = None,
     keep_maps: bool = False,
     stage_window: MapWindow | None = None,
+    max_batch: int | None = None,
 ) -> Prediction:
     """Find one person's joints.
 
@@ -130,6 +149,8 @@ def predict_person(
         Keep the merged maps, H x W x (P + 1).
     stage_window : (rows, columns), optional
         Image rows and columns (increasing) at which to keep every stage's merged maps.
+    max_batch : int, optional
+        How many scales may go through the net at once; by default `largest_batch`.
 
     Returns
     -------
@@ -138,7 +159,7 @@ def predict_person(
     Raises
     ------
     UsageError
-        The net is no pose net, or center or scales make no sense.
+        The net is no pose net, center or scales make no sense, or `max_batch` is not positive.
     ShapeError
         The image is not (H, W, 3) uint8.
     ModelFileError
@@ -147,12 +168,14 @@ def predict_person(
     interface = read_interface(net, part_order, sigma)
     search = ScaleSearch((float(center_xy[0]), float(center_xy[1])), float(base_scale), tuple(map(float, multipliers)))
     pyramid = build_pyramid(image, search.center_xy, search.scales, interface.box_size)
-    beliefs = run_net(net, interface, pyramid, stages=stage_window is not None)
+    beliefs = run_net(net, interface, pyramid, stages=stage_window is not None, max_batch=max_batch)
     return gather(beliefs, pyramid.geometries, interface, search, mode, keep_maps=keep_maps, stage_window=stage_window)
 
 
-def run_net(net: BeliefNet, interface: NetInterface, pyramid: Pyramid, *, stages: bool = False) -> Beliefs:
-    """Run the net once on all boxes of a pyramid.
+def run_net(
+    net: BeliefNet, interface: NetInterface, pyramid: Pyramid, *, stages: bool = False, max_batch: int | None = None
+) -> Beliefs:
+    """Run the net on all boxes of a pyramid.
 
     Parameters
     ----------
@@ -162,21 +185,62 @@ def run_net(net: BeliefNet, interface: NetInterface, pyramid: Pyramid, *, stages
     pyramid : Pyramid
     stages : bool
         Also return every stage's maps.
+    max_batch : int, optional
+        How many boxes may go through the net at once; by default `largest_batch`.
 
     Raises
     ------
     ModelFileError
         A belief is NaN or infinite.
+    UsageError
+        `max_batch` is not positive.
     """
-    device = _device(net)
+    (beliefs,) = run_people(net, interface, [pyramid], stages=stages, max_batch=max_batch)
+    require_finite(beliefs, net, interface)
+    return beliefs
+
+
+def run_people(
+    net: BeliefNet,
+    interface: NetInterface,
+    pyramids: Sequence[Pyramid],
+    *,
+    stages: bool = False,
+    max_batch: int | None = None,
+) -> list[Beliefs]:
+    """Run the net on the boxes of several people together; as `run_net`, but nobody's beliefs are checked."""
     wanted = list(interface.stages.values()) if stages else []
+    limit = largest_batch(net, wanted) if max_batch is None else max_batch
+    if limit < 1:
+        raise UsageError(f"max_batch is {limit}, expected at least 1")
+    crops = np.concatenate([pyramid.crops for pyramid in pyramids])
+    passes = []
     with torch.inference_mode():
-        data = net_input(pyramid.crops, interface.channels, interface.center_sigma, device)
-        blobs = net({interface.input: data}, blobs=wanted)
-    final = blobs[interface.output]
-    if not bool(torch.isfinite(final).all()):
+        for part in np.array_split(crops, -(-len(crops) // limit)):
+            data = net_input(part, interface.channels, interface.center_sigma, device_of(net))
+            blobs = net({interface.input: data}, blobs=wanted)
+            passes.append({name: blobs[name] for name in (interface.output, *wanted)})
+            del data, blobs
+        counts = [len(pyramid.crops) for pyramid in pyramids]
+        shares = {name: torch.split(torch.cat([maps[name] for maps in passes]), counts) for name in passes[0]}
+    return [
+        Beliefs(
+            shares[interface.output][person],
+            {stage: shares[blob][person] for stage, blob in interface.stages.items()} if stages else {},
+        )
+        for person in range(len(pyramids))
+    ]
+
+
+def largest_batch(net: BeliefNet, blobs: Sequence[str] = ()) -> int:
+    """Return how many boxes may go through a net at once: 1 GiB of blobs on a CPU, half of a GPU's free memory."""
+    return images_within(activation_bound(device_of(net)), net.spec, net.blob_shapes, blobs)
+
+
+def require_finite(beliefs: Beliefs, net: BeliefNet, interface: NetInterface) -> None:
+    """Raise a ModelFileError where a final belief is NaN or infinite."""
+    if not bool(torch.isfinite(beliefs.final).all()):
         raise ModelFileError(f"{net.spec.source}: belief maps {interface.output!r} are not finite: are the weights?")
-    return Beliefs(final, {stage: blobs[blob] for stage, blob in interface.stages.items()} if stages else {})
 
 
 def net_input(
@@ -254,7 +318,7 @@ def _merged(
     return result
 
 
-def _device(net: BeliefNet) -> torch.device:
+def device_of(net: BeliefNet) -> torch.device:
     """Return where the net runs: where its first parameter is."""
     first = next(net.parameters(), None) if isinstance(net, nn.Module) else None
     return first.device if first is not None else torch.device("cpu")

@@ -1,0 +1,81 @@
+"""A net on a GPU: the whole forward pass captured once per input shape as a CUDA graph, then replayed.
+
+A CPM's pass is some eighty small launches; a graph launches them as one. Inputs are copied into the graph's own memory,
+results out of it. Graphs of several shapes share one pool of memory, which is safe because they are replayed one after
+another and nothing but their inputs and outputs outlives a replay. Weights are read where they were when the graph was
+captured: values loaded into the parameters are seen, parameters that were moved make the net capture anew.
+
+On a CPU, `GraphedNet` runs as `PreciseNet` does. No GPU has run this module yet: neither the capture nor any speed-up
+by it is measured, and its tests skip where there is no GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cpm_port.engine.precision import PreciseNet, Precision
+from cpm_port.graph import CaffeNet
+
+__all__ = ["GraphedNet"]
+
+_WARM_UPS = 3  # passes before the capture, in which libraries choose their kernels
+_GRAPHS = 8  # kept at most; the oldest one goes
+
+_Key = tuple[object, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Captured:
+    """A graph with the memory that it reads and writes."""
+
+    graph: torch.cuda.CUDAGraph
+    inputs: Mapping[str, Tensor]
+    results: Mapping[str, Tensor]
+
+
+class GraphedNet(PreciseNet):
+    """A net that predicts in one precision from captured graphs; see `PreciseNet`."""
+
+    def __init__(self, net: CaffeNet, precision: Precision = "float32") -> None:
+        super().__init__(net, precision)
+        self._graphs: dict[_Key, _Captured] = {}
+        self._places: list[int] = []
+        self._pool: Any = None
+
+    def _compute(self, inputs: Mapping[str, Tensor], blobs: Sequence[str] | None) -> dict[str, Tensor]:
+        if self.device.type != "cuda":
+            return super()._compute(inputs, blobs)
+        places = [parameter.data_ptr() for parameter in self.net.parameters()]
+        if places != self._places:
+            self._graphs.clear()
+            self._places, self._pool = places, torch.cuda.graph_pool_handle()
+        shapes = tuple((name, tuple(tensor.shape)) for name, tensor in inputs.items())
+        key = (shapes, tuple(blobs or ()))
+        captured = self._graphs.get(key)
+        if captured is None:
+            while len(self._graphs) >= _GRAPHS:
+                del self._graphs[next(iter(self._graphs))]
+            captured = self._graphs[key] = self._capture(inputs, blobs)
+        for name, tensor in inputs.items():
+            captured.inputs[name].copy_(tensor)
+        captured.graph.replay()
+        return {name: tensor.clone() for name, tensor in captured.results.items()}
+
+    def _capture(self, inputs: Mapping[str, Tensor], blobs: Sequence[str] | None) -> _Captured:
+        own = {name: tensor.clone() for name, tensor in inputs.items()}
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.device(self.device):
+            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(_WARM_UPS):
+                    super()._compute(own, blobs)
+            torch.cuda.current_stream().wait_stream(side)
+            with torch.cuda.graph(graph, pool=self._pool):
+                results = super()._compute(own, blobs)
+        return _Captured(graph, own, results)

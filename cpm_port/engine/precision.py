@@ -1,0 +1,109 @@
+"""The arithmetic of a net's forward pass: float32 as Caffe has it, or the faster, coarser kinds that GPUs offer.
+
+- `float32`: convolutions and matrix products in full float32. PyTorch's default on GPUs is TF32 for convolutions.
+- `tf32`: their inputs are rounded to 10 bits, sums are float32. GPUs only.
+- `bf16`: autocast to bfloat16 (8 bits): convolutions, products and what lies between them. On CPUs too, fast only on
+  those with bfloat16 instructions. Weights stay float32 and are rounded anew in every pass.
+
+What an error of that size does to belief maps and joints is measured by `cpm-port bench precision`. Measured so far on
+CPUs only; no GPU has run this module's code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from cpm_port.caffe import NetSpec
+from cpm_port.errors import UsageError
+from cpm_port.graph import CaffeNet
+
+__all__ = ["PRECISIONS", "PreciseNet", "Precision", "arithmetic"]
+
+Precision = Literal["float32", "tf32", "bf16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raise a UsageError where a device has no such arithmetic."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
+    if precision == "tf32" and device.type != "cuda":
+        raise UsageError(f"precision 'tf32' is a GPU's; the device is {device}")
+
+
+@contextmanager
+def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Compute in a precision while the context lasts; TF32's switches are the process's and are put back afterwards.
+
+    Raises
+    ------
+    UsageError
+        An unknown precision, or one that the device lacks.
+    """
+    check_precision(precision, device)
+    convolution, product = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolution.allow_tf32, product.allow_tf32
+    convolution.allow_tf32 = product.allow_tf32 = precision == "tf32"
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):
+            yield
+    finally:
+        convolution.allow_tf32, product.allow_tf32 = before
+
+
+class PreciseNet(nn.Module):
+    """A net that predicts in one precision, channels-last; it takes and returns float32, and gives no gradients.
+
+    Parameters
+    ----------
+    net : CaffeNet
+        On its device. Its parameters are shared, and laid out channels-last from here on.
+    precision : {"float32", "tf32", "bf16"}
+
+    Attributes
+    ----------
+    net : CaffeNet
+    precision : str
+    """
+
+    def __init__(self, net: CaffeNet, precision: Precision = "float32") -> None:
+        super().__init__()
+        self.net = net
+        self.precision: Precision = precision
+        check_precision(precision, self.device)
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the net runs."""
+        first = next(self.net.parameters(), None)
+        return first.device if first is not None else torch.device("cpu")
+
+    @property
+    def spec(self) -> NetSpec:
+        """The net's layers, inputs and outputs."""
+        return self.net.spec
+
+    @property
+    def blob_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of every blob for the inputs of the last call."""
+        return self.net.blob_shapes
+
+    def forward(self, inputs: Mapping[str, Tensor], blobs: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Run the net; `inputs` and `blobs` as of `CaffeNet.forward`, results float32 and contiguous."""
+        with torch.inference_mode():
+            return self._compute({name: _channels_last(tensor) for name, tensor in inputs.items()}, blobs)
+
+    def _compute(self, inputs: Mapping[str, Tensor], blobs: Sequence[str] | None) -> dict[str, Tensor]:
+        with arithmetic(self.precision, self.device):
+            results = self.net(inputs, blobs)
+        return {name: tensor.float().contiguous() for name, tensor in results.items()}
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor

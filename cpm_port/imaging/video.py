@@ -1,0 +1,174 @@
+"""Videos, frame by frame: read as a person sees them, written with whatever encoder is there.
+
+Where in the flow: in front of prediction on a video's frames, and behind the drawing of their joints.
+
+Conventions: frames are (H, W, 3) uint8, BGR, all of one size, turned upright as the file says; times are seconds from
+the start. Frames are decoded one at a time, when asked for.
+
+A decoder does not say whether a file has ended or was cut off. What tells is the number of frames that the container
+claims: where clearly fewer come, the file is cut short (`VideoReader.cut_short`).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cpm_port.errors import DataError, MissingFileError
+from cpm_port.imaging.reading import MAX_PIXELS
+
+__all__ = ["VIDEO_SUFFIXES", "VideoReader", "VideoWriter", "written_suffix"]
+
+VIDEO_SUFFIXES = frozenset((".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"))
+"""Suffixes (in lower case) by which videos are told from images."""
+
+UNKNOWN_RATE = 25.0
+"""Frames a second at which a video is written whose source does not say its rate."""
+
+_CODES = {".mp4": "mp4v", ".avi": "MJPG"}
+_COUNT_SLACK = 0.02  # containers without an index give their count by duration times rate
+
+
+class VideoReader:
+    """An open video; iterating gives `(time, frame)`, once.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Attributes
+    ----------
+    path : Path
+    size : (int, int)
+        Height and width of the frames, px.
+    rate : float or None
+        Frames a second, where the file says so.
+    declared : int or None
+        How many frames the file claims to hold.
+    count : int
+        How many have been read.
+
+    Raises
+    ------
+    MissingFileError
+        No such file.
+    DataError
+        Nothing in it that decodes as a video.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise MissingFileError(f"{self.path}: no such video")
+        self._capture = cv2.VideoCapture(str(self.path))
+        self._first = self._next() if self._capture.isOpened() else None
+        if self._first is None:
+            self.close()
+            raise DataError(f"{self.path}: not a video that can be decoded here, or cut short before its index")
+        height, width = self._first[1].shape[:2]
+        if height * width > MAX_PIXELS:
+            self.close()
+            raise DataError(f"{self.path}: frames of {width} x {height} px, more than {MAX_PIXELS} pixels")
+        self.size = (height, width)
+        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
+        self.rate = rate if math.isfinite(rate) and rate > 0 else None
+        declared = float(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self.declared = int(declared) if 0 < declared < 2**40 else None
+        self.count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+        """Yield each frame with its time.
+
+        Raises
+        ------
+        DataError
+            A frame has another size than the first.
+        """
+        frame, self._first = self._first, None
+        while frame is not None:
+            if frame[1].shape != (*self.size, 3):
+                raise DataError(f"{self.path}: frame {self.count} is {frame[1].shape}, the first one {(*self.size, 3)}")
+            self.count += 1
+            yield frame
+            frame = self._next()
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether, all being read, the file held clearly fewer frames than it claims."""
+        return self.declared is not None and self.count < self.declared * (1.0 - _COUNT_SLACK) - 2
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._capture.release()
+
+    def _next(self) -> tuple[float, NDArray[np.uint8]] | None:
+        whole, frame = self._capture.read()
+        if not whole:
+            return None
+        return float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000.0, np.asarray(frame, np.uint8)
+
+
+class VideoWriter:
+    """Writes frames to a file.
+
+    Parameters
+    ----------
+    path : path-like
+        Ends in `.mp4` (MPEG-4) or `.avi` (Motion JPEG).
+    rate : float or None
+        Frames a second; `UNKNOWN_RATE` for None.
+    size : (int, int)
+        Height and width of the frames, px. Encoders drop the last row or column of an odd number.
+
+    Raises
+    ------
+    DataError
+        The encoder does not start.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], rate: float | None, size: tuple[int, int]) -> None:
+        code = cv2.VideoWriter.fourcc(*_CODES[Path(path).suffix])
+        self._writer = cv2.VideoWriter(str(path), code, rate or UNKNOWN_RATE, (size[1], size[0]))
+        if not self._writer.isOpened():
+            raise DataError(f"{path}: no encoder for {size[1]} x {size[0]} px")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.release()
+
+    def write(self, frame: NDArray[np.uint8]) -> None:
+        """Append a frame, (H, W, 3) uint8, BGR."""
+        self._writer.write(frame)
+
+
+@lru_cache(maxsize=1)
+def written_suffix() -> str:
+    """Return `.mp4` where the encoder of MPEG-4 is there, else `.avi`: Motion JPEG is part of OpenCV itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with VideoWriter(Path(folder) / "probe.mp4", None, (64, 64)):
+                return ".mp4"
+        except DataError:
+            return ".avi"

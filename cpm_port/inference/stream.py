@@ -1,0 +1,251 @@
+"""Many people through a net, in order and in bounded memory: folders, videos, whatever can be iterated.
+
+Where in the flow: around `predict.py`. Three things happen at the same time: one thread takes people from the caller's
+iterator (so a video's frames are decoded there), a few threads read their images and make their pyramids, and the
+thread that asks for the results runs the net and takes the peaks.
+
+Memory: at most `ahead` people wait, with image and pyramid, for their turn in the net, and `batch_people` more are in
+it, whatever the length; the net's blobs are bounded by `max_batch`.
+
+Errors: what goes wrong with one person (an image that cannot be read, a center beside it, beliefs that are not finite)
+is that person's outcome, and the others go on. What goes wrong with the iterator, or with the net itself, is raised
+where the results are asked for, after the people before it.
+
+The end: exhausting the stream, closing it, letting go of it, or an exception in the thread that asks (KeyboardInterrupt
+too) ends the other threads. That waits for the image or frame that is being read, and for nothing else.
+
+Results are those of `predict_person` for each person alone, but for the last bits where a convolution library sums in
+another order for another number of images.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cpm_port.errors import CpmPortError, UsageError
+from cpm_port.imaging.pyramid import Pyramid, ScaleSearch, build_pyramid
+from cpm_port.inference.interface import BeliefNet, NetInterface, read_interface
+from cpm_port.inference.predict import (
+    Beliefs,
+    MapWindow,
+    Mode,
+    Prediction,
+    device_of,
+    gather,
+    largest_batch,
+    require_finite,
+    run_people,
+)
+from cpm_port.parts import PartOrder
+
+__all__ = ["Outcome", "Person", "predict_stream"]
+
+Image = NDArray[np.uint8]
+ImageSize = tuple[int, int]
+WindowRule = Callable[[ImageSize, ScaleSearch], MapWindow]
+
+THREADS = "cpm_port.stream"  # how their names begin
+_GPU_PEOPLE = 4
+_MAKERS = 2  # threads that read images and make pyramids; each pyramid has threads of its own
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """Somebody to be found.
+
+    Attributes
+    ----------
+    name : str
+        Who that is, in the outcome.
+    image : ndarray, shape (H, W, 3), uint8, BGR; or callable
+        The image, or how to read it; it is then read on another thread.
+    search : ScaleSearch, or callable
+        Where to look; or the rule for it, from the image's height and width (`lsp_search`, for instance).
+    """
+
+    name: str
+    image: Image | Callable[[], Image]
+    search: ScaleSearch | Callable[[ImageSize], ScaleSearch]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of a person: a prediction, or the error that kept it from being made.
+
+    Attributes
+    ----------
+    name : str
+    image : ndarray or None
+        The person's image, where it could be read.
+    prediction : Prediction or None
+    error : Exception or None
+    """
+
+    name: str
+    image: Image | None = None
+    prediction: Prediction | None = None
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """A person with everything that the net needs, or with an outcome already: an error."""
+
+    outcome: Outcome
+    search: ScaleSearch | None = None
+    pyramid: Pyramid | None = None
+
+
+def predict_stream(
+    net: BeliefNet,
+    people: Iterable[Person],
+    mode: Mode = "benchmark",
+    *,
+    part_order: PartOrder | None = None,
+    sigma: float | None = None,
+    stage_window: WindowRule | None = None,
+    batch_people: int | None = None,
+    max_batch: int | None = None,
+    ahead: int = 3,
+) -> Generator[Outcome]:
+    """Find people's joints, one after another.
+
+    Parameters
+    ----------
+    net : BeliefNet
+    people : iterable of Person
+        Taken as the stream goes on, never more than `ahead + batch_people` beyond the last outcome given. An iterator
+        is not closed at the end: it is the caller's.
+    mode, part_order, sigma
+        As of `predict_person`.
+    stage_window : callable, optional
+        Image's height and width, search -> the rows and columns at which to keep every stage's maps.
+    batch_people : int, optional
+        How many people go through the net together; by default one on a CPU, whose caches a single person fills, and
+        four on a GPU (a guess: no GPU was there to measure on).
+    max_batch : int, optional
+        How many boxes may go through the net at once; by default `largest_batch`, asked once.
+    ahead : int
+        How many people may wait for the net.
+
+    Returns
+    -------
+    generator of Outcome
+        In the order of `people`. Close it (`contextlib.closing`) where it is not exhausted.
+
+    Raises
+    ------
+    UsageError
+        The net is no pose net, or a number is not positive.
+    """
+    interface = read_interface(net, part_order, sigma)
+    if mode not in ("benchmark", "demo"):
+        raise UsageError(f"mode {mode!r}: expected 'benchmark' or 'demo'")
+    if batch_people is None:
+        batch_people = 1 if device_of(net).type == "cpu" else _GPU_PEOPLE
+    if max_batch is None:
+        max_batch = largest_batch(net, list(interface.stages.values()) if stage_window is not None else [])
+    for name, value in (("batch_people", batch_people), ("max_batch", max_batch), ("ahead", ahead)):
+        if value < 1:
+            raise UsageError(f"{name} is {value}, expected at least 1")
+
+    def run(group: list[_Made]) -> Iterator[Outcome]:
+        return _outcomes(net, interface, mode, stage_window, max_batch, group)
+
+    return _stream(iter(people), interface.box_size, run, batch_people, ahead)
+
+
+def _stream(
+    people: Iterator[Person],
+    box_size: int,
+    run: Callable[[list[_Made]], Iterator[Outcome]],
+    batch_people: int,
+    ahead: int,
+) -> Generator[Outcome]:
+    taker = ThreadPoolExecutor(1, f"{THREADS}.taker")
+    makers = ThreadPoolExecutor(_MAKERS, f"{THREADS}.maker")
+    waiting: deque[Future[_Made | None]] = deque()
+
+    def refill() -> None:
+        while len(waiting) < ahead:
+            waiting.append(makers.submit(_make, taker.submit(next, people, None), box_size))
+
+    ended, failure = False, None
+    try:
+        while not ended:
+            group: list[_Made] = []
+            while len(group) < batch_people and not ended:
+                refill()
+                try:
+                    made = waiting.popleft().result()
+                except Exception as error:  # the iterator's; the people before it come first
+                    made, failure = None, error
+                ended = made is None
+                group += [made] if made is not None else []
+            del made
+            if not ended:
+                refill()
+            yield from run(group)
+        if failure is not None:
+            raise failure
+    finally:
+        for future in waiting:
+            future.cancel()
+        taker.shutdown(cancel_futures=True)
+        makers.shutdown(cancel_futures=True)
+
+
+def _make(taken: Future[Person | None], box_size: int) -> _Made | None:
+    """Read a person's image and make the pyramid; None where there is nobody left. Runs on a thread."""
+    person = taken.result()
+    if person is None:
+        return None
+    outcome = Outcome(person.name)
+    try:
+        image = person.image() if callable(person.image) else person.image
+        outcome = replace(outcome, image=image)
+        search = person.search((image.shape[0], image.shape[1])) if callable(person.search) else person.search
+        return _Made(outcome, search, build_pyramid(image, search.center_xy, search.scales, box_size))
+    except Exception as error:
+        return _Made(replace(outcome, error=error))
+
+
+def _outcomes(
+    net: BeliefNet,
+    interface: NetInterface,
+    mode: Mode,
+    stage_window: WindowRule | None,
+    max_batch: int,
+    group: list[_Made],
+) -> Iterator[Outcome]:
+    """Run the net once on a group of people and take each one's peaks."""
+    pyramids = [made.pyramid for made in group if made.pyramid is not None]
+    beliefs: deque[Beliefs] = deque()
+    if pyramids:
+        try:
+            beliefs += run_people(net, interface, pyramids, stages=stage_window is not None, max_batch=max_batch)
+        except Exception as error:
+            error.add_note("in the net: " + ", ".join(made.outcome.name for made in group))
+            raise
+    while group:
+        made = group.pop(0)  # so that its image can go as soon as the caller lets go of it
+        if made.pyramid is None or made.search is None:
+            yield made.outcome
+            continue
+        own, geometries = beliefs.popleft(), made.pyramid.geometries
+        try:
+            require_finite(own, net, interface)
+            window = None if stage_window is None else stage_window(geometries[0].image_size, made.search)
+            prediction = gather(own, geometries, interface, made.search, mode, stage_window=window)
+            outcome = replace(made.outcome, prediction=prediction)
+        except CpmPortError as error:
+            outcome = replace(made.outcome, error=error)
+        del made, own
+        yield outcome
+        del outcome
