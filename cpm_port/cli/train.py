@@ -55,6 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     speed.add_argument("--channels-last", action="store_true", help="lay images out as GPUs like them")
     speed.add_argument("--recompute", action="store_true", help="gradient checkpointing: less memory, a third slower")
     speed.add_argument("--workers", type=int, default=1, metavar="N", help="threads that make batches (default 1)")
+    speed.add_argument("--cache", action="store_true", help="keep images that were read, or people drawn, in memory")
     watch = parser.add_argument_group("watching")
     watch.add_argument("--validate", metavar="SOURCE", help="held-out people, named like a CPM data layer's source")
     watch.add_argument("--validate-interval", type=int, default=500, metavar="N", help="iterations (default 500)")
@@ -86,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         srand=args.srand,
         workers=args.workers,
+        cached=args.cache,
         validate=args.validate,
         validate_interval=args.validate_interval,
         validate_limit=args.validate_limit,

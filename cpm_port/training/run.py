@@ -20,10 +20,13 @@ from typing import TextIO
 import torch
 
 from cpm_port.caffe import MessageView, NetSpec, SolverSpec, parse_solver, read_net, read_solver
-from cpm_port.data.sources import open_records
+from cpm_port.data.lmdb import LmdbRecords
+from cpm_port.data.records import RecordStore
+from cpm_port.data.sources import DRAWN, open_records
 from cpm_port.errors import MissingFileError, TrainingError, UsageError
 from cpm_port.graph import CaffeNet, WeightsReport, load_net
 from cpm_port.training.batches import open_data_layers
+from cpm_port.training.cache import CachedRecords
 from cpm_port.training.distributed import World
 from cpm_port.training.loop import Evaluation, Trainer
 from cpm_port.training.objective import Objective
@@ -61,6 +64,8 @@ class RunOptions:
         Replay the C library's random sequence in CPM data layers, as Caffe's fork draws from it.
     workers : int
         Threads that make batches.
+    cached : bool
+        Keep in memory the records that CPM data layers read from images or draw (LMDBs are mapped as it is).
     validate : str or None
         Held-out people, named like the source of a CPM data layer.
     validate_interval : int
@@ -86,6 +91,7 @@ class RunOptions:
     seed: int | None = None
     srand: int | None = None
     workers: int = 0
+    cached: bool = False
     validate: str | None = None
     validate_interval: int = 500
     validate_limit: int | None = None
@@ -118,7 +124,13 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
         share = (world.rank, world.size)
         source = stack.enter_context(
             open_data_layers(
-                spec, phase="TRAIN", seed=seed, srand=options.srand, num_workers=options.workers, shard=share
+                spec,
+                phase="TRAIN",
+                seed=seed,
+                srand=options.srand,
+                num_workers=options.workers,
+                records=_cached(spec) if options.cached else None,
+                shard=share,
             )
         )
         metrics = Path(options.metrics or f"{prefix}.metrics.jsonl")
@@ -256,6 +268,19 @@ def _validation(options: RunOptions, net: CaffeNet) -> Iterator[Evaluation]:
     held_out = hold_out(records, parameters, options.validate_limit)
     measure = functools.partial(stage_pck, net, held_out)
     yield Evaluation("validation", options.validate_interval, False, measure, score="pck")
+
+
+def _cached(spec: NetSpec) -> dict[str, RecordStore]:
+    """Return, for the CPM data layers that read no LMDB, their records behind a cache."""
+    stores: dict[str, RecordStore] = {}
+    for layer in spec.layers:
+        if layer.type == "CPMData":
+            source = layer.params.cpmdata_param.source
+            where = source if source.startswith(DRAWN) else locate(source, spec.source)
+            store = open_records(where, layer.params.transform_param.np_in_lmdb)
+            if not isinstance(store, LmdbRecords):
+                stores[layer.name] = CachedRecords(store)
+    return stores
 
 
 def _preset(name: str | None) -> Preset | None:

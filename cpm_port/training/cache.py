@@ -1,0 +1,25 @@
+"""Records kept in memory once they have been read or drawn: for sets that fit there and are slow to make."""
+
+from __future__ import annotations
+
+from cpm_port.data.records import Record, RecordStore
+
+__all__ = ["CachedRecords"]
+
+
+class CachedRecords:
+    """A store that makes each record once; safe from several threads, as the store behind it is."""
+
+    def __init__(self, store: RecordStore) -> None:
+        self._store = store
+        self._made: dict[int, Record] = {}
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def __getitem__(self, index: int) -> Record:
+        """Return record `index`; two threads that ask at once may both make it, the same."""
+        record = self._made.get(index)
+        if record is None:
+            record = self._made[index] = self._store[index]
+        return record
