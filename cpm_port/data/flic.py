@@ -31,10 +31,9 @@ from cpm_port.data.samples import Box, Person, Sample, Split, stack_joints
 from cpm_port.errors import DataError
 from cpm_port.parts import FLIC9, Centricity, from_matlab
 
-__all__ = ["LABELLED", "NUM_TEST", "read_flic", "read_flic_h5", "read_flic_raw_test"]
+__all__ = ["LABELLED", "read_flic", "read_flic_h5", "read_flic_raw_test"]
 
 LABELLED = (0, 1, 2, 3, 4, 5, 6, 7, 10)  # of the eleven that are not NaN
-NUM_TEST = 1016
 _SCALE_PER_TORSO = 0.0110
 _OBSERVER_SHARE = 0.0  # the exchange leaves no crossed shoulders
 _ORIGIN = "the FLIC data set's page (examples.mat), or MPII's FLIC evaluation (flic-joints-oc.mat)"

@@ -22,9 +22,10 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from cpm_port.data.images import check_images
 from cpm_port.data.predictions import Predictions
 from cpm_port.data.samples import Sample
-from cpm_port.errors import CpmPortError, DataError, MissingFileError
+from cpm_port.errors import CpmPortError, DataError, UsageError
 from cpm_port.imaging.boxing import RELEASE_BOX_SIZE
 from cpm_port.imaging.pyramid import ScaleSearch, flic_search, lsp_search, mpii_search
 from cpm_port.imaging.reading import read_image
@@ -60,7 +61,10 @@ def joined_shard(device: str) -> Iterator[Shard]:
         yield Shard(0, 1, device)
         return
     if device == "cuda":
-        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        local, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if local >= found:
+            raise UsageError(f"process {local} of this machine has no GPU of its own: {found} are here")
+        device = f"cuda:{local}"
         torch.cuda.set_device(torch.device(device))
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=_PATIENCE)
     try:
@@ -135,7 +139,8 @@ def predict_samples(
     DataError
         Two samples of one name, an unreadable image, or a sample that does not say where to look.
     """
-    _check_images(samples)
+    _check_names(samples)
+    check_images(samples)
     if shard.leads:
         open_run(folder, identity)
     _wait(shard)
@@ -168,14 +173,10 @@ def _predict_share(
             journal.append(sample.name, Entry(found.joints_image, found.scores))
 
 
-def _check_images(samples: Sequence[Sample]) -> None:
+def _check_names(samples: Sequence[Sample]) -> None:
     names = [sample.name for sample in samples]
     if len(set(names)) != len(names):
         raise DataError(f"two samples are called {next(name for name in names if names.count(name) > 1)!r}")
-    absent = [sample for sample in samples if sample.image is None or not sample.image.is_file()]
-    if absent:
-        first = absent[0].image or f"{absent[0].name} (the labels name no image)"
-        raise MissingFileError(f"{len(absent)} of {len(samples)} images are not there; the first: {first}")
 
 
 def _gathered(net: BeliefNet, samples: Sequence[Sample], folder: Path) -> Predictions:
