@@ -26,7 +26,7 @@ from cpm_port.data.samples import Person, Sample
 from cpm_port.errors import DataError
 from cpm_port.parts import CPM14, LSP14, MPII16, PartOrder
 
-__all__ = ["Annotation", "Record", "RecordStore", "SampleRecords", "record_of"]
+__all__ = ["Annotation", "Record", "RecordStore", "SampleRecords", "record_of", "stored_dataset", "stored_joints"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +162,7 @@ def record_of(sample: Sample, image: NDArray[np.uint8], write_number: int = 0, t
     planes = np.ascontiguousarray(image.transpose(2, 0, 1))
     return Record(
         f"{sample.dataset} {sample.name}",
-        "LEEDS" if sample.dataset == "LSP" else sample.dataset,
+        stored_dataset(sample.dataset),
         planes,
         (planes.shape[2], planes.shape[1]),
         _annotation(person, sample.order, person.center, person.scale),
@@ -178,18 +178,34 @@ def record_of(sample: Sample, image: NDArray[np.uint8], write_number: int = 0, t
     )
 
 
+def stored_joints(person: Person, order: PartOrder) -> NDArray[np.float64]:
+    """Return a person's joints as the release stores them.
+
+    Returns
+    -------
+    ndarray, shape (J, 3), float64
+        x and y, 1-based, (0, 0) where not annotated; 0 hidden, 1 seen. Orders of 14 parts become MPII's 16.
+    """
+    target = _stored_order(order)
+    stored = np.zeros((len(target), 3))
+    places = [target.index(part) for part in order.parts]
+    stored[places, :2] = np.where(person.annotated[:, None], person.joints + 1, 0)
+    stored[places, 2] = person.visible
+    return stored
+
+
+def stored_dataset(name: str) -> str:
+    """Return the name that the release stores for a data set: LSP is "LEEDS" there."""
+    return "LEEDS" if name == "LSP" else name
+
+
 def _stored_order(order: PartOrder) -> PartOrder:
     """Return the order that joints are stored in: the release keeps 14 parts in MPII's order of 16."""
     return MPII16 if order in (LSP14, CPM14) else order
 
 
 def _annotation(person: Person, order: PartOrder, center: tuple[float, float], scale: float) -> Annotation:
-    target = _stored_order(order)
-    stored = np.zeros((len(target), 3))
-    places = [target.index(part) for part in order.parts]
-    stored[places, :2] = np.where(person.annotated[:, None], person.joints + 1, 0)
-    stored[places, 2] = person.visible
-    joints = stored.astype(np.float32)
+    joints = stored_joints(person, order).astype(np.float32)
     joints[:, :2] -= np.float32(1)
     objpos = (np.array(center) + 1).astype(np.float32) - np.float32(1)
     return Annotation(objpos, float(np.float32(scale)), joints)
