@@ -194,9 +194,13 @@ def _write_plots(
         ),
         "bars.svg": bars(f"{name} @{result.threshold:g}", {"measured": result.joints}),
     }
-    people = pictured_cases(measurement, predictions, truth) or extreme_cases(measurement, predictions, truth)
+    people = pictured_cases(measurement, predictions, truth)
+    title = f"{name}: people whose image is here, best to worst"
+    if not people:
+        people = extreme_cases(measurement, predictions, truth)
+        title = f"{name}: the best people, then the worst"
     if people:
-        pictures["cases.png"] = cases(f"{name}: people from best to worst", people)
+        pictures["cases.png"] = cases(title, people)
     for file, content in pictures.items():
         with atomic_path(folder / file) as temporary:
             temporary.write_bytes(content)

@@ -54,5 +54,6 @@ def check_images(samples: Sequence[Sample], *, decode: bool = False) -> None:
         size = sample.image_size
         if size is not None and size != (width, height):
             raise DataError(
-                f"{sample.dataset} {sample.name}: {sample.image} is {width} x {height}, annotated as {size[0]} x {size[1]}"
+                f"{sample.dataset} {sample.name}: {sample.image} is {width} x {height}, "
+                f"annotated as {size[0]} x {size[1]}"
             )

@@ -21,6 +21,7 @@ from cpm_port.parts import PartOrder
 __all__ = ["Case", "bars", "cases", "curves"]
 
 _COLORS = ("#1f5fa8", "#d1602b", "#3a8c50", "#8a4fa3", "#b0282f", "#6b6b6b")
+_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))  # lines that coincide stay visible
 _TRUE, _GUESSED = "#2f9e44", "#e8590c"
 _INK = "#222222"
 _PER_ROW = 4
@@ -76,9 +77,10 @@ def curves(title: str, axis: str, models: Mapping[str, Curve], *, total: str = "
     figure, axes = _figure(columns, rows, 2.75, 2.45)
     last = float(first.thresholds[-1])
     for i, (panel, name) in enumerate(zip(axes, panels, strict=False)):
-        for color, (label, curve) in zip(_COLORS, models.items(), strict=False):
+        styles = zip(_COLORS, _DASHES * 2, models.items(), strict=False)
+        for color, dashes, (label, curve) in styles:
             values = curve.total if name == total else curve.parts[name]
-            panel.plot(curve.thresholds, values, color=color, linewidth=1.8, label=f"{label}  {values[-1]:.1f}")
+            panel.plot(curve.thresholds, values, color=color, linestyle=dashes, linewidth=1.8, label=f"{label}  {values[-1]:.1f}")
         panel.set_title(name, fontsize=10, color=_INK, fontweight="bold" if name == total else "normal")
         panel.set_xlim(0, last)
         panel.set_ylim(0, 100)
@@ -164,7 +166,8 @@ def cases(title: str, shown: Sequence[Case]) -> bytes:
         panel.set_visible(False)
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=color, linewidth=2.5) for color in (_TRUE, _GUESSED)]
+    handles = [Line2D([], [], color=color, linewidth=2.5) for color in (_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))  # lines that coincide stay visible
+_TRUE, _GUESSED)]
     figure.legend(handles, ["true", "predicted"], loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return _finish(figure, title, "png")
 

@@ -54,8 +54,8 @@ def _cases(
         path = _image_path(truth, person)
         shown.append(
             Case(
-                f"{truth.names[person]}: {hits} of {int(known.sum())}",
-                f"rank {place + 1} of {len(ranked)}",
+                _short(truth.names[person]),
+                f"{hits} of {int(known.sum())}, rank {place + 1} of {len(ranked)}",
                 None if path is None else _read_rgb(path),
                 aligned.joints.xy[person],
                 xy[person],
@@ -63,6 +63,11 @@ def _cases(
             )
         )
     return shown
+
+
+def _short(name: str) -> str:
+    """Return a name that fits over a small picture: long ones lose their middle."""
+    return name if len(name) <= 26 else f"{name[:13]}...{name[-10:]}"
 
 
 def _image_path(truth: Truth, person: int) -> Path | None:

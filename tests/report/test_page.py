@@ -141,8 +141,8 @@ def test_cases_show_the_image_where_there_is_one(tmp_path: Path) -> None:
     assert pictured.image.shape == (120, 90, 3)
     shown = extreme_cases(measured, predictions, truth)
     assert len(shown) == 4
-    assert shown[0].subtitle == "rank 1 of 5"
-    assert shown[2].subtitle == "rank 5 of 5"
+    assert shown[0].subtitle == "14 of 14, rank 1 of 5"
+    assert shown[2].subtitle.endswith("rank 5 of 5")
     picture = np.asarray(Image.open(io.BytesIO(cases("title", [pictured, *shown]))).convert("RGB"))
     assert ((picture == (250, 10, 200)).all(axis=2)).sum() > 1000
 
