@@ -1,38 +1,40 @@
-"""`cpm-port predict IMAGE... --net P --weights M --out DIR`: the joints of the person in each image.
+"""`cpm-port predict IMAGE|DIR|VIDEO... --net P --weights M --out DIR`: the joints of the person in each of them.
 
 Per image, in DIR: `STEM.json` (joints, where and how they were looked for, the model), `STEM_joints.png` (the limbs
-over the image) and `STEM_maps.png` (the belief maps of every part at every stage). Further images of the same stem get
+over the image) and `STEM_maps.png` (the belief maps of every part at every stage). Per video: `STEM.json` with every
+frame's joints and `STEM_joints.mp4` (`.avi` where no MPEG-4 encoder is there). Further files of the same stem get
 `STEM-2`, `STEM-3`, ...
+
+Images are read, and their pyramids made, on other threads while the net runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpm_port.cli._devices import add_device, checked_device
+from cpm_port.cli._predict_results import RESULT_SUFFIXES, looked_at, write_image_results
+from cpm_port.cli._predict_video import predict_video, video_result_suffixes
 from cpm_port.errors import CpmPortError, UsageError
 
 if TYPE_CHECKING:
-    from cpm_port.graph import CaffeNet
     from cpm_port.imaging.pyramid import ScaleSearch
-    from cpm_port.inference.predict import Prediction
+    from cpm_port.inference.interface import BeliefNet
 
 __all__ = ["configure", "run"]
-
-FRAME = "image pixels, 0-based, x to the right, y down; (0, 0) is the centre of the top left pixel"
-SUFFIXES = {"json": ".json", "joints": "_joints.png", "maps": "_maps.png"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
+    parser.add_argument("images", nargs="+", metavar="FILE", help="images, videos, or folders of them")
     parser.add_argument("--net", metavar="PROTOTXT", help="the deploy net")
     parser.add_argument("--weights", metavar="MODEL", help=".caffemodel, .h5 or .safetensors")
     parser.add_argument("--out", required=True, metavar="DIR", help="where the results go")
@@ -52,96 +54,151 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--multipliers", nargs="+", type=_finite, metavar="M", help="scales to try, times the base scale"
     )
     add_device(parser)
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "tf32", "bf16"),
+        default="float32",
+        help="the net's arithmetic: as Caffe's, or faster and coarser (tf32 on GPUs only; default %(default)s)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict every image; report broken ones and go on; 1 if there were any."""
+    """Predict every image and video; report broken ones and go on; 1 if there were any."""
     if (args.center is None) != (args.base_scale is None):
         raise UsageError("--center and --base-scale belong together")
     if args.center is not None and args.box is not None:
         raise UsageError("give --box, or --center with --base-scale, not both")
-    images = list_images(args.images)
-    targets = name_results(images, Path(args.out))
+    targets = name_results(list_files(args.images), Path(args.out))
     net, model = load_model(args)
 
     from tqdm import tqdm
 
+    from cpm_port.inference.interface import read_interface
+
+    choose = partial(choose_search, args, box_size=read_interface(net).box_size)
     failed = 0
-    progress = tqdm(targets, unit="image", disable=len(targets) < 2, file=sys.stderr)
-    for image, stem in progress:
-        try:
-            predict_file(image, stem, net, model, args)
-        except (CpmPortError, OSError) as error:
-            failed += 1
-            text = str(error) if str(image) in str(error) else f"{image}: {error}"
-            tqdm.write(f"cpm-port predict: {text}", file=sys.stderr)
-    print(f"{len(targets) - failed} of {len(targets)} images predicted into {args.out}")
+    with tqdm(total=len(targets), unit="file", disable=len(targets) < 2, file=sys.stderr) as progress:
+
+        def attempt(path: Path, predict: Callable[[], None]) -> None:
+            nonlocal failed
+            try:
+                predict()
+            except (CpmPortError, OSError) as error:
+                failed += 1
+                text = str(error) if str(path) in str(error) else f"{path}: {error}"
+                tqdm.write(f"cpm-port predict: {text}", file=sys.stderr)
+            progress.update()
+
+        predict_images(
+            [target for target in targets if not is_video(target[0])], net, model, args.mode, choose, attempt
+        )
+        for path, stem in targets:
+            if is_video(path):
+                attempt(path, partial(predict_video, path, stem, net, model, args.mode, choose))
+    print(f"{len(targets) - failed} of {len(targets)} files predicted into {args.out}")
     return 1 if failed else 0
 
 
-def list_images(arguments: Sequence[str]) -> list[Path]:
-    """Return the files to read: the named ones, and of folders those with an image's suffix, by name.
+def predict_images(
+    targets: Sequence[tuple[Path, Path]],
+    net: BeliefNet,
+    model: dict[str, Any],
+    mode: Any,
+    choose: Callable[[tuple[int, int]], ScaleSearch],
+    attempt: Callable[[Path, Callable[[], None]], None],
+) -> None:
+    """Predict images, given with the stems of their results, in one stream; `attempt` calls what may fail."""
+    from cpm_port.imaging.reading import read_image
+    from cpm_port.inference.interface import read_interface
+    from cpm_port.inference.stream import Outcome, Person, predict_stream
+
+    def write(path: Path, stem: Path, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.image is not None
+        assert outcome.prediction is not None
+        write_image_results(path, stem, outcome.image, outcome.prediction, model)
+
+    people = (Person(str(path), partial(read_image, path), choose) for path, _ in targets)
+    window = partial(looked_at, box_size=read_interface(net).box_size)
+    with closing(predict_stream(net, people, mode, stage_window=window)) as outcomes:
+        for (path, stem), outcome in zip(targets, outcomes, strict=True):
+            attempt(path, partial(write, path, stem, outcome))
+
+
+def is_video(path: Path) -> bool:
+    """Tell a video by its suffix."""
+    from cpm_port.imaging.video import VIDEO_SUFFIXES
+
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def list_files(arguments: Sequence[str]) -> list[Path]:
+    """Return the files to read: the named ones, and of folders those with an image's or video's suffix, by name.
 
     Raises
     ------
     UsageError
-        A folder holds no image.
+        A folder holds none.
     """
     from cpm_port.imaging.reading import IMAGE_SUFFIXES
+    from cpm_port.imaging.video import VIDEO_SUFFIXES
 
-    images: list[Path] = []
+    listed: list[Path] = []
     for argument in map(Path, arguments):
         if not argument.is_dir():
-            images.append(argument)
+            listed.append(argument)
             continue
+        known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
         files = sorted(path for path in argument.iterdir() if path.is_file())
-        found = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+        found = [path for path in files if path.suffix.lower() in known]
         if not found:
-            raise UsageError(f"{argument}: no image in this folder; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
+            raise UsageError(f"{argument}: no image or video in this folder; known are {', '.join(sorted(known))}")
         for path in files:
             if path not in found:
-                print(f"cpm-port predict: {path}: not taken, its suffix is no image's", file=sys.stderr)
-        images += found
-    return images
+                print(f"cpm-port predict: {path}: not taken, its suffix is no image's or video's", file=sys.stderr)
+        listed += found
+    return listed
 
 
-def name_results(images: Sequence[Path], out: Path) -> list[tuple[Path, Path]]:
-    """Give every image its own stem in `out`; images whose stems coincide get a number, and stderr says so.
+def name_results(files: Sequence[Path], out: Path) -> list[tuple[Path, Path]]:
+    """Give every file its own stem in `out`; files whose stems coincide get a number, and stderr says so.
 
     Raises
     ------
     UsageError
-        A result would overwrite one of the images.
+        A result would overwrite one of the files.
     """
-    stems = {image.stem.casefold() for image in images}
+    stems = {file.stem.casefold() for file in files}
     taken: dict[str, Path] = {}
     targets = []
-    for image in images:
-        stem, number = image.stem, 1
+    for file in files:
+        stem, number = file.stem, 1
         while stem.casefold() in taken or (number > 1 and stem.casefold() in stems):
             number += 1
-            stem = f"{image.stem}-{number}"
+            stem = f"{file.stem}-{number}"
         if number > 1:
-            first = taken[image.stem.casefold()]
-            print(f"cpm-port predict: {image}: {first} has its stem; the results are {stem}", file=sys.stderr)
-        taken[stem.casefold()] = image
-        targets.append((image, out / stem))
-    sources = {image.resolve() for image in images}
-    for image, stem_path in targets:
-        for suffix in SUFFIXES.values():
+            first = taken[file.stem.casefold()]
+            print(f"cpm-port predict: {file}: {first} has its stem; the results are {stem}", file=sys.stderr)
+        taken[stem.casefold()] = file
+        targets.append((file, out / stem))
+    sources = {file.resolve() for file in files}
+    for file, stem_path in targets:
+        for suffix in video_result_suffixes() if is_video(file) else RESULT_SUFFIXES.values():
             result = stem_path.with_name(stem_path.name + suffix)
             if result.resolve() in sources:
-                raise UsageError(f"{image}: its result {result} would overwrite an image; choose another --out")
+                raise UsageError(f"{file}: its result {result} would overwrite an input; choose another --out")
     return targets
 
 
-def load_model(args: argparse.Namespace) -> tuple[CaffeNet, dict[str, Any]]:
-    """Return the net, and what the results say of it: file names and their SHA-256."""
+def load_model(args: argparse.Namespace) -> tuple[BeliefNet, dict[str, Any]]:
+    """Return the net, made fast, and what the results say of it: file names and their SHA-256."""
     if args.net is None or args.weights is None:
         raise UsageError("give the model: --net PROTOTXT and --weights MODEL")
     from cpm_port import load_net
+    from cpm_port.engine.modes import fast_net
 
-    net = load_net(args.net, args.weights, device=checked_device(args.device))
+    net = fast_net(load_net(args.net, args.weights, device=checked_device(args.device)), args.precision)
     files = {"net": Path(args.net), "weights": Path(args.weights)}
     return net, {kind: {"file": path.name, "sha256": _sha256(path)} for kind, path in files.items()}
 
@@ -171,74 +228,11 @@ def choose_search(args: argparse.Namespace, image_size: tuple[int, int], box_siz
     return search
 
 
-def predict_file(image_path: Path, stem: Path, net: CaffeNet, model: dict[str, Any], args: argparse.Namespace) -> None:
-    """Predict one image and write its results; the JSON comes last, so that where it is, all are."""
-    from cpm_port.imaging.reading import read_image
-    from cpm_port.inference.interface import read_interface
-    from cpm_port.inference.predict import predict_person
-    from cpm_port.report.drawing import draw_joints, map_grid, map_window
-
-    image = read_image(image_path)
-    size = (image.shape[0], image.shape[1])
-    box_size = read_interface(net).box_size
-    search = choose_search(args, size, box_size)
-    middle_scale = (min(search.scales) * max(search.scales)) ** 0.5
-    window = map_window(size, search.center_xy, box_size / middle_scale)
-    prediction = predict_person(
-        net, image, search.center_xy, search.base_scale, search.multipliers, args.mode, stage_window=window
-    )
-    order = prediction.part_order
-    grid = map_grid(image, window, prediction.stage_maps, order, prediction.peak_limit)
-    _write_png(stem, "joints", draw_joints(image, prediction.joints_image, order))
-    _write_png(stem, "maps", grid)
-    text = json.dumps(result_json(image_path, prediction, model), indent=2, ensure_ascii=False, allow_nan=False)
-    _write_bytes(stem.with_name(stem.name + SUFFIXES["json"]), (text + "\n").encode())
-
-
-def result_json(image_path: Path, prediction: Prediction, model: dict[str, Any]) -> dict[str, Any]:
-    """Return what `STEM.json` holds."""
-    search = prediction.search
-    height, width = prediction.image_size
-    joints: Iterable[Any] = zip(prediction.part_order.parts, prediction.joints_image, prediction.scores, strict=True)
-    return {
-        "image": str(image_path),
-        "image_size": {"width": width, "height": height},
-        "frame": FRAME,
-        "joints": [
-            {"name": name, "x": float(xy[0]), "y": float(xy[1]), "score": float(score)} for name, xy, score in joints
-        ],
-        "score": f"belief map's peak, {'sum' if prediction.mode == 'benchmark' else 'mean'} over the scales",
-        "mode": prediction.mode,
-        "center": {"x": search.center_xy[0], "y": search.center_xy[1]},
-        "base_scale": search.base_scale,
-        "multipliers": list(search.multipliers),
-        "scales": list(search.scales),
-        "box_size": prediction.box_size,
-        "part_order": prediction.part_order.name,
-        "model": model,
-    }
-
-
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
         raise ValueError
     return number
-
-
-def _write_png(stem: Path, kind: str, picture: Any) -> None:
-    import cv2
-
-    done, data = cv2.imencode(".png", picture)
-    assert done
-    _write_bytes(stem.with_name(stem.name + SUFFIXES[kind]), data.tobytes())
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    from cpm_port._atomic import atomic_path
-
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
 
 
 def _sha256(path: Path) -> str:

@@ -73,7 +73,7 @@ def test_the_results_say_where_the_joints_are_and_how_they_were_found(
     assert read_image(out / "person_joints.png").shape == (640, 800, 3)
     assert read_image(out / "person_maps.png").ndim == 3
     said = capsys.readouterr()
-    assert "1 of 1 images predicted" in said.out
+    assert "1 of 1 files predicted" in said.out
     assert said.err == ""  # no progress bar for one image
 
 
@@ -123,9 +123,9 @@ def test_a_folder_with_a_broken_file_gives_all_the_others(
     assert sorted(path.name for path in out.glob("*.json")) == ["person.json", "zebra.json"]
     said = capsys.readouterr()
     assert "broken.png: corrupt or cut short" in said.err
-    assert "notes.txt: not taken, its suffix is no image's" in said.err
+    assert "notes.txt: not taken, its suffix is no image's or video's" in said.err
     assert "3/3" in said.err  # the progress bar
-    assert "2 of 3 images predicted" in said.out
+    assert "2 of 3 files predicted" in said.out
 
 
 def test_an_absent_file_is_reported_and_the_others_go_on(
@@ -173,7 +173,7 @@ def test_results_never_overwrite_an_image(image: Path, model: list[str], capsys:
     cv2.imwrite(str(clash), picture())
     before = clash.read_bytes()
     assert main(["predict", str(image), str(clash), *model, "--out", str(image.parent)]) == 2
-    assert "would overwrite an image; choose another --out" in capsys.readouterr().err
+    assert "would overwrite an input; choose another --out" in capsys.readouterr().err
     assert clash.read_bytes() == before
 
 
@@ -223,4 +223,4 @@ def test_a_folder_without_images_is_refused(
     model: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["predict", str(tmp_path), *model, "--out", str(tmp_path / "out")]) == 2
-    assert "no image in this folder" in capsys.readouterr().err
+    assert "no image or video in this folder" in capsys.readouterr().err
