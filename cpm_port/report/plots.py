@@ -80,7 +80,8 @@ def curves(title: str, axis: str, models: Mapping[str, Curve], *, total: str = "
         styles = zip(_COLORS, _DASHES * 2, models.items(), strict=False)
         for color, dashes, (label, curve) in styles:
             values = curve.total if name == total else curve.parts[name]
-            panel.plot(curve.thresholds, values, color=color, linestyle=dashes, linewidth=1.8, label=f"{label}  {values[-1]:.1f}")
+            text = f"{label}  {values[-1]:.1f}"
+            panel.plot(curve.thresholds, values, color=color, linestyle=dashes, linewidth=1.8, label=text)
         panel.set_title(name, fontsize=10, color=_INK, fontweight="bold" if name == total else "normal")
         panel.set_xlim(0, last)
         panel.set_ylim(0, 100)
@@ -166,8 +167,7 @@ def cases(title: str, shown: Sequence[Case]) -> bytes:
         panel.set_visible(False)
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=color, linewidth=2.5) for color in (_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))  # lines that coincide stay visible
-_TRUE, _GUESSED)]
+    handles = [Line2D([], [], color=color, linewidth=2.5) for color in (_TRUE, _GUESSED)]
     figure.legend(handles, ["true", "predicted"], loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return _finish(figure, title, "png")
 
