@@ -1,0 +1,241 @@
+"""An accelerated net is the net: outputs (oracles: real Caffe's, and the net's own layers), parameters, gradients.
+
+`TOLERANCE` is the engine's promise between its arithmetic and the plain layers', of each blob's largest value.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cpm_port.caffe import parse_net
+from cpm_port.engine import AcceleratedNet, accelerate
+from cpm_port.engine import plan as plans
+from cpm_port.errors import UsageError
+from cpm_port.graph import CaffeNet, load_net
+from cpm_port.models import architecture, deploy_text
+from tests.graph.support import REAL_CAFFE, recipe_input, recipe_weights, relative_error
+from tests.support import load_golden
+
+TOLERANCE = 1e-5
+BELIEFS = "Mconv5_stage2"
+
+
+def make(width: int = 32, stages: int = 2) -> CaffeNet:
+    net = load_net(parse_net(deploy_text(architecture("mpi", width=width, stages=stages))))
+    net.load_weights(recipe_weights(net, 3))
+    return net
+
+
+@pytest.fixture
+def net() -> CaffeNet:
+    return make()
+
+
+def data(count: int = 1, height: int = 48, width: int = 56) -> torch.Tensor:
+    return torch.from_numpy(np.concatenate([recipe_input(height, width, seed) for seed in range(count)]))
+
+
+def compare(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert list(found) == list(expected)
+    errors = {blob: relative_error(found[blob], tensor.numpy()) for blob, tensor in expected.items()}
+    assert max(errors.values()) <= TOLERANCE, errors
+
+
+def run(net: CaffeNet, x: torch.Tensor, blobs: list[str] | None = None) -> dict[str, torch.Tensor]:
+    with torch.inference_mode():
+        return net({"data": x}, blobs)
+
+
+@pytest.mark.parametrize(
+    ("name", "arch", "seed", "size"),
+    [("mpi_small_rect", "mpi", 77, (248, 328)), ("leeds_small", "leeds", 78, (184, 184))],
+)
+def test_small_nets_equal_caffe(name: str, arch: str, seed: int, size: tuple[int, int]) -> None:
+    net = load_net(parse_net(deploy_text(architecture(arch, width=16))))
+    net.load_weights(recipe_weights(net, seed))
+    expected = load_golden(f"caffe/nets/{name}.npz")
+    fast = accelerate(net)
+    found = run(fast, torch.from_numpy(recipe_input(*size, seed=5)), list(expected))
+    assert any(fast.ways.values())
+    errors = {blob: relative_error(found[blob], array) for blob, array in expected.items()}
+    assert max(errors.values()) <= REAL_CAFFE, errors
+
+
+def test_the_full_size_net_equals_caffe() -> None:
+    net = load_net(parse_net(deploy_text(architecture("mpi"))))
+    net.load_weights(recipe_weights(net, 20160701))
+    expected = load_golden("caffe/nets/mpi_full.npz")
+    fast = accelerate(net)
+    found = run(fast, torch.from_numpy(recipe_input(368, 368, seed=368)), list(expected))
+    assert all(fast.ways.values()), "every convolution has a faster way than the direct one"
+    errors = {blob: relative_error(found[blob], array) for blob, array in expected.items()}
+    assert max(errors.values()) <= REAL_CAFFE, errors
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 80), (3, 48, 64), (1, 104, 56)])
+def test_every_blob_equals_the_plain_layers(net: CaffeNet, shape: tuple[int, int, int]) -> None:
+    blobs = [name for name in net.blob_shapes if name != "data"]
+    x = data(*shape)
+    compare(run(accelerate(net), x, blobs), run(net, x, blobs))
+
+
+@pytest.mark.parametrize("arch", ["mpi-vgg", "person", "flic"])
+def test_other_architectures_equal_the_plain_layers(arch: str) -> None:
+    net = load_net(parse_net(deploy_text(architecture(arch, width=16, stages=2))))
+    net.load_weights(recipe_weights(net, 1))
+    channels = next(iter(net.inputs.values()))[1]
+    x = data(2)[:, :channels].contiguous()
+    fast = accelerate(net)
+    with torch.no_grad():
+        compare(fast(x), net(x))
+
+
+def test_results_are_the_same_in_every_run_and_c_contiguous(net: CaffeNet) -> None:
+    fast = accelerate(net)
+    first, again = run(fast, data(2)), run(fast, data(2))
+    assert all(torch.equal(first[blob], again[blob]) and first[blob].is_contiguous() for blob in first)
+
+
+def test_it_is_a_caffe_net_with_the_same_parameters(net: CaffeNet) -> None:
+    fast = accelerate(net)
+    assert isinstance(fast, CaffeNet)
+    assert fast.spec is net.spec
+    assert list(fast.state_dict()) == list(net.state_dict())
+    for layer, blobs in net.params.items():
+        assert all(a is b for a, b in zip(blobs, fast.params[layer], strict=True))
+
+
+def test_a_copy_is_of_its_own(net: CaffeNet) -> None:
+    fast = accelerate(net)
+    before = run(fast, data())[BELIEFS]
+    copied = copy.deepcopy(fast)
+    with torch.no_grad():
+        for parameter in copied.parameters():
+            parameter.zero_()
+    assert torch.equal(run(fast, data())[BELIEFS], before)
+    assert not run(copied, data())[BELIEFS].any()
+
+
+def test_gradients_are_those_of_the_plain_layers(net: CaffeNet) -> None:
+    fast, gradients = accelerate(net), []
+    for way in (net, fast):
+        way.zero_grad()
+        way({"data": data()})[BELIEFS].square().sum().backward()
+        gradients.append([parameter.grad for parameter in net.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True) if a is not None and b is not None)
+    assert fast.transformed_bytes == 0
+
+
+def by_solver(net: CaffeNet) -> None:
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(0.9)
+
+
+def by_data(net: CaffeNet) -> None:
+    for parameter in net.parameters():
+        parameter.data.mul_(0.9)
+
+
+def by_loading(net: CaffeNet) -> None:
+    net.load_weights(recipe_weights(net, 4))
+
+
+def by_replacing(net: CaffeNet) -> None:
+    net.load_state_dict({name: tensor * 0.9 for name, tensor in net.state_dict().items()}, assign=True)
+
+
+@pytest.mark.parametrize("change", [by_solver, by_data, by_loading, by_replacing])
+def test_changed_weights_are_noticed(net: CaffeNet, change: Callable[[CaffeNet], None]) -> None:
+    fast = accelerate(net)
+    before = run(fast, data())[BELIEFS]
+    change(net)
+    after = run(fast, data())
+    assert not torch.equal(after[BELIEFS], before)
+    compare(after, run(net, data()))
+
+
+@pytest.mark.parametrize("bound", [0, 1 << 20, 3 << 20, 8 << 20])
+def test_the_memory_bound_is_kept_at_all_sizes(bound: int) -> None:
+    net = make(width=16, stages=2)
+    fast = accelerate(net, memory_bound=bound)
+    for shape in [(1, 48, 48), (2, 64, 40), (1, 48, 48)]:
+        x = data(*shape)
+        compare(run(fast, x), run(net, x))
+        assert fast.transformed_bytes + bound // 8 <= bound
+    assert any(fast.ways.values()) == (bound > 0)
+
+
+def test_without_memory_every_convolution_is_direct(net: CaffeNet) -> None:
+    fast = accelerate(net, memory_bound=0)
+    run(fast, data())
+    assert set(fast.ways.values()) == {0}
+
+
+def test_forgetting_frees_the_weights_and_changes_nothing(net: CaffeNet) -> None:
+    fast = accelerate(net)
+    before = run(fast, data())[BELIEFS]
+    assert fast.transformed_bytes
+    fast.forget()
+    assert fast.transformed_bytes == 0
+    assert torch.equal(run(fast, data())[BELIEFS], before)
+
+
+def test_double_precision_runs_the_plain_layers(net: CaffeNet) -> None:
+    net.double()
+    fast = accelerate(net)
+    x = data().double()
+    assert torch.equal(run(fast, x)[BELIEFS], run(net, x)[BELIEFS])
+    assert fast.transformed_bytes == 0
+
+
+def test_autocast_runs_the_plain_layers(net: CaffeNet) -> None:
+    fast = accelerate(net)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(run(fast, data())[BELIEFS], run(net, data())[BELIEFS])
+    assert fast.transformed_bytes == 0
+
+
+def test_an_input_that_wants_gradients_is_taken_where_none_are_recorded(net: CaffeNet) -> None:
+    with torch.no_grad():
+        compare(accelerate(net)(data().requires_grad_()), net(data()))
+
+
+def test_wrong_inputs_raise_as_in_the_plain_net(net: CaffeNet) -> None:
+    fast = accelerate(net)
+    with torch.no_grad(), pytest.raises(UsageError, match="no blob 'conv9'"):
+        fast(data(), ["conv9"])
+    with torch.no_grad(), pytest.raises(UsageError, match="the net's inputs are"):
+        fast({"image": data()})
+
+
+def test_measured_plans_are_kept_in_the_users_cache_folder(
+    net: CaffeNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans, "cache_file", lambda: tmp_path / "times.json")
+    x = data(1, 40, 40)
+    compare(run(accelerate(net, plan="measure"), x), run(net, x))
+    (times,) = json.loads((tmp_path / "times.json").read_text()).values()
+    assert all("0" in ways for ways in times.values())
+    assert any(len(ways) > 1 for ways in times.values())
+    monkeypatch.setattr(plans, "_time", lambda *_: pytest.fail("measured again"))
+    compare(run(accelerate(net, plan="measure"), x), run(net, x))
+
+
+@pytest.mark.parametrize("arguments", [{"memory_bound": -1}, {"plan": "guess"}])
+def test_wrong_arguments_are_named(net: CaffeNet, arguments: dict[str, int]) -> None:
+    with pytest.raises(UsageError, match=next(iter(arguments))):
+        accelerate(net, **arguments)
+
+
+def test_accelerating_twice_is_accelerating_once(net: CaffeNet) -> None:
+    fast = accelerate(accelerate(net))
+    assert isinstance(fast, AcceleratedNet)
+    compare(run(fast, data()), run(net, data()))
