@@ -34,7 +34,7 @@ from cpm_port.parts import CPM14, FLIC9, LSP14, MPII16
 from tests.evaluation.support import drawn_people
 from tests.support import ROOT
 
-PEOPLE = 120
+PEOPLE = 200
 NET = """
 name: "tiny"
 input: "data"
@@ -112,7 +112,7 @@ def test_a_sharded_run_killed_at_a_random_moment_continues_to_the_same_file(
         *_arguments(root, save),
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    moment = random.randrange(1, PEOPLE // 2)
+    moment = random.randrange(1, PEOPLE // 4)  # early enough that the run is not over first
     run = subprocess.Popen(
         command, cwd=tmp_path, env=environment, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
