@@ -20,11 +20,21 @@ from tests.evaluation.support import drawn_case, drawn_people, predictions_of, t
 def test_the_protocols_of_the_documentation_are_there_and_say_their_rules() -> None:
     assert set(PROTOCOLS) == {
         "lsp-pc", "lsp-oc", "lsp-pcp", "flic-gt-torso", "flic-predicted-torso", "flic-torso-box", "mpii-official",
-        "mpii-pytorch-pose", "mpii-msra",
+        "mpii-pytorch-pose", "mpii-msra", "lspet-held-out",
     }  # fmt: skip
     assert all(len(protocol.rules) > 150 for protocol in PROTOCOLS.values())
     with pytest.raises(UsageError, match="no protocol 'pck'; known: lsp-pc"):
         named("pck")
+
+
+def test_held_out_people_count_where_joint_and_torso_are_labelled() -> None:
+    people = drawn_people(LSP14, 3, 0)
+    truth_xy = people.copy()
+    truth_xy[0, LSP14.index("left_wrist")] = np.nan  # one joint of person 0
+    truth_xy[1, LSP14.index("right_hip")] = np.nan  # nothing normalizes person 1
+    result = measure(named("lspet-held-out"), predictions_of(people, LSP14), truth_of(truth_xy, LSP14)).result()
+    assert (result.total.hits, result.total.count) == (27, 27)
+    assert result.parts["Wri"].count == 3
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
@@ -49,6 +59,7 @@ def test_scores_equal_a_loop(name: str) -> None:
         guess = predictions.joints.xy[i]
         length = {
             "lsp": np.hypot(*(person[shoulder] - person[hip])),
+            "lspet": np.hypot(*(person[shoulder] - person[hip])),
             "flic-gt-torso": np.hypot(*(person[shoulder] - person[hip])),
             "flic-predicted-torso": np.hypot(*(guess[shoulder] - guess[hip])),
             "flic-torso-box": truth.torso_diagonal[i],

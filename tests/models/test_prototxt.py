@@ -187,6 +187,29 @@ def test_a_smaller_box_keeps_the_persons_share_of_it() -> None:
     assert transform.target_dist == pytest.approx(1.171 / 2, abs=1e-6)
 
 
+def test_the_center_map_shrinks_with_the_box() -> None:
+    assert (
+        not parse_net(train_text(architecture("mpi")), phase="TRAIN")
+        .layers[0]
+        .params.transform_param.has("sigma_center")
+    )
+    small = parse_net(train_text(architecture("mpi", box=(184, 184))), phase="TRAIN")
+    assert small.layers[0].params.transform_param.sigma_center == 10.5
+
+
+def test_boxes_shift_as_far_as_asked() -> None:
+    net = parse_net(train_text(architecture("mpi"), TrainingData(center_perterb_max=6)), phase="TRAIN")
+    assert net.layers[0].params.transform_param.center_perterb_max == 6
+
+
+def test_a_share_of_the_front_comes_before_the_cap() -> None:
+    net = parse_net(deploy_text(architecture("mpi-vgg", front_share=0.25, width=64)))
+    outputs = {layer.name: layer.params.convolution_param.num_output for layer in net.layers}
+    front = ("conv1_1", "conv2_2", "conv3_4", "conv4_2", "conv4_3_CPM", "conv4_7_CPM")
+    assert [outputs[name] for name in front] == [16, 32, 64, 64, 64, 32]
+    assert (outputs["Mconv1_stage2"], outputs["conv5_2_CPM"]) == (64, 15)
+
+
 def test_a_quote_in_a_path_survives() -> None:
     source = 'odd "name"\\with\\backslashes'
     net = parse_net(train_text(architecture("mpi"), TrainingData(source=source)), phase="TRAIN")
@@ -205,6 +228,8 @@ def test_the_solver_file_names_its_net_and_prefix() -> None:
         ({"name": "vgg"}, "'vgg' is unknown; expected one of mpi, leeds"),
         ({"name": "mpi", "stages": 0}, "stages is 0; expected 1 or more"),
         ({"name": "mpi", "width": -3}, "width is -3; expected 1 or more"),
+        ({"name": "mpi-vgg", "front_share": 0.0}, r"front share 0\.0 of mpi-vgg"),
+        ({"name": "mpi", "front_share": 0.5}, r"front share 0\.5 of mpi: expected .* a net with a front"),
         ({"name": "mpi", "box": (100, 368)}, "box is 100 x 368; expected positive multiples of 8"),
     ],
 )
