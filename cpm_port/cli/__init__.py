@@ -25,6 +25,7 @@ VERBS = {
     "evaluate": "score predictions, or a model, under a named protocol",
     "regress": "recompute every reference result whose inputs are there",
     "batches": "run a net's data layer alone and look at what it gives",
+    "records": "training records in the release's layouts: check, write",
     "train": "train a net as its solver file says",
     "study": "the paper's training studies",
     "models": "the default and the official models: where they are, and adding them",

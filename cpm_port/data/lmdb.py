@@ -344,16 +344,17 @@ def _odd(record: Record) -> Iterator[str]:
     if annotated_height != height or max(annotated_width, MIN_WIDTH) != width:
         yield f"image of {width} x {height}, annotated as {annotated_width} x {annotated_height}"
     for who, person in (("the person", record.person), *((f"other {p + 1}", o) for p, o in enumerate(record.others))):
-        x, y, visible = person.joints.T
-        inside = (x >= 0) & (y >= 0) & (x < annotated_width) & (y < annotated_height)
-        if who == "the person" and not (person.scale > 0):
-            yield f"scale {person.scale:g}; training divides by it"
-        if who == "the person" and not inside.any():
-            yield "no joint of the person lies in the image: its labels will be empty"
+        visible = person.joints[:, 2]
         if not np.isin(visible, (0, 1)).all():
             yield f"{who} has a visibility that is neither 0 nor 1: {visible[~np.isin(visible, (0, 1))][0]:g}"
-        if not (0 <= person.objpos[0] < annotated_width and 0 <= person.objpos[1] < annotated_height):
-            yield f"{who}'s objpos ({person.objpos[0]:g}, {person.objpos[1]:g}) lies outside the image"
+    x, y = record.person.joints[:, :2].T
+    center_x, center_y = record.person.objpos
+    if not record.person.scale > 0:
+        yield f"scale {record.person.scale:g}; training divides by it"
+    if not ((x >= 0) & (y >= 0) & (x < annotated_width) & (y < annotated_height)).any():
+        yield "no joint of the person lies in the image: its labels will be empty"
+    if not (0 <= center_x < annotated_width and 0 <= center_y < annotated_height):
+        yield f"the person's objpos ({center_x:g}, {center_y:g}) lies outside the image"
 
 
 def _parse_datum(value: bytes, where: str) -> Any:

@@ -1,0 +1,106 @@
+"""`cpm-port records check|lmdb|json`: training records in the release's layouts, checked and written.
+
+    cpm-port records check LMDB [--joints 16]
+    cpm-port records lmdb OUT --source train.json [--shuffle SEED]
+    cpm-port records json OUT.json --set lsp --labels joints.mat --images DIR
+
+A source is what `cpmdata_param { source: "..." }` may name: see `cpm_port.data.sources`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cpm_port.data.records import Record
+    from cpm_port.data.samples import Sample
+
+__all__ = ["configure", "run"]
+
+_SETS = ("lsp", "lspet", "mpii", "flic")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    check = actions.add_parser("check", help="say what is wrong in an LMDB; exit code 1 where anything is")
+    check.add_argument("lmdb", help="its folder")
+    check.add_argument("--joints", type=int, default=16, help="joints per person (default %(default)s; FLIC 9)")
+    lmdb = actions.add_parser("lmdb", help="write an LMDB that the authors' Caffe trains on")
+    lmdb.add_argument("out", help="its folder, which must not exist")
+    lmdb.add_argument("--source", required=True, help="a .json file, drawn:count=N,..., or another LMDB")
+    lmdb.add_argument("--joints", type=int, default=16, help="joints per person of an LMDB source")
+    lmdb.add_argument("--shuffle", type=int, metavar="SEED", help="write the records in a random order")
+    json = actions.add_parser("json", help="write a data set's annotations in the layout of genJSON.m")
+    json.add_argument("out", help="the .json file")
+    json.add_argument("--set", required=True, choices=_SETS, help="which data set")
+    json.add_argument("--labels", required=True, help="the data set's label file")
+    json.add_argument("--images", required=True, help="folder of its images, whose sizes are read")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it; return 1 where a check found anything."""
+    if args.action == "check":
+        return _check(args)
+    if args.action == "lmdb":
+        from cpm_port.data.lmdb import write_lmdb
+
+        print(f"{args.out}: {write_lmdb(args.out, _records(args))} records")
+        return 0
+    from cpm_port.data.genjson_write import write_genjson
+
+    samples = _samples(args.set, args.labels, args.images)
+    write_genjson(args.out, samples)
+    print(f"{args.out}: {len(samples)} people")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from cpm_port.data.lmdb import LmdbRecords, check_lmdb
+
+    findings = 0
+    for line in check_lmdb(args.lmdb, args.joints):
+        print(line)
+        findings += 1
+    print(f"{args.lmdb}: {len(LmdbRecords(args.lmdb, args.joints))} records, {findings} findings")
+    return int(findings > 0)
+
+
+def _records(args: argparse.Namespace) -> Iterator[Record]:
+    import numpy as np
+
+    from cpm_port.data.sources import open_records
+
+    store = open_records(args.source, args.joints)
+    order: Sequence[int] = range(len(store))
+    if args.shuffle is not None:
+        order = np.random.default_rng(args.shuffle).permutation(len(store)).tolist()
+    for number, index in enumerate(order):
+        yield replace(store[index], write_number=number, total_write_number=len(store))
+
+
+def _samples(name: str, labels: str, images: str) -> list[Sample]:
+    from PIL import Image
+
+    from cpm_port.data.flic import read_flic
+    from cpm_port.data.lsp import read_lsp, read_lspet
+    from cpm_port.data.mpi_like_scale import with_mpi_like_scale
+    from cpm_port.data.mpii import read_mpii
+
+    readers = {"lsp": read_lsp, "lspet": read_lspet, "mpii": read_mpii, "flic": read_flic}
+    samples = [sample for sample in readers[name](labels, images) if sample.split != "test"]
+    if any(sample.person.scale is None for sample in samples):
+        samples = with_mpi_like_scale([sample for sample in samples if sample.person.annotated.any()])
+    sizes: dict[Path, tuple[int, int]] = {}
+    result = []
+    for sample in samples:
+        path = sample.require_image()
+        if path not in sizes:
+            with Image.open(path) as image:
+                sizes[path] = image.size
+        result.append(replace(sample, image_size=sizes[path]))
+    return result
