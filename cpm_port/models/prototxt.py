@@ -52,6 +52,8 @@ class TrainingData:
         Rotations are drawn from plus or minus this.
     center_perterb_max : int
         Shifts of the box, per axis, are drawn from plus or minus this many px.
+    sigma_center : float or None
+        Of the center map, box px; None: 21 at a box of 368, in proportion elsewhere.
     """
 
     source: str = "lmdb"
@@ -61,6 +63,7 @@ class TrainingData:
     scale_max: float = 1.3
     max_rotate_degree: float = 40
     center_perterb_max: int = 0
+    sigma_center: float | None = None
 
 
 @dataclass(frozen=True)
@@ -256,8 +259,9 @@ def _augmentation(net: Architecture, data: TrainingData) -> list[tuple[str, Any]
         ("center_perterb_max", data.center_perterb_max),
         ("do_clahe", False),
     ]
-    if height != RELEASE_BOX:
-        fields += [("sigma_center", round(CENTER_SIGMA * height / RELEASE_BOX, 4))]
+    sigma = round(CENTER_SIGMA * height / RELEASE_BOX, 4) if data.sigma_center is None else data.sigma_center
+    if sigma != CENTER_SIGMA:
+        fields += [("sigma_center", sigma)]
     if net.parts != 14:
         fields += [("num_parts", net.parts)]
     if net.parts not in _MPII_ORDER:

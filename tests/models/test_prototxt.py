@@ -142,7 +142,7 @@ def test_a_width_of_16_gives_the_nets_that_real_caffe_ran(
 def test_the_train_net_equals_the_reference_runs(shared: Path) -> None:
     folder = shared / "golden" / "caffe" / "train_e2e"
     theirs = read_net(folder / "pose_train_test.prototxt", phase="TRAIN")
-    data = TrainingData(source="../transformer/mpi_lmdb", batch_size=4, target_dist=0.6)
+    data = TrainingData(source="../transformer/mpi_lmdb", batch_size=4, target_dist=0.6, sigma_center=21.0)
     ours = parse_net(train_text(architecture("mpi", width=8, box=(184, 184)), data), phase="TRAIN")
     assert_same_structure(ours, theirs)
     assert meaning(ours.layers[0].params.cpmdata_param) == meaning(theirs.layers[0].params.cpmdata_param)
