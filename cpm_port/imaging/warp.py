@@ -305,3 +305,49 @@ def _warp_into(
         raise UsageError(f"border {border}: 0 to 255 expected")
     pixels = np.ascontiguousarray(part_planes).reshape(-1)
     warp_window(pixels, np.array([*size, *part], np.int64), _warp_weights(), steps, starts, border, *at, out)
+
+
+def _resize_reference(planes: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """Do what `resize_cubic` does to a whole image, written for reading."""
+    height, width = planes.shape[1:]
+    new_width, new_height = resized_size(width, height, scale)
+    if (new_width, new_height) == (width, height):
+        return planes.copy()
+    columns, column_weights = _taps_reference(new_width, scale, width)
+    rows, row_weights = _taps_reference(new_height, scale, height)
+    across = (planes[:, :, columns].astype(np.int64) * column_weights).sum(axis=3)  # (3, H, new_width)
+    four = across[:, rows]  # (3, new_height, 4, new_width)
+    t = four.astype(np.float32) * (row_weights.astype(np.float32) * np.float32(0.5**22))[:, :, None]
+    by_floats = np.rint(t[:, :, 0] + (t[:, :, 1] + (t[:, :, 2] + t[:, :, 3])))
+    by_integers = ((four * row_weights[:, :, None]).sum(axis=2) + (1 << 21)) >> 22
+    element = 3 * np.arange(new_width) + np.arange(3)[:, None]  # place in a row of interleaved channels
+    in_a_group_of_eight = (element < 3 * new_width // 8 * 8)[:, None]
+    result: NDArray[np.uint8] = np.clip(np.where(in_a_group_of_eight, by_floats, by_integers), 0, 255).astype(np.uint8)
+    return result
+
+
+def _taps_reference(count: int, scale: float, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the four input pixels of each of `count` output pixels, border repeated, and their weights times 2048."""
+    position = ((np.arange(count) + 0.5) * (1.0 / scale) - 0.5).astype(np.float32)
+    whole = np.floor(position)
+    taps = np.clip(whole.astype(np.int64)[:, None] + np.arange(-1, 3), 0, size - 1)
+    return taps, np.rint(_cubic_weights(position - whole) * np.float32(2048)).astype(np.int64)
+
+
+def _warp_reference(
+    planes: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple[int, int], border: int = 128
+) -> NDArray[np.uint8]:
+    """Do what `warp_affine_cubic` does for a window from (0, 0) on, written for reading."""
+    height, width = planes.shape[1:]
+    steps, starts = _warp_positions(matrix, Window(0, 0, *size))
+    x, y = ((steps[axis][None, :].astype(np.int64) + starts[axis][:, None]) >> 5 for axis in range(2))  # in 1/32 px
+    weights = _warp_weights().reshape(32, 32, 4, 4)[y % 32, x % 32].astype(np.int64)
+    total = np.full((3, *x.shape), 1 << 14, np.int64)
+    for i in range(4):
+        for j in range(4):
+            row, column = y // 32 - 1 + i, x // 32 - 1 + j
+            inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+            pixel = planes[:, np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
+            total += np.where(inside, pixel, border) * weights[:, :, i, j]
+    result: NDArray[np.uint8] = np.clip(total >> 15, 0, 255).astype(np.uint8)
+    return result
