@@ -29,11 +29,11 @@ ROOMS = (
     {"data"},
     {"inference", "evaluation"},
     {"training"},
-    {"report"},
+    {"report", "zoo"},
     {"bench", "studies"},
     {"__main__", "cli", "demo"},
 )  # from first to last: a room imports from its own row and those above
-WITHOUT_TORCH = ("caffe", "evaluation")
+WITHOUT_TORCH = ("caffe", "evaluation", "zoo")
 
 
 def row_of(room: str) -> int:

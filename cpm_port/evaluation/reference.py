@@ -9,6 +9,8 @@ One JSON file per published table in `reference_results/` (the wheel carries the
 A row's `status` follows: *published* (cited, and no file can recompute it), *recomputed* (inputs exist and are hashed),
 *measured here* (on data that this package makes itself, `embedded.py`).
 
+`default_model.json` is no table but the record of the model that ships; `cpm_port.zoo` reads it.
+
 Paths of inputs are relative to the data folder (`--data`), or to `reference_results/` where they begin with
 `embedded/`.
 
@@ -45,6 +47,7 @@ __all__ = [
 ]
 
 SCHEMA = 1
+_NO_TABLES = ("default_model.json",)
 STATUSES = ("published", "recomputed", "measured here")
 
 
@@ -143,14 +146,15 @@ def reference_dir() -> Path:
 
 
 def load_all(folder: Path | None = None) -> list[Reference]:
-    """Read and check every file of the folder, in the order of their names.
+    """Read and check every table of the folder, in the order of their names.
 
     Raises
     ------
     DataError
         A file breaks the schema, or two rows have one id.
     """
-    references = [load_file(path) for path in sorted((folder or reference_dir()).glob("*.json"))]
+    files = sorted((folder or reference_dir()).glob("*.json"))
+    references = [load_file(path) for path in files if path.name not in _NO_TABLES]
     seen: dict[str, Path] = {}
     for reference in references:
         for name in (*(row.id for row in reference.rows), *(fact.id for fact in reference.facts)):

@@ -1,0 +1,144 @@
+"""From what a user says to the files of a model; and the list of all models, with what is known and what is there.
+
+Last step of the room. `resolve` is what every verb with `--model` calls.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cpm_port.errors import CpmPortError, MissingFileError, ModelFileError, UsageError
+from cpm_port.zoo.entries import ENTRIES, GONE, ModelEntry, default_record, named, scores
+from cpm_port.zoo.recognition import weight_bytes
+from cpm_port.zoo.store import Installed, file_sha256, find_installed, model_folder
+
+__all__ = ["Choice", "describe", "describe_all", "resolve"]
+
+_RECORDED = ("sha256", "bytes", "original_name", "recognised_by", "added")
+
+
+class Choice(NamedTuple):
+    """The files of a model, and its entry where it is one of the zoo's."""
+
+    net: Path
+    weights: Path
+    entry: ModelEntry | None
+
+
+def resolve(
+    model: str | None = None,
+    net: str | os.PathLike[str] | None = None,
+    weights: str | os.PathLike[str] | None = None,
+) -> Choice:
+    """Return the files that a user asks for.
+
+    Parameters
+    ----------
+    model : str, optional
+        A name of the zoo.
+    net, weights : path, optional
+        The user's own prototxt and weights, given together and instead of a name. Where nothing is given at all, the
+        default model is meant.
+
+    Returns
+    -------
+    Choice
+        The user's own files as given (whether they exist is for their readers to say); a zoo model's weights are there
+        and are, by their SHA-256, those that were recorded.
+
+    Raises
+    ------
+    UsageError
+        A name besides files, one file without the other, or an unknown name.
+    MissingFileError
+        The model's weights are not there; the message says what to do.
+    ModelFileError
+        They are not what was recorded.
+    """
+    if model is not None and (net is not None or weights is not None):
+        raise UsageError("give --model NAME, or --net PROTOTXT and --weights MODEL, not both")
+    if (net is None) != (weights is None):
+        raise UsageError("--net PROTOTXT and --weights MODEL belong together")
+    if net is not None and weights is not None:
+        return Choice(Path(net), Path(weights), None)
+    entry = named("default" if model is None else model)
+    path = _embedded(entry) if entry.embedded else _installed(entry).weights
+    _check_hash(path, _recorded_hash(entry))
+    return Choice(entry.net, path, entry)
+
+
+def describe(entry: ModelEntry) -> dict[str, Any]:
+    """Return all that can be said of a model, as `cpm-port models --json` prints it."""
+    state: dict[str, Any] = {"present": False, "problem": None, "sha256": entry.sha256, "bytes": None}
+    path = entry.net.with_name(entry.file_name) if entry.embedded else model_folder(entry) / f"{entry.name}.caffemodel"
+    try:
+        if entry.embedded:
+            state |= {"bytes": _embedded(entry).stat().st_size, "sha256": _check_hash(path, _recorded_hash(entry))}
+        else:
+            installed = _installed(entry)
+            path = installed.weights
+            state |= {name: value for name, value in asdict(installed).items() if name in _RECORDED}
+        state["present"] = True
+    except MissingFileError:
+        pass
+    except CpmPortError as error:
+        state["problem"] = str(error)
+    return {
+        "name": entry.name,
+        "title": entry.title,
+        "parts": len(entry.part_order),
+        "part_order": entry.part_order.name,
+        "box": {"height": entry.box[0], "width": entry.box[1]},
+        "center_sigma": entry.center_sigma,
+        "net": str(entry.net),
+        "original_file": entry.file_name,
+        "weight_bytes": weight_bytes(entry) if entry.net.is_file() else None,
+        "scores": [asdict(score) for score in scores(entry)],
+        "path": str(path),
+        **state,
+    }
+
+
+def describe_all() -> list[dict[str, Any]]:
+    """Return `describe` of every model, the default one first."""
+    return [describe(entry) for entry in ENTRIES.values()]
+
+
+def _embedded(entry: ModelEntry) -> Path:
+    """Return the weights that ship with the package."""
+    path = entry.net.with_name(entry.file_name)
+    for file in (entry.net, path):
+        if not file.is_file():
+            raise MissingFileError(
+                f"this copy of the package lacks its {entry.name} model ({file}): give --net PROTOTXT and "
+                "--weights MODEL, or an installed model with --model NAME (`cpm-port models` lists them)"
+            )
+    return path
+
+
+def _installed(entry: ModelEntry) -> Installed:
+    installed = find_installed(entry)
+    if installed is None:
+        raise MissingFileError(
+            f"model {entry.name!r} is not installed: {model_folder(entry)} does not hold it. Bring {entry.file_name} "
+            f"and run `cpm-port models add {entry.file_name}`; {GONE}"
+        )
+    return installed
+
+
+def _recorded_hash(entry: ModelEntry) -> str | None:
+    if entry.embedded:
+        record = default_record()
+        return None if record is None else str(record["weights"]["sha256"])
+    return _installed(entry).sha256
+
+
+def _check_hash(path: Path, recorded: str | None) -> str:
+    """Return a file's SHA-256, which must be the recorded one where there is one."""
+    found = file_sha256(path)
+    if recorded not in (None, found):
+        raise ModelFileError(f"{path}: its SHA-256 is {found}; {recorded} was recorded, so it has changed since")
+    return found

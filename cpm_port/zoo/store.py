@@ -1,0 +1,173 @@
+"""The folder of installed models: one folder per model, with its weights and a `model.json` that says what they are.
+
+`$CPM_PORT_MODELS`, or `cpm_port/models` in the user's data folder (`$XDG_DATA_HOME`, by default `~/.local/share`). In
+it, `NAME/NAME.caffemodel` (`.caffemodel.h5` for an HDF5 file) and `NAME/model.json`. The record is written last: a
+model is installed if it is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from cpm_port._atomic import atomic_path
+from cpm_port.caffe.binary import HDF5_MAGIC
+from cpm_port.errors import ModelFileError, UsageError
+from cpm_port.zoo.entries import ModelEntry
+from cpm_port.zoo.recognition import recognise
+
+__all__ = ["Installed", "add", "file_sha256", "find_installed", "model_folder", "models_dir", "url_file_name"]
+
+_VARIABLE = "CPM_PORT_MODELS"
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What `model.json` says of an installed model.
+
+    Attributes
+    ----------
+    name : str
+        Of the model.
+    file : str
+        Name of the weights' file beside it.
+    sha256 : str
+    bytes : int
+        Size of the file.
+    original_name : str
+        What the file was called before, or its address.
+    recognised_by : str
+        "layers and shapes", "file name" or "the user".
+    added : str
+        Date and time, UTC.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    bytes: int
+    original_name: str
+    recognised_by: str
+    added: str
+
+    @property
+    def weights(self) -> Path:
+        """Path of the weights."""
+        return models_dir() / self.name / self.file
+
+
+def models_dir() -> Path:
+    """Return the folder of installed models; it may not exist yet."""
+    if os.environ.get(_VARIABLE):
+        return Path(os.environ[_VARIABLE]).expanduser()
+    data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(data).expanduser() / "cpm_port" / "models"
+
+
+def model_folder(entry: ModelEntry) -> Path:
+    """Return where a model is installed."""
+    return models_dir() / entry.name
+
+
+def find_installed(entry: ModelEntry) -> Installed | None:
+    """Return what is installed of a model, its size checked; None where nothing is.
+
+    Raises
+    ------
+    ModelFileError
+        The record is broken, or the weights are not there or of another size.
+    """
+    path = model_folder(entry) / "model.json"
+    if not path.is_file():
+        return None
+    again = f"remove {path.parent} and add the model again"
+    try:
+        installed = Installed(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelFileError(f"{path}: not a model's record ({error}); {again}") from error
+    if installed.name != entry.name or Path(installed.file).name != installed.file:
+        raise ModelFileError(f"{path}: the record of {installed.name!r}, file {installed.file!r}; {again}")
+    if not installed.weights.is_file():
+        raise ModelFileError(f"{installed.weights}: is gone; {again}")
+    size = installed.weights.stat().st_size
+    if size != installed.bytes:
+        raise ModelFileError(f"{installed.weights}: {size} bytes, {installed.bytes} when it was added; {again}")
+    return installed
+
+
+def add(
+    path: str | Path, name: str | None = None, *, sha256: str | None = None, origin: str | None = None
+) -> tuple[Installed, bool]:
+    """Install an official model's file: recognise it, check it, copy it under its stable name.
+
+    Parameters
+    ----------
+    path : path
+        The file; it stays where it is.
+    name : str, optional
+        Which model it is, where its layers and its name do not say.
+    sha256 : str, optional
+        What its SHA-256 must be.
+    origin : str, optional
+        The address that it was fetched from.
+
+    Returns
+    -------
+    installed : Installed
+    new : bool
+        False where this very file was installed already.
+
+    Raises
+    ------
+    MissingFileError, ModelFileError, UsageError
+        As `recognise`; ModelFileError also where the SHA-256 is not the expected one; UsageError where another file is
+        installed under the model's name.
+    """
+    path = Path(path)
+    called = path.name if origin is None else url_file_name(origin)
+    entry, how = recognise(path, name, file_name=called)
+    digest = file_sha256(path)
+    for expected in (entry.sha256, sha256):
+        if expected not in (None, digest):
+            raise ModelFileError(f"{path}: its SHA-256 is {digest}, {expected} expected")
+    installed = find_installed(entry)
+    if installed is None:
+        return _install(path, entry, origin or called, how), True
+    if installed.sha256 != digest:
+        raise UsageError(
+            f"{entry.name} is installed from another file ({installed.original_name}, SHA-256 {installed.sha256}); "
+            f"remove {model_folder(entry)} first to replace it"
+        )
+    return installed, False
+
+
+def file_sha256(path: Path) -> str:
+    """Return a file's SHA-256, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def url_file_name(url: str) -> str:
+    """Return the last part of an address's path."""
+    return unquote(urlsplit(url).path).rpartition("/")[2]
+
+
+def _install(path: Path, entry: ModelEntry, original_name: str, how: str) -> Installed:
+    """Copy a file into the model's folder, whole or not at all, and write its record."""
+    with path.open("rb") as file:
+        suffix = ".caffemodel.h5" if file.read(len(HDF5_MAGIC)) == HDF5_MAGIC else ".caffemodel"
+    target = model_folder(entry) / f"{entry.name}{suffix}"
+    with atomic_path(target) as temporary:
+        shutil.copyfile(path, temporary)
+        digest, size = file_sha256(temporary), temporary.stat().st_size
+    added = datetime.now(UTC).isoformat(timespec="seconds")
+    installed = Installed(entry.name, target.name, digest, size, original_name, how, added)
+    with atomic_path(target.with_name("model.json")) as temporary:
+        temporary.write_text(json.dumps(asdict(installed), indent=1) + "\n", encoding="utf-8")
+    return installed
