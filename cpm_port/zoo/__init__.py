@@ -7,13 +7,13 @@ torch in this room.
 - `entries.py`: what is known of each model;
 - `recognition.py`: which of them a file is, and whether it is whole;
 - `store.py`: the folder of installed models;
-- `download.py`: fetching over HTTP, in pieces if need be;
+- `fetch.py`: fetching over HTTP, in pieces if need be;
 - `choice.py`: names to files, and the list of all models.
 """
 
 from cpm_port.zoo.choice import Choice, resolve
-from cpm_port.zoo.download import download
 from cpm_port.zoo.entries import ENTRIES, LICENCE, ModelEntry, Score, named, scores
+from cpm_port.zoo.fetch import download
 from cpm_port.zoo.recognition import recognise
 from cpm_port.zoo.store import Installed, add, find_installed, models_dir
 
