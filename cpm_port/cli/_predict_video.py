@@ -39,6 +39,7 @@ def predict_video(
     model: dict[str, Any],
     mode: Literal["benchmark", "demo"],
     choose_search: Callable[[tuple[int, int]], ScaleSearch],
+    sigma: float | None = None,
 ) -> None:
     """Predict every frame, looking at the same place in all of them.
 
@@ -52,6 +53,8 @@ def predict_video(
     mode : {"benchmark", "demo"}
     choose_search : callable
         Height and width of the frames -> where to look.
+    sigma : float, optional
+        Of the center map, box px (`cpm_port.inference.interface.read_interface`).
 
     Raises
     ------
@@ -82,7 +85,7 @@ def predict_video(
         bar = stack.enter_context(
             tqdm(total=video.declared, desc=path.name, unit="frame", leave=False, file=sys.stderr)
         )
-        outcomes = stack.enter_context(closing(predict_stream(net, frames(), mode)))
+        outcomes = stack.enter_context(closing(predict_stream(net, frames(), mode, sigma=sigma)))
         writer = None
         for index, outcome in enumerate(outcomes):
             if outcome.error is not None:

@@ -1,10 +1,11 @@
-"""`cpm-port compare --net P --weights M --reference NPZ`: where a net leaves its reference; then the exit code is 1."""
+"""`cpm-port compare [--net P --weights M] --reference NPZ`: where a net leaves its reference; then exit code 1."""
 
 from __future__ import annotations
 
 import argparse
 
 from cpm_port.cli._devices import add_device, checked_device
+from cpm_port.cli._models import add_model, chosen_model
 from cpm_port.errors import UsageError
 
 __all__ = ["configure", "run"]
@@ -12,8 +13,7 @@ __all__ = ["configure", "run"]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--net", required=True, metavar="PROTOTXT", help="the deploy net")
-    parser.add_argument("--weights", required=True, metavar="MODEL", help=".caffemodel, .h5 or .safetensors")
+    add_model(parser)
     parser.add_argument("--reference", required=True, metavar="NPZ", help="arrays by blob name, from any framework")
     parser.add_argument("--input", metavar="NPZ", help="the inputs, where the reference does not hold them")
     parser.add_argument(
@@ -32,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.tolerance >= 0:
         raise UsageError(f"--tolerance {args.tolerance}; expected 0 or more")
-    net = load_net(args.net, args.weights, device=checked_device(args.device))
+    files = chosen_model(args)
+    net = load_net(files.net, files.weights, device=checked_device(args.device))
     reference = read_arrays(args.reference)
     inputs = read_arrays(args.input) if args.input else reference
     comparison = compare(net, reference, inputs, tolerance=args.tolerance, source=args.input or args.reference)

@@ -2,6 +2,7 @@
 
 cpm-port evaluate --protocol lsp-pc --predictions F --ground-truth G [--json OUT] [--plots DIR]
 cpm-port evaluate --protocol lsp-pc --net N --weights W --data ROOT [--limit N]      (also under torchrun)
+cpm-port evaluate --protocol lsp-pc --model NAME --data ROOT                         (without a name: the default model)
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpm_port.cli._devices import add_device, checked_device
+from cpm_port.cli._models import add_model, chosen_model
 from cpm_port.errors import UsageError
 from cpm_port.parts import CENTRICITIES, ORDERS
 
@@ -34,7 +36,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=float, metavar="T", help="instead of the protocol's own")
     parser.add_argument("--limit", type=int, metavar="N", help="the first N people only")
     parser.add_argument("--bootstrap", type=int, metavar="SEED", help="add 95 %% intervals, resampling people")
-    parser.add_argument("--model", help="which published model to compare with; by default told by the files' hashes")
+    parser.add_argument(
+        "--compare", metavar="MODEL", help="which published model to compare with; by default told by the files' hashes"
+    )
     parser.add_argument("--json", type=Path, metavar="OUT", help="write all numbers")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="write curves.svg, bars.svg and cases.png")
     parser.add_argument("--images", type=Path, metavar="DIR", help="the images, for the pictures of --plots")
@@ -44,8 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     file.add_argument("--base", type=int, choices=(0, 1), help="its first pixel's coordinate, where it does not say")
     file.add_argument("--centric", choices=CENTRICITIES, help="whose left and right, where it does not say")
     model = parser.add_argument_group("a model over a data set")
-    model.add_argument("--net", type=Path, metavar="PROTOTXT", help="the deploy net")
-    model.add_argument("--weights", type=Path, metavar="MODEL", help=".caffemodel, .h5 or .safetensors")
+    add_model(model)
     model.add_argument("--data", type=Path, metavar="ROOT", help="the data set's folder: labels, and images/")
     model.add_argument(
         "--save",
@@ -63,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     protocol = named(args.protocol)
     if args.limit is not None and args.limit < 1:
         raise UsageError(f"--limit {args.limit}: at least 1 asked")
-    if args.net is not None:
+    if args.data is not None or {args.model, args.net, args.weights} != {None}:
         made = _run_model(args, protocol)
         if made is None:
             return 0
@@ -80,7 +83,7 @@ def _read_files(args: argparse.Namespace, protocol: Protocol) -> tuple[Predictio
     from cpm_port.evaluation.truth import read_truth
 
     if args.predictions is None or args.ground_truth is None:
-        raise UsageError("--predictions and --ground-truth belong together (or --net, --weights and --data)")
+        raise UsageError("--predictions and --ground-truth belong together (or a model and --data)")
     centric = args.centric or (protocol.convention.centric if args.predictions.suffix == ".mat" else None)
     order = None if args.order is None else ORDERS[args.order]
     predictions = read_predictions(args.predictions, order=order, base=args.base, centric=centric)
@@ -100,10 +103,12 @@ def _run_model(args: argparse.Namespace, protocol: Protocol) -> tuple[Prediction
     from cpm_port.evaluation.truth import Truth
     from cpm_port.inference.dataset import joined_shard, predict_samples
 
-    if args.weights is None or args.data is None:
-        raise UsageError("--net, --weights and --data belong together")
     if args.predictions is not None:
-        raise UsageError("give --predictions, or --net, not both")
+        raise UsageError("give --predictions, or a model and --data, not both")
+    if args.data is None:
+        raise UsageError("a model needs --data ROOT, the folder of a data set")
+    files = chosen_model(args)
+    sigma = None if files.entry is None else files.entry.center_sigma
     centric = protocol.convention.centric
     labels = args.ground_truth or find_labels(protocol.dataset, args.data, centric)
     samples = read_scored(protocol.dataset, labels, images=find_images(args.data), centric=centric)[: args.limit]
@@ -113,13 +118,14 @@ def _run_model(args: argparse.Namespace, protocol: Protocol) -> tuple[Prediction
     identity = {
         "version": __version__,
         "dataset": protocol.dataset,
-        "net": sha256(args.net),
-        "weights": sha256(args.weights),
+        "net": sha256(files.net),
+        "weights": sha256(files.weights),
         "labels": sha256(labels),
     }
     with joined_shard(checked_device(args.device)) as shard:
-        net = load_net(args.net, args.weights, device=shard.device)
-        predictions = predict_samples(net, samples, target.with_name(target.name + ".journal"), identity, shard)
+        net = load_net(files.net, files.weights, device=shard.device)
+        journal = target.with_name(target.name + ".journal")
+        predictions = predict_samples(net, samples, journal, identity, shard, sigma)
     if predictions is None:
         return None
     write_predictions(target, predictions)
@@ -139,7 +145,7 @@ def _report(
     result = measurement.result(args.threshold, bootstrap_seed=args.bootstrap)
     references = load_all()
     whole = args.limit is None  # a part of the people has no published row
-    rows = matching_rows(references, protocol.name, result.threshold, hashes, args.model) if whole else []
+    rows = matching_rows(references, protocol.name, result.threshold, hashes, args.compare) if whole else []
     print(evaluation_table(result, rows))
     diagnoses = list(diagnose(protocol, predictions, truth))
     elsewhere = published_elsewhere(references, protocol.name, result.threshold, hashes.get("predictions", ""))

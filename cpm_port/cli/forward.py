@@ -1,18 +1,18 @@
-"""`cpm-port forward --net P --weights M --input in.npz --output out.npz`: run a net on arrays."""
+"""`cpm-port forward [--net P --weights M] --input in.npz --output out.npz`: run a net on arrays."""
 
 from __future__ import annotations
 
 import argparse
 
 from cpm_port.cli._devices import add_device, checked_device
+from cpm_port.cli._models import add_model, chosen_model
 
 __all__ = ["configure", "run"]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--net", required=True, metavar="PROTOTXT", help="the deploy net")
-    parser.add_argument("--weights", required=True, metavar="MODEL", help=".caffemodel, .h5 or .safetensors")
+    add_model(parser)
     parser.add_argument("--input", required=True, metavar="NPZ", help="arrays by input name, in any batch and size")
     parser.add_argument("--output", required=True, metavar="NPZ", help="where the net's outputs go, by blob name")
     parser.add_argument("--blobs", nargs="+", default=[], metavar="BLOB", help="further blobs to write")
@@ -27,7 +27,8 @@ def run(args: argparse.Namespace) -> int:
     from cpm_port._atomic import atomic_path
     from cpm_port.report.compare import read_arrays, run_net
 
-    net = load_net(args.net, args.weights, device=checked_device(args.device))
+    files = chosen_model(args)
+    net = load_net(files.net, files.weights, device=checked_device(args.device))
     found = run_net(net, read_arrays(args.input), args.blobs, args.input)
     with atomic_path(args.output) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **found)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""`cpm-port predict IMAGE|DIR|VIDEO... --net P --weights M --out DIR`: the joints of the person in each of them.
+"""`cpm-port predict IMAGE|DIR|VIDEO... [--model NAME] [--out DIR]`: the joints of the person in each of them.
 
 Per image, in DIR: `STEM.json` (joints, where and how they were looked for, the model), `STEM_joints.png` (the limbs
 over the image) and `STEM_maps.png` (the belief maps of every part at every stage). Per video: `STEM.json` with every
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpm_port.cli._devices import add_device, checked_device
+from cpm_port.cli._models import add_model, chosen_model
 from cpm_port.cli._predict_results import RESULT_SUFFIXES, looked_at, write_image_results
 from cpm_port.cli._predict_video import predict_video, video_result_suffixes
 from cpm_port.errors import CpmPortError, UsageError
@@ -35,9 +36,8 @@ __all__ = ["configure", "run"]
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("images", nargs="+", metavar="FILE", help="images, videos, or folders of them")
-    parser.add_argument("--net", metavar="PROTOTXT", help="the deploy net")
-    parser.add_argument("--weights", metavar="MODEL", help=".caffemodel, .h5 or .safetensors")
-    parser.add_argument("--out", required=True, metavar="DIR", help="where the results go")
+    add_model(parser)
+    parser.add_argument("--out", default="results", metavar="DIR", help="where the results go (default %(default)s)")
     parser.add_argument(
         "--mode",
         choices=("benchmark", "demo"),
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     if args.center is not None and args.box is not None:
         raise UsageError("give --box, or --center with --base-scale, not both")
     targets = name_results(list_files(args.images), Path(args.out))
-    net, model = load_model(args)
+    net, model, sigma = load_model(args)
 
     from tqdm import tqdm
 
@@ -89,12 +89,11 @@ def run(args: argparse.Namespace) -> int:
                 tqdm.write(f"cpm-port predict: {text}", file=sys.stderr)
             progress.update()
 
-        predict_images(
-            [target for target in targets if not is_video(target[0])], net, model, args.mode, choose, attempt
-        )
+        images = [target for target in targets if not is_video(target[0])]
+        predict_images(images, net, model, args.mode, choose, attempt, sigma)
         for path, stem in targets:
             if is_video(path):
-                attempt(path, partial(predict_video, path, stem, net, model, args.mode, choose))
+                attempt(path, partial(predict_video, path, stem, net, model, args.mode, choose, sigma))
     print(f"{len(targets) - failed} of {len(targets)} files predicted into {args.out}")
     return 1 if failed else 0
 
@@ -106,6 +105,7 @@ def predict_images(
     mode: Any,
     choose: Callable[[tuple[int, int]], ScaleSearch],
     attempt: Callable[[Path, Callable[[], None]], None],
+    sigma: float | None,
 ) -> None:
     """Predict images, given with the stems of their results, in one stream; `attempt` calls what may fail."""
     from cpm_port.imaging.reading import read_image
@@ -121,7 +121,7 @@ def predict_images(
 
     people = (Person(str(path), partial(read_image, path), choose) for path, _ in targets)
     window = partial(looked_at, box_size=read_interface(net).box_size)
-    with closing(predict_stream(net, people, mode, stage_window=window)) as outcomes:
+    with closing(predict_stream(net, people, mode, sigma=sigma, stage_window=window)) as outcomes:
         for (path, stem), outcome in zip(targets, outcomes, strict=True):
             attempt(path, partial(write, path, stem, outcome))
 
@@ -191,16 +191,18 @@ def name_results(files: Sequence[Path], out: Path) -> list[tuple[Path, Path]]:
     return targets
 
 
-def load_model(args: argparse.Namespace) -> tuple[BeliefNet, dict[str, Any]]:
-    """Return the net, made fast, and what the results say of it: file names and their SHA-256."""
-    if args.net is None or args.weights is None:
-        raise UsageError("give the model: --net PROTOTXT and --weights MODEL")
+def load_model(args: argparse.Namespace) -> tuple[BeliefNet, dict[str, Any], float | None]:
+    """Return the net, made fast; what the results say of it (file names, SHA-256); its center map's sigma, if known."""
+    choice = chosen_model(args)
     from cpm_port import load_net
     from cpm_port.engine.modes import fast_net
 
-    net = fast_net(load_net(args.net, args.weights, device=checked_device(args.device)), args.precision)
-    files = {"net": Path(args.net), "weights": Path(args.weights)}
-    return net, {kind: {"file": path.name, "sha256": _sha256(path)} for kind, path in files.items()}
+    net = fast_net(load_net(choice.net, choice.weights, device=checked_device(args.device)), args.precision)
+    files = {"net": choice.net, "weights": choice.weights}
+    said: dict[str, Any] = {kind: {"file": path.name, "sha256": _sha256(path)} for kind, path in files.items()}
+    if choice.entry is None:
+        return net, said, None
+    return net, {"name": choice.entry.name, **said}, choice.entry.center_sigma
 
 
 def choose_search(args: argparse.Namespace, image_size: tuple[int, int], box_size: int) -> ScaleSearch:

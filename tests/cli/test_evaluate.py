@@ -102,7 +102,8 @@ def test_labels_of_the_other_centricity_are_refused(files: dict[str, Any], capsy
         (np.zeros((14, 2, 300)), ("--limit", "0"), "--limit 0"),
         (np.zeros((14, 2, 300)), ("--threshold", "-1"), "threshold -1"),
         (np.zeros((14, 2, 300)), ("--protocol", "pck"), "no protocol 'pck'; known: lsp-pc"),
-        (np.zeros((14, 2, 300)), ("--net", "x.prototxt"), "--net, --weights and --data belong together"),
+        (np.zeros((14, 2, 300)), ("--net", "x.prototxt"), "give --predictions, or a model and --data, not both"),
+        (np.zeros((14, 2, 300)), ("--model", "lsp-6s"), "give --predictions, or a model and --data, not both"),
     ],
 )
 def test_wrong_input_ends_with_a_message_and_code_two(

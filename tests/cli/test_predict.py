@@ -214,9 +214,11 @@ def test_numbers_must_be_finite(image: Path, model: list[str], tmp_path: Path) -
         main(["predict", str(image), *model, "--out", str(tmp_path / "out"), "--box", "0", "nan", "1", "1"])
 
 
-def test_a_model_is_asked_for(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["predict", str(image), "--out", str(tmp_path / "out")]) == 2
-    assert "--net PROTOTXT and --weights MODEL" in capsys.readouterr().err
+def test_one_file_of_a_model_is_not_enough(
+    image: Path, model: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(image), *model[:2], "--out", str(tmp_path / "out")]) == 2
+    assert "--net PROTOTXT and --weights MODEL belong together" in capsys.readouterr().err
 
 
 def test_a_folder_without_images_is_refused(
