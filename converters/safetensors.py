@@ -2,8 +2,9 @@
 
 Usage: cpm-port convert SRC DST.safetensors
 
-The metadata carries the net's layers, so that the file turns back into a `.caffemodel` without help. No code runs on
-reading.
+The metadata says `generator` and `layers` (a JSON list); where the net is known, also `net`, `dialect`, `prototxt` (its
+layers as chosen by its phase, in Caffe's text) and `prototxt_sha256`, so that the file turns back into a `.caffemodel`
+without help. `net.save` and `load_net` write and read by this very code. No code runs on reading.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -19,11 +21,13 @@ import safetensors.numpy
 from cpm_port._atomic import atomic_path
 from cpm_port.caffe import NetSpec, format_prototxt, message_class
 from cpm_port.caffe.dialects import parse_message
-from cpm_port.errors import MissingFileError, ModelFileError, UsageError
+from cpm_port.errors import MissingFileError, ModelFileError
 
 from .registry import Array, Format, Model, whole_net
 
 __all__ = ["FORMAT"]
+
+_FLOATS = ("F64", "F32", "F16")
 
 
 def read(path: Path) -> Model:
@@ -32,14 +36,15 @@ def read(path: Path) -> Model:
     Raises
     ------
     MissingFileError, ModelFileError
-        The file is absent, broken, or its names are not `<layer>.<index>`, indices from 0 without gaps.
+        The file is absent, broken, holds other types than 64, 32 or 16 bit floats, or its names are not
+        `<layer>.<index>`, indices from 0 without gaps.
     """
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file")
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            arrays = {key: file.get_tensor(key) for key in file.offset_keys()}
+            arrays = {key: _array(file, key, path) for key in file.offset_keys()}
     except safetensors.SafetensorError as error:
         raise ModelFileError(f"{path}: not a whole safetensors file: {error}") from None
     blobs = _blobs(arrays, path)
@@ -51,6 +56,13 @@ def read(path: Path) -> Model:
         order = {layer.name: position for position, layer in enumerate(net.layers)}
         blobs = dict(sorted(blobs.items(), key=lambda item: order.get(item[0], len(order))))
     return Model(blobs, net)
+
+
+def _array(file: Any, key: str, path: Path) -> Array:
+    stored = file.get_slice(key).get_dtype()
+    if stored not in _FLOATS:
+        raise ModelFileError(f"{path}: tensor {key!r} holds {stored}; expected one of {', '.join(_FLOATS)}")
+    return file.get_tensor(key)
 
 
 def _blobs(arrays: dict[str, Array], path: Path) -> dict[str, tuple[Array, ...]]:
@@ -67,29 +79,17 @@ def _blobs(arrays: dict[str, Array], path: Path) -> dict[str, tuple[Array, ...]]
 
 
 def write(path: Path, model: Model) -> list[str]:
-    """Write arrays and net.
-
-    Raises
-    ------
-    UsageError
-        The source holds no net, and none was given.
-    """
-    if model.net is None:
-        raise UsageError(f"{path}: the metadata carries the net, and the source has none; give it by --net PROTOTXT")
+    """Write arrays and, where the model has one, the net."""
     arrays = {
         f"{layer}.{index}": np.ascontiguousarray(array)
         for layer, blobs in model.blobs.items()
         for index, array in enumerate(blobs)
     }
-    text = _text(model.net)
-    metadata = {
-        "generator": "cpm_port",
-        "net": model.net.name,
-        "dialect": model.net.dialect,
-        "layers": json.dumps(list(model.blobs)),
-        "prototxt_sha256": hashlib.sha256(text.encode()).hexdigest(),
-        "prototxt": text,
-    }
+    metadata = {"generator": "cpm_port", "layers": json.dumps(list(model.blobs))}
+    if model.net is not None:
+        text = _text(model.net)
+        metadata |= {"net": model.net.name, "dialect": model.net.dialect, "prototxt": text}
+        metadata["prototxt_sha256"] = hashlib.sha256(text.encode()).hexdigest()
     with atomic_path(path) as temporary:
         safetensors.numpy.save_file(arrays, temporary, metadata)
     return []

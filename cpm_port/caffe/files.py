@@ -5,6 +5,8 @@ not by suffix.
 `write_weights` writes the form that the suffix asks for. Arrays from binary files are read-only views of the file, not
 copies (and may be unaligned in memory); they are float32, or float64 where the file holds doubles. Values are not
 judged here: NaN and infinity read like any others.
+
+The HDF5 room is imported by the calls that need it: h5py takes a tenth of a second, which most runs can save.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from cpm_port._atomic import atomic_path
-from cpm_port.caffe import binary, dialects, hdf5, wire
+from cpm_port.caffe import binary, dialects, wire
 from cpm_port.caffe.netspec import NetSpec
 from cpm_port.caffe.schema import Message, message_class
 from cpm_port.caffe.text import format_text
@@ -158,6 +160,8 @@ def read_weights(path: str | os.PathLike[str], *, dialect: str | None = None) ->
     with binary.map_file(path) as data:
         is_hdf5 = data[:8] == binary.HDF5_MAGIC
     if is_hdf5:
+        from cpm_port.caffe import hdf5
+
         return Weights(hdf5.read_weight_groups(path), source=source)
     model = binary.read_model(path, dialect=dialect)
     try:
@@ -204,6 +208,8 @@ def write_weights(path: str | os.PathLike[str], blobs: Mapping[str, Sequence[np.
     if unknown:
         raise WeightsError(f"{os.fspath(path)}: the net {net.source} has no layers {', '.join(map(repr, unknown))}")
     if Path(path).suffix in (".h5", ".hdf5"):
+        from cpm_port.caffe import hdf5
+
         hdf5.write_weight_groups(path, {layer.name: blobs.get(layer.name, ()) for layer in net.layers})
         return
     message = message_class("NetParameter", net.dialect)(name=net.name)
@@ -237,6 +243,8 @@ def read_solverstate(path: str | os.PathLike[str]) -> SolverState:
     source = os.fspath(path)
     with binary.map_file(path) as data:
         if data[:8] == binary.HDF5_MAGIC:
+            from cpm_port.caffe import hdf5
+
             return SolverState(*hdf5.read_state(path))
     parts = binary.split_file(path, wire.SOLVER_STATE)
     message = binary.parse("SolverState", "bvlc", parts.small, source)
@@ -249,6 +257,8 @@ def read_solverstate(path: str | os.PathLike[str]) -> SolverState:
 def write_solverstate(path: str | os.PathLike[str], state: SolverState) -> None:
     """Write a solver state: HDF5 for a suffix `.h5`, else binary."""
     if Path(path).suffix in (".h5", ".hdf5"):
+        from cpm_port.caffe import hdf5
+
         hdf5.write_state(path, state.iter, state.learned_net, state.current_step, state.history)
         return
     message = message_class("SolverState")(

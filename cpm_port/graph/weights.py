@@ -6,18 +6,15 @@ shapes must always fit; a 4-D array whose leading axes are 1 also fits a smaller
 a bias of (1, 1, 1, n)). All problems are collected, then raised once, before any parameter is touched.
 
 Names: a state dict says `<layer name>.<blob index>`, with `%2E` for a dot in a layer's name (torch keeps dots
-to itself) and `%25` for a percent sign. A .safetensors file says `<layer name>.<blob index>` with the name as
-it is; its metadata holds `generator`, `net`, `dialect`, `layers` (a JSON list, the net's order) and
-`prototxt_sha256` (of the net's upgraded text). A parameter that layers share is stored once there, under its
-owner.
+to itself) and `%25` for a percent sign. In files the name stands as it is, and parameters that layers share lie
+under each of them, as in Caffe's own. The forms are those of the folder `converters`, whose code reads and
+writes them here too.
 
 Values are copied once, from the mapped file into the parameters; the file is never written to.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,15 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cpm_port._atomic import atomic_path
-from cpm_port.caffe import Weights, format_prototxt, read_weights, write_weights
-from cpm_port.errors import MissingFileError, ModelFileError, UsageError, WeightsError
+from cpm_port.caffe import Weights, read_weights
+from cpm_port.errors import UsageError, WeightsError
+from cpm_port.resources import load_converters
 
 if TYPE_CHECKING:
     from cpm_port.graph.net import CaffeNet
@@ -141,21 +136,20 @@ def save_net(net: CaffeNet, path: str | os.PathLike[str]) -> None:
     UsageError
         Another suffix.
     """
-    suffix = Path(path).suffix
-    if suffix in (".caffemodel", ".h5", ".hdf5"):
-        blobs = {layer: [_to_numpy(blob) for blob in blobs] for layer, blobs in net.params.items()}
-        write_weights(path, blobs, net.spec)
-    elif suffix == ".safetensors":
-        _write_safetensors(net, path)
-    else:
-        raise UsageError(f"{os.fspath(path)}: suffix {suffix!r}; expected .caffemodel, .h5 or .safetensors")
+    path = Path(path)
+    if path.suffix not in (".caffemodel", ".h5", ".hdf5", ".safetensors"):
+        raise UsageError(f"{path}: suffix {path.suffix!r}; expected .caffemodel, .h5 or .safetensors")
+    converters = load_converters()
+    blobs = {layer: tuple(_to_numpy(blob) for blob in blobs) for layer, blobs in net.params.items()}
+    converters.format_of(path).write(path, converters.Model(blobs, net.spec))
 
 
 def _read(source: Source) -> tuple[Mapping[str, Sequence[Array]], str]:
     if isinstance(source, Mapping):
         return source, source.source if isinstance(source, Weights) else "a mapping"
     if Path(source).suffix == ".safetensors":
-        return _read_safetensors(source), os.fspath(source)
+        model = load_converters().format_of(Path(source)).read(Path(source))
+        return model.blobs, os.fspath(source)
     return read_weights(source), os.fspath(source)
 
 
@@ -187,39 +181,3 @@ def _to_numpy(blob: Tensor) -> NDArray[np.generic]:
     """Return a parameter as float64 where it is double, else as float32."""
     kept = blob.detach() if blob.dtype == torch.float64 else blob.detach().float()
     return np.ascontiguousarray(kept.cpu().numpy())
-
-
-def _write_safetensors(net: CaffeNet, path: str | os.PathLike[str]) -> None:
-    tensors = {
-        f"{layer}.{index}": blob.detach().contiguous()
-        for layer, blobs in net.params.items()
-        for index, blob in enumerate(blobs)
-        if (layer, index) not in net.referring
-    }
-    text = format_prototxt(net.spec)
-    metadata = {
-        "generator": "cpm_port",
-        "net": net.spec.name,
-        "dialect": net.spec.dialect,
-        "layers": json.dumps(list(net.params)),
-        "prototxt_sha256": hashlib.sha256(text.encode()).hexdigest(),
-    }
-    with atomic_path(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata)
-
-
-def _read_safetensors(path: str | os.PathLike[str]) -> dict[str, list[Tensor]]:
-    """Read `<layer>.<index>` tensors; the library checks the header and maps the data."""
-    if not Path(path).is_file():
-        raise MissingFileError(f"{os.fspath(path)}: no such file")
-    numbered: dict[str, dict[int, Tensor]] = {}
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118 - not a mapping
-                layer, _, index = key.rpartition(".")
-                if not (layer and index.isdecimal()):
-                    raise ModelFileError(f"{os.fspath(path)}: tensor {key!r}: expected a name like 'conv1_stage1.0'")
-                numbered.setdefault(layer, {})[int(index)] = file.get_tensor(key)
-    except safetensors.SafetensorError as error:
-        raise ModelFileError(f"{os.fspath(path)}: not a whole safetensors file: {error}") from None
-    return {layer: [blobs[index] for index in sorted(blobs)] for layer, blobs in numbered.items()}

@@ -104,11 +104,22 @@ def test_load_net_reads_what_convert_writes(files: Path) -> None:
     assert torch.equal(outputs[0], outputs[2])
 
 
-def test_convert_reads_what_save_writes(files: Path, tmp_path: Path, converters: ModuleType) -> None:
-    cpm_port.load_net(files / "net.prototxt", files / "net.caffemodel").save(tmp_path / "saved.safetensors")
-    converters.convert(tmp_path / "saved.safetensors", tmp_path / "back.caffemodel", files / "net.prototxt")
+def test_what_save_writes_turns_back_into_a_caffemodel_without_help(
+    files: Path, tmp_path: Path, converters: ModuleType
+) -> None:
+    net = cpm_port.load_net(files / "net.prototxt", files / "net.caffemodel")
+    net.save(tmp_path / "saved.safetensors")
+    net.save(tmp_path / "saved.caffemodel")
+    converters.convert(tmp_path / "saved.safetensors", tmp_path / "back.caffemodel")
+    assert (tmp_path / "back.caffemodel").read_bytes() == (tmp_path / "saved.caffemodel").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".caffemodel.h5", ".safetensors"])
+def test_formats_of_arrays_alone_need_no_net(suffix: str, files: Path, tmp_path: Path, converters: ModuleType) -> None:
+    converters.convert(files / "net.caffemodel.h5", tmp_path / f"out{suffix}")
+    converters.convert(tmp_path / f"out{suffix}", tmp_path / "back.caffemodel.h5")
     expected = arrays_of(converters, files / "net.caffemodel")
-    assert_same_bits(arrays_of(converters, tmp_path / "back.caffemodel"), expected)
+    assert_same_bits(arrays_of(converters, tmp_path / "back.caffemodel.h5"), expected)
 
 
 def test_a_training_model_is_kept_whole(files: Path, tmp_path: Path, converters: ModuleType) -> None:
@@ -198,9 +209,10 @@ def test_what_cannot_be_done_says_what_would_help(files: Path, tmp_path: Path, c
         converters.convert(files / "net.caffemodel", tmp_path / "net.txt")
     with pytest.raises(UsageError, match="ONNX is only written"):
         converters.convert(tmp_path / "net.onnx", tmp_path / "net.caffemodel")
-    for suffix in SUFFIXES:
-        with pytest.raises(UsageError, match="--net PROTOTXT"):
-            converters.convert(files / "net.caffemodel.h5", tmp_path / f"net{suffix}")
+    with pytest.raises(UsageError, match="--net PROTOTXT"):
+        converters.convert(files / "net.caffemodel.h5", tmp_path / "net.caffemodel")
+    with pytest.raises(UsageError, match="by --net"):
+        converters.convert(files / "net.caffemodel.h5", tmp_path / "net.onnx")
     with pytest.raises(MissingFileError, match="no such file"):
         converters.convert(tmp_path / "absent.safetensors", tmp_path / "net.caffemodel")
 

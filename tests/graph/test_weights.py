@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
+import safetensors.torch
 import torch
 
 from cpm_port.caffe import parse_net, read_weights, write_prototxt
@@ -182,7 +184,8 @@ def test_safetensors_carry_where_they_come_from(net: CaffeNet, tmp_path: Path) -
         assert sorted(file.keys()) == ["conv.0", "conv.1", "v1.0/fc.0", "v1.0/fc.1"]
     assert json.loads(metadata["layers"]) == ["conv", "v1.0/fc"]
     assert (metadata["generator"], metadata["net"], metadata["dialect"]) == ("cpm_port", "tiny", "bvlc")
-    assert len(metadata["prototxt_sha256"]) == 64
+    assert hashlib.sha256(metadata["prototxt"].encode()).hexdigest() == metadata["prototxt_sha256"]
+    assert parse_net(metadata["prototxt"]).layers == SPEC.layers
 
 
 def test_an_unknown_suffix_is_refused(net: CaffeNet, tmp_path: Path) -> None:
@@ -200,7 +203,10 @@ def test_files_that_are_absent_or_broken_are_named(net: CaffeNet, tmp_path: Path
     with pytest.raises(ModelFileError, match=r"model.safetensors: not a whole safetensors file"):
         load_net(SPEC, path)
     safetensors.numpy.save_file({"conv": np.zeros(2, np.float32)}, path)
-    with pytest.raises(ModelFileError, match=r"tensor 'conv': expected a name like"):
+    with pytest.raises(ModelFileError, match=r"tensor 'conv'; expected a name like"):
+        load_net(SPEC, path)
+    safetensors.torch.save_file({"conv.0": torch.zeros(2, dtype=torch.bfloat16)}, path)
+    with pytest.raises(ModelFileError, match=r"tensor 'conv.0' holds BF16; expected one of F64, F32, F16"):
         load_net(SPEC, path)
 
 
