@@ -5,5 +5,6 @@ A bench's module opens with what it compares and what exactly is timed, and offe
 
 - `parity`: what was found equal before anything was timed, and how closely.
 - `medians`, `spread`: per side, the median in seconds, and [fastest, slowest].
-- `ratios`: named quotients of medians; `targets`: for some of them, the value that they must not exceed.
+- `ratios`: named quotients of medians; `targets`: for some of them, the value that they must not exceed; `at_least`:
+  for others (peers by name: how many times faster we are), the value that they must reach.
 """

@@ -22,7 +22,7 @@ from cpm_port.errors import UsageError
 __all__ = ["configure", "run"]
 
 _VERSIONS = ("cpm_port", "numpy", "torch", "protobuf", "opencv-python", "numba", "scipy", "h5py")
-_SHOWN = ("parity", "medians", "spread", "ratios", "targets")
+_SHOWN = ("parity", "medians", "spread", "ratios", "targets", "at_least")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -67,8 +67,11 @@ def _names() -> list[str]:
 
 
 def _missed(result: dict[str, Any]) -> list[str]:
-    """Name the ratios over their targets."""
-    return [name for name, limit in result.get("targets", {}).items() if result["ratios"][name] > limit]
+    """Name the ratios over their targets, or below what they must reach."""
+    ratios = result.get("ratios", {})
+    over = [name for name, limit in result.get("targets", {}).items() if ratios[name] > limit]
+    goals = result.get("at_least", {})
+    return over + [name for name, goal in goals.items() if name in ratios and ratios[name] < goal]
 
 
 def _show(name: str, result: dict[str, Any]) -> None:
@@ -80,7 +83,7 @@ def _show(name: str, result: dict[str, Any]) -> None:
         low, high = spread.get(side, (median, median))
         print(f"  {side:<32} {median * 1e3:10.2f} ms   ({low * 1e3:.2f} to {high * 1e3:.2f})")
     for ratio, value in result.get("ratios", {}).items():
-        limit = result.get("targets", {}).get(ratio)
+        limit = {**result.get("targets", {}), **result.get("at_least", {})}.get(ratio)
         verdict = "" if limit is None else f"   target {limit:g}: {'missed' if ratio in _missed(result) else 'met'}"
         print(f"  {ratio:<32} {value:10.3f}{verdict}")
     for key, value in result.items():

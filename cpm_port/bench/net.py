@@ -1,0 +1,142 @@
+"""One pass of the full MPI net (6 stages, 368 x 368), beside plain PyTorch, OpenCV 4's importer and onnxruntime.
+
+Timed, from an input tensor to the last belief maps, all on the same number of threads, one seeded model:
+
+- `ours`: the accelerated net (`cpm_port.engine`);
+- `plain PyTorch`: the readable twin, eager, NCHW, as every port writes it;
+- `plain PyTorch, channels-last`: the same, weights and input channels-last: what a port gets for one line more;
+- `OpenCV 4 importer`: `readNetFromCaffe` in an interpreter of its own, the input's way through a pipe included (some
+  ms of some thousand);
+- `onnxruntime`: the net as our converter exports it; its threads do not spin between passes.
+
+First, all must give the same maps. `direct_rate_percent` is the rate at which a side gets through the operations of
+the direct sums, in percent of the measured matrix rate; ours may exceed 100 because it needs fewer operations.
+`reading` is measured in a process of its own: importing torch, then from the two files to a ready net.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cpm_port.bench import _peers
+from cpm_port.bench._timing import take_turns
+from cpm_port.engine import MEMORY_BOUND, accelerate
+from cpm_port.errors import CpmPortError
+from cpm_port.models import architecture
+
+__all__ = ["add_net_arguments", "configure", "run"]
+
+AT_LEAST = {"plain PyTorch": 2.0}
+
+_READING = """
+import json, sys, time
+start = time.perf_counter()
+import torch
+imported = time.perf_counter()
+import cpm_port
+net = cpm_port.load_net(*sys.argv[1:])
+print(json.dumps({"import torch": imported - start, "from files to a ready net": time.perf_counter() - imported}))
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the bench's arguments."""
+    add_net_arguments(parser)
+    parser.add_argument("--batch", type=int, default=1, help="images in one pass (default: %(default)s)")
+    parser.add_argument("--no-onnx", action="store_true", help="leave out onnxruntime, whose export takes a while")
+
+
+def add_net_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of every bench that runs the seeded net beside peers."""
+    parser.add_argument("--repeats", type=int, default=5, help="timed turns per side (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of every side (%(default)s)")
+    parser.add_argument("--memory-bound", type=int, default=MEMORY_BOUND >> 20, metavar="MIB", help="of the engine")
+    parser.add_argument("--plan", choices=("model", "measure"), default="model", help="how the engine decides")
+    parser.add_argument("--width", type=int, help="no hidden convolution has more channels (default: the full net)")
+    parser.add_argument("--stages", type=int, help="default: 6")
+    parser.add_argument("--box-size", type=int, default=368, help="side of the input (default: %(default)s)")
+    parser.add_argument(
+        "--opencv-python", type=Path, default=_peers.default_opencv(), help="an interpreter with OpenCV 4 (%(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Check parity, time every side in turn, and return medians, spread, ratios and the rest."""
+    torch.set_num_threads(args.threads)
+    box = (args.box_size, args.box_size)
+    design = architecture("mpi", stages=args.stages, width=args.width, box=box)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack, torch.inference_mode():
+        model = _peers.seeded_model(design, Path(folder))
+        fast = accelerate(model.net, memory_bound=args.memory_bound << 20, plan=args.plan)
+        plain, (output,) = _peers.plain_net(model), fast.outputs
+        x = torch.rand(args.batch, 4, *box, generator=torch.Generator().manual_seed(0)) - 0.5
+        sides: dict[str, tuple[_peers.Forward, Tensor]] = {
+            "ours": (lambda data: fast({"data": data})[output], x),
+            "plain PyTorch": (plain, x),
+            "plain PyTorch, channels-last": (
+                _peers.plain_net(model, torch.channels_last),
+                x.contiguous(memory_format=torch.channels_last),
+            ),
+        }
+        missing = {}
+        try:
+            sides["OpenCV 4 importer"] = stack.enter_context(_peers.opencv_net(model, args.opencv_python)), x
+        except CpmPortError as error:
+            missing["OpenCV 4 importer"] = str(error)
+        if not args.no_onnx:
+            try:
+                sides["onnxruntime"] = _peers.onnxruntime_net(model, Path(folder)), x
+            except CpmPortError as error:
+                missing["onnxruntime"] = str(error)
+        parity, rate = _parity(sides), _peers.matrix_rate()
+        timed = take_turns({name: lambda f=forward, d=data: f(d) for name, (forward, data) in sides.items()},  # type: ignore[misc]
+                           args.repeats)  # fmt: skip
+        reading = _reading(model)
+    medians = timed["medians"]
+    operations, rate = args.batch * _peers.net_operations(model.net.spec), max(rate, _peers.matrix_rate())
+    return {
+        "parity": parity,
+        **timed,
+        "ratios": {side: medians[side] / medians["ours"] for side in medians if side != "ours"},
+        "at_least": AT_LEAST,
+        "absent": missing,
+        "batch": args.batch,
+        "threads": args.threads,
+        "repeats": args.repeats,
+        "operations_of_direct_sums": operations,
+        "matrix_rate": rate,
+        "direct_rate_percent": {side: round(100 * operations / medians[side] / rate, 1) for side in medians},
+        "transformed_weights_mib": round(fast.transformed_bytes / 2**20, 1),
+        "tile_sizes": fast.ways,
+        "reading": reading,
+    }
+
+
+def _parity(sides: dict[str, tuple[_peers.Forward, Tensor]]) -> str:
+    """Hold every side's maps to plain PyTorch's; return how closely they agree."""
+    forward, data = sides["plain PyTorch"]
+    reference = forward(data)
+    found = {}
+    for side, (forward, data) in sides.items():
+        if side != "plain PyTorch":
+            limit = _peers.PARITY if side == "ours" else _peers.PEER_PARITY
+            found[side] = _peers.check_parity(reference, forward(data), side, limit)
+    return "from plain PyTorch, of the largest belief: " + ", ".join(f"{s} {e:.1e}" for s, e in found.items())
+
+
+def _reading(model: _peers.SeededModel) -> dict[str, float]:
+    """Return the seconds of importing torch and of reading the model, in a fresh interpreter."""
+    command = [sys.executable, "-c", _READING, str(model.prototxt), str(model.caffemodel)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds: dict[str, float] = json.loads(done.stdout)
+    return seconds
