@@ -120,9 +120,9 @@ def download(
         return result
     with suppress(OSError):
         model_folder(entry).rmdir()  # where nothing is kept
-    tried = "".join(f"\n  {reason}" for reason in reasons) or "no address is known to have it"
+    tried = "".join(f"\n  {reason}" for reason in reasons) or " no address is known to have it"
     raise MissingFileError(
-        f"{entry.name} could not be fetched: {tried}\n"
+        f"{entry.name} could not be fetched:{tried}\n"
         f"What to do: {GONE}, so ask whoever has {entry.file_name} (about {weight_bytes(entry) / 1e6:.0f} MB) for it "
         f"and run `cpm-port models add {entry.file_name}`, or name an address that has it with --url."
     )
