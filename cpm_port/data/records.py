@@ -14,6 +14,8 @@ and 1 where it is seen; the image may be wider than `image_size` says (the write
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +28,16 @@ from cpm_port.data.samples import Person, Sample
 from cpm_port.errors import DataError
 from cpm_port.parts import CPM14, LSP14, MPII16, PartOrder
 
-__all__ = ["Annotation", "Record", "RecordStore", "SampleRecords", "record_of", "stored_dataset", "stored_joints"]
+__all__ = [
+    "Annotation",
+    "JoinedRecords",
+    "Record",
+    "RecordStore",
+    "SampleRecords",
+    "record_of",
+    "stored_dataset",
+    "stored_joints",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +147,22 @@ class SampleRecords:
     def __getitem__(self, index: int) -> Record:
         sample = self._samples[index]
         return record_of(sample, self._read_image(sample.require_image()), index, len(self))
+
+
+class JoinedRecords:
+    """Several stores as one, the records of each after those of the one before."""
+
+    def __init__(self, stores: Sequence[RecordStore]) -> None:
+        self._stores = tuple(stores)
+        self._ends = list(itertools.accumulate(len(store) for store in stores))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Record:
+        which = bisect.bisect_right(self._ends, index)
+        start = self._ends[which - 1] if which else 0
+        return self._stores[which][index - start]
 
 
 def record_of(sample: Sample, image: NDArray[np.uint8], write_number: int = 0, total: int = 1) -> Record:

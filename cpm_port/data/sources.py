@@ -8,7 +8,8 @@ FILES -> RECORDS. What `cpmdata_param { source: "..." }` may name:
 - `lspet:FOLDER`: the training people of the extended Leeds set, from its `joints.mat` and `images/` (`lspet.py`);
   `lspet-held-out:FOLDER`: the others, for validation;
 - `drawn:count=2000,size=256,seed=1,difficulty=100`: people that are drawn on demand (`drawn.py`); every number has a
-  default.
+  default;
+- several of the named kinds (not paths), joined by ` + `: one set, the records of each after those of the one before.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from cpm_port.data.drawn import DrawnPeople, DrawnRecords
 from cpm_port.data.genjson import read_genjson
 from cpm_port.data.lmdb import LmdbRecords
 from cpm_port.data.lspet import read_held_out, read_training
-from cpm_port.data.records import RecordStore, SampleRecords
+from cpm_port.data.records import JoinedRecords, RecordStore, SampleRecords
 from cpm_port.data.samples import Sample
 from cpm_port.errors import DataError, MissingFileError, UsageError
 
 __all__ = ["is_path", "open_records"]
 
 DRAWN = "drawn:"
+_AND = " + "
 _LSPET = {"lspet:": read_training, "lspet-held-out:": read_held_out}
 
 
@@ -56,6 +58,8 @@ def open_records(source: str | Path, num_joints: int = 16) -> RecordStore:
         A `drawn:` line that cannot be understood.
     """
     text = str(source)
+    if not is_path(text) and _AND in text:
+        return JoinedRecords([open_records(one.strip(), num_joints) for one in text.split(_AND)])
     if text.startswith(DRAWN):
         return DrawnRecords(**_drawn_fields(text))
     for prefix, read in _LSPET.items():

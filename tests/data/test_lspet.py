@@ -123,3 +123,12 @@ def test_the_real_set_splits_into_8236_and_500(shared: Path) -> None:
     assert (len(training), len(held_out)) == (8236, 500)
     assert held_out[0].name == "im08501"
     assert not {sample.name for sample in training} & {sample.name for sample in held_out}
+
+
+def test_sources_join_in_their_order(tmp_path: Path) -> None:
+    write_set(tmp_path, [FACING, FACING])
+    records = open_records(f"lspet:{tmp_path} + drawn:count=3,size=64")
+    assert len(records) == 5
+    assert [records[i].dataset == "LSPET" for i in range(5)] == [True, True, False, False, False]
+    alone = open_records("drawn:count=3,size=64")
+    np.testing.assert_array_equal(records[4].planes, alone[2].planes)
