@@ -1,0 +1,77 @@
+"""The precision bench measures what rounding does. Oracles: float32 against itself; results spoiled on purpose."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cpm_port.bench import precision
+from cpm_port.bench.precision import _compare, _Found, _Seen
+from cpm_port.errors import ModelFileError, UsageError
+from cpm_port.imaging.pyramid import ScaleSearch
+from cpm_port.parts import CPM14, FLIC9
+from tests.inference.nets import colour_net, colour_net_text
+
+SMALL = ["--width", "4", "--box-size", "64", "--repeats", "1", "--threads", "1"]
+
+
+def arguments(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    precision.configure(parser)
+    return parser.parse_args(words)
+
+
+def test_a_small_run_measures_every_precision_of_a_cpu() -> None:
+    result = precision.run(arguments(*SMALL, "--people", "1"))
+    assert set(result["precisions"]) == set(result["medians"]) == {"float32", "bf16"}
+    exact, coarse = result["precisions"]["float32"], result["precisions"]["bf16"]
+    assert exact["belief_error"] < 1e-5 < 1e-3 < coarse["belief_error"] < 0.5
+    assert exact["pck_difference"] == 0
+    assert exact["joints"] == 14
+    assert list(result["ratios"]) == ["bf16, times float32's speed"]
+
+
+def test_images_and_a_model_may_be_given(tmp_path: Path) -> None:
+    (tmp_path / "colours.prototxt").write_text(colour_net_text())
+    colour_net().save(tmp_path / "colours.caffemodel")
+    cv2.imwrite(str(tmp_path / "a.png"), np.random.default_rng(0).integers(0, 256, (90, 80, 3), dtype=np.uint8))
+    model = ["--net", str(tmp_path / "colours.prototxt"), "--weights", str(tmp_path / "colours.caffemodel")]
+    result = precision.run(arguments(*SMALL, *model, "--images", str(tmp_path / "a.png")))
+    assert result["people"] == "1 images"
+    assert result["model"] == "colours.caffemodel"
+    assert "pck_percent" not in result["precisions"]["bf16"]  # nameless parts have no torso
+    assert result["precisions"]["bf16"]["joints"] == 3
+
+
+def test_a_float32_that_is_none_stops_the_bench(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast_net = precision.fast_net
+    monkeypatch.setattr(precision, "fast_net", lambda net, name: fast_net(net, "bf16"))
+    with pytest.raises(ModelFileError, match="float32 differs from the plain net by"):
+        precision.run(arguments(*SMALL, "--people", "1"))
+
+
+def test_nobody_to_draw_is_refused() -> None:
+    with pytest.raises(UsageError, match="--people 0"):
+        precision.run(arguments(*SMALL, "--people", "0"))
+
+
+def test_errors_shifts_and_scores_are_those_worked_out_by_hand() -> None:
+    truth = np.tile(np.arange(14.0)[:, None] * 10, (1, 2))  # left shoulder to right hip: 3 parts apart, 42.4 px
+    torso = np.linalg.norm(truth[CPM14.index("left_shoulder")] - truth[CPM14.index("right_hip")])
+    seen = [_Seen(np.zeros((9, 9, 3), np.uint8), ScaleSearch((4.0, 4.0), 1.0), truth)]
+    plain = _Found([np.array([1.0, -4.0, 0.5], np.float32)], truth[None].copy())
+    moved = truth[None].copy()
+    moved[0, 0] += [3.0, 4.0]  # 5 px: still a hit
+    moved[0, 1] += [0.0, 0.21 * torso]  # a miss
+    found = _Found([np.array([1.0, -4.0, 0.6], np.float32)], moved)
+    result = _compare(found, plain, seen, CPM14)
+    assert result["belief_error"] == pytest.approx(0.1 / 4)
+    assert result["largest_joint_shift_px"] == pytest.approx(0.21 * torso)
+    assert (result["joints_moved"], result["joints"]) == (2, 14)
+    assert result["pck_percent"] == pytest.approx(100 * 13 / 14)
+    assert result["pck_difference"] == pytest.approx(-100 / 14)
+    assert "pck_percent" not in _compare(found, plain, seen, FLIC9)
