@@ -93,7 +93,8 @@ class DataStream:
             if self._mean.ndim == 3 and self._mean.shape[1:] != (1, 1) and self._mean.shape != image.shape:
                 raise DataError(f"{self._name(index)}: image {image.shape}, mean {self._mean.shape}")
             values -= self._mean
-        values = values[:, top : top + self._shape[1], left : left + self._shape[2]]
+        if self._crop:
+            values = values[:, top : top + self._crop, left : left + self._crop]
         if values.shape != self._shape:
             raise DataError(f"{self._name(index)}: image {image.shape}, the batch's are {self._shape}")
         if self._transform.mirror and raw[2] & np.uint64(1):
