@@ -51,6 +51,7 @@ def open_data_layers(
     root: str | Path | None = None,
     records: Mapping[str, RecordStore] | None = None,
     shard: tuple[int, int] = (0, 1),
+    masked: bool = False,
 ) -> DataSource:
     """Open the data layers of a net.
 
@@ -72,6 +73,9 @@ def open_data_layers(
         Layer name -> records to use instead of the CPMData layer's `source`.
     shard : (int, int)
         (rank, world): give only this process's rows of every batch.
+    masked : bool
+        CPMData layers give NaN for the label maps of parts that the person to find has no label for: for losses that
+        ignore NaN.
 
     Returns
     -------
@@ -101,7 +105,7 @@ def open_data_layers(
     seed = 0 if seed is None else seed
     if seed < 0 or num_workers < 0 or not 0 <= shard[0] < shard[1]:
         raise UsageError(f"seed {seed}, num_workers {num_workers}, shard {shard}: not possible")
-    opener = _Opener(net_spec, phase, seed, srand, None if root is None else Path(root), records, shard)
+    opener = _Opener(net_spec, phase, seed, srand, None if root is None else Path(root), records, shard, masked)
     return DataSource(functools.partial(opener.streams, layers), seed, srand, num_workers)
 
 
@@ -234,6 +238,7 @@ class _Opener:
     root: Path | None
     records: dict[str, RecordStore]
     shard: tuple[int, int]
+    masked: bool
 
     def streams(self, layers: Sequence[LayerSpec]) -> list[Stream]:
         rand = None if self.srand is None else CRand(self.srand)
@@ -256,6 +261,7 @@ class _Opener:
                 shuffle=rand is None and not isinstance(store, LmdbRecords),
                 rows=self._rows(layer, params.cpmdata_param.batch_size),
                 root=Path(self.root or "."),
+                masked=self.masked,
             )
         if layer.type == "Data":
             mean = params.transform_param.mean_file

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from cpm_port.errors import DataError, ShapeError
 from cpm_port.training._label_kernels import CUTOFF, add_gaussian, label_maps
 
-__all__ = ["CUTOFF", "center_map", "labels"]
+__all__ = ["CUTOFF", "blank_unlabelled", "center_map", "labels"]
 
 
 def labels(
@@ -68,6 +68,20 @@ def labels(
     out = np.empty((2 * (num_parts + 1), height // stride, width // stride), np.float32)
     label_maps(np.ascontiguousarray(people, np.float32), num_parts, stride, sigma, out)
     return out
+
+
+def blank_unlabelled(label: NDArray[np.float32], codes: NDArray[np.float32]) -> None:
+    """Overwrite with NaN, in both sets, the maps of the parts that the person to find has no label for (code 2).
+
+    Not in the original, which trains such parts towards empty maps. The backgrounds stay.
+
+    Parameters
+    ----------
+    label : ndarray, shape (2 * (num_parts + 1), h, w), float32
+        Written.
+    codes : ndarray, shape (num_parts,)
+    """
+    label.reshape(2, len(codes) + 1, *label.shape[1:])[:, np.flatnonzero(codes == 2)] = np.nan
 
 
 def center_map(center: NDArray[np.float32], sigma: float, crop_size: tuple[int, int]) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ import torch
 from cpm_port.caffe import MessageView, NetSpec, SolverSpec, parse_solver, read_net, read_solver
 from cpm_port.data.lmdb import LmdbRecords
 from cpm_port.data.records import RecordStore
-from cpm_port.data.sources import DRAWN, open_records
+from cpm_port.data.sources import is_path, open_records
 from cpm_port.errors import MissingFileError, TrainingError, UsageError
 from cpm_port.graph import CaffeNet, WeightsReport, load_net
 from cpm_port.training.batches import open_data_layers
@@ -131,6 +131,7 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
                 num_workers=options.workers,
                 records=_cached(spec) if options.cached else None,
                 shard=share,
+                masked=options.masked,
             )
         )
         metrics = Path(options.metrics or f"{prefix}.metrics.jsonl")
@@ -276,7 +277,7 @@ def _cached(spec: NetSpec) -> dict[str, RecordStore]:
     for layer in spec.layers:
         if layer.type == "CPMData":
             source = layer.params.cpmdata_param.source
-            where = source if source.startswith(DRAWN) else locate(source, spec.source)
+            where = locate(source, spec.source) if is_path(source) else source
             store = open_records(where, layer.params.transform_param.np_in_lmdb)
             if not isinstance(store, LmdbRecords):
                 stores[layer.name] = CachedRecords(store)

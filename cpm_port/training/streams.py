@@ -46,6 +46,7 @@ from cpm_port.training.augment import (
     write_example,
 )
 from cpm_port.training.crand import CRand
+from cpm_port.training.labels import blank_unlabelled
 from cpm_port.training.transform_param import TransformParameters
 
 __all__ = ["Blobs", "CPMStream", "Stream", "Task", "order_of_epoch", "tops_of"]
@@ -87,6 +88,8 @@ class CPMStream:
         The rows of a batch that are wanted (the others are drawn for and not made).
     root : path
         Where the tables of `aug_way: "table"` are looked for.
+    masked : bool
+        Make label maps NaN for the parts that the person to find has no label for (`labels.blank_unlabelled`).
 
     Raises
     ------
@@ -105,6 +108,7 @@ class CPMStream:
         shuffle: bool,
         rows: slice,
         root: Path,
+        masked: bool = False,
     ) -> None:
         data, label = tops_of(layer, 2)
         self._store = store
@@ -118,6 +122,7 @@ class CPMStream:
             raise LayerError(f"layer {layer.name!r}: batch_size {self._batch_size}; 1 or more expected")
         self._rows = range(self._batch_size)[rows]
         self._root = root
+        self._masked = masked
         self._data, self._label = data, label
         shapes = blob_shapes(self._parameters)
         self.shapes: dict[str, tuple[int, ...]] = {
@@ -159,6 +164,8 @@ class CPMStream:
             what = None if draws is None else self._decide(draws, epoch, record.write_number, record.total_write_number)
             example = augment(record, self._parameters, what)
             write_example(example, self._parameters, blobs[self._data][row], blobs[self._label][row])
+            if self._masked:
+                blank_unlabelled(blobs[self._label][row], example.people[0, :, 2])
         except DataError as error:
             raise DataError(f"{record.name}: {str(error).removeprefix(f'{record.name}: ')}") from error
         return [record.name]

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ import torch
 
 from cpm_port.caffe import read_weights
 from cpm_port.cli import main
+from cpm_port.data.drawn import DrawnRecords
+from cpm_port.data.lmdb import write_lmdb
 from cpm_port.errors import CaffeFormatError, LayerError, MissingFileError, TrainingError, UsageError, WeightsError
 from cpm_port.models import SolverSettings, TrainingData, architecture, write_files
+from cpm_port.parts import CPM14, MPII16
 from cpm_port.training.loop import Trainer
 from cpm_port.training.progress import read_metrics
 from cpm_port.training.run import RunOptions, open_run
@@ -240,3 +244,28 @@ def test_two_processes_equal_one(here: Path) -> None:
     ]
     assert [i for i, _ in losses[0]] == [i for i, _ in losses[1]] == [0, 4, 8]
     assert [loss for _, loss in losses[0]] == pytest.approx([loss for _, loss in losses[1]], rel=1e-6)
+
+
+def test_masked_training_ignores_joints_without_a_label(here: Path) -> None:
+    """Records without wrists and head: their maps are NaN in the label, and the losses see nothing of them."""
+    lacking = ["left_wrist", "right_wrist", "head_top"]  # a flip changes nothing about them
+    records = []
+    for record in map(DrawnRecords(count=4, size=64, seed=3).__getitem__, range(4)):
+        joints = record.person.joints.copy()
+        joints[[MPII16.index(part) for part in lacking]] = (-1, -1, 0)
+        records.append(replace(record, person=replace(record.person, joints=joints), others=()))
+    write_lmdb("people", records)
+    net = architecture("mpi", stages=2, width=8, box=(48, 48))
+    solver = write_files(net, here, TrainingData("people", batch_size=4), SolverSettings(max_iter=1))[2]
+    with open_run(RunOptions(solver, masked=True), CPU) as masked, open_run(RunOptions(solver), CPU) as plain:
+        hidden, shown = masked.source.next_batch()["label"], plain.source.next_batch()["label"]
+        blank = np.isnan(hidden).all(axis=(2, 3))
+        assert np.isnan(hidden).any(axis=(2, 3)).tolist() == blank.tolist()
+        wanted = sorted(CPM14.index(part) for part in lacking)
+        assert [np.flatnonzero(row).tolist() for row in blank] == [wanted + [15 + part for part in wanted]] * 4
+        assert (shown[blank] == 0).all()
+        assert np.array_equal(hidden[~blank], shown[~blank])
+        masked.step()
+        plain.step()
+        for stage, loss in masked.last_losses.items():
+            assert 0 < loss < plain.last_losses[stage]
