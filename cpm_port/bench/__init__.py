@@ -5,6 +5,8 @@ A bench's module opens with what it compares and what exactly is timed, and offe
 
 - `parity`: what was found equal before anything was timed, and how closely.
 - `medians`, `spread`: per side, the median in seconds, and [fastest, slowest].
-- `ratios`: named quotients of medians; `targets`: for some of them, the value that they must not exceed; `at_least`:
-  for others (peers by name: how many times faster we are), the value that they must reach.
+- `ratios`: peer -> how many times faster we are (its median over ours); `targets`: for some of them, at least how many.
+- `missed`: in words, what else fell short, where a bench promises something that is no ratio to a peer.
+
+Every other quantity (a rate, a share) goes under a key of its own.
 """

@@ -39,7 +39,7 @@ from cpm_port.training.transform_param import TransformParameters
 
 __all__ = ["configure", "run"]
 
-_TARGET = 1.5  # of cv2's own time
+_TARGET = 1 / 1.5  # at most one and a half of cv2's own time
 _EXAMPLES_PER_SECOND = 300
 _SCALES, _DEGREES = (0.8, 1.17, 1.5), (0.0, 25.0)
 _BATCH = 16
@@ -69,10 +69,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for name in ("medians", "spread"):
         result[name].update(examples[name])
     per_second = {name: 1 / seconds for name, seconds in examples["medians"].items()}
-    result["examples per second"] = per_second
-    for name, rate in per_second.items():
-        key = f"{_EXAMPLES_PER_SECOND} examples per second / {name}"
-        result["ratios"][key], result["targets"][key] = _EXAMPLES_PER_SECOND / rate, 1.0
+    result["examples_per_second"] = per_second
+    result["missed"] = [
+        f"{name}: {rate:.0f} per second, at least {_EXAMPLES_PER_SECOND} asked"
+        for name, rate in per_second.items()
+        if rate < _EXAMPLES_PER_SECOND
+    ]
     return result
 
 
@@ -97,12 +99,12 @@ def _kernels(size: int, repeats: int) -> dict[str, Any]:
         _require_equal(name, ours(), warp._warp_reference(planes, matrix, turned))
         _add(sides, parity, name, ours, _cv2_warp(interleaved, matrix, turned))
     result: dict[str, Any] = {"opencv": cv2.__version__, "parity": parity, **take_turns(sides, repeats)}
-    result["ratios"] = {}
-    for name in names:
-        for kind in ("cv2", "cv2, IPP off"):
-            result["ratios"][f"{name}: ours / {kind}"] = (
-                result["medians"][f"{name}, ours"] / result["medians"][f"{name}, {kind}"]
-            )
+    medians = result["medians"]
+    result["ratios"] = {
+        f"{name}, {peer}": medians[f"{name}, {peer}"] / medians[f"{name}, ours"]
+        for name in names
+        for peer in ("cv2", "cv2, IPP off")
+    }
     result["targets"] = dict.fromkeys(result["ratios"], _TARGET)
     return result
 

@@ -36,7 +36,7 @@ from cpm_port.models import architecture
 
 __all__ = ["add_net_arguments", "configure", "run"]
 
-AT_LEAST = {"plain PyTorch": 2.0}
+TARGETS = {"plain PyTorch": 2.0}
 
 _READING = """
 import json, sys, time
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "parity": parity,
         **timed,
         "ratios": {side: medians[side] / medians["ours"] for side in medians if side != "ours"},
-        "at_least": AT_LEAST,
+        "targets": TARGETS,
         "absent": missing,
         "batch": args.batch,
         "threads": args.threads,

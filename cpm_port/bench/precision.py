@@ -84,7 +84,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Check parity, measure every precision, and return errors, shifts, scores, medians and ratios."""
+    """Check parity, measure every precision, and return errors, shifts, scores and medians."""
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
         net, sigma, model = _load(args, Path(folder))
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "parity": f"float32 against the plain net: {error:.1e} of the largest belief, {moved} joints moved",
         **timed,
-        "ratios": {f"{name}, times float32's speed": medians["float32"] / medians[name] for name in names[1:]},
+        "times_faster_than_float32": {name: medians["float32"] / medians[name] for name in names[1:]},
         "model": model,
         "people": f"{len(people)} {'images' if args.images else 'drawn'}",
         "scales": len(people[0].search.multipliers),

@@ -29,7 +29,7 @@ from cpm_port.evaluation.pck import pck
 __all__ = ["configure", "run"]
 
 _PARTS, _THRESHOLDS = 16, 50
-_TARGETS = {"ours / plain python": 1 / 20, "ours / numpy, searchsorted": 1.0, "ours / numpy, comparing": 1.0}
+_TARGETS = {"plain python": 20.0, "numpy, searchsorted": 1.0, "numpy, comparing": 1.0}
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "parity": f"{expected.size} counts, {int(expected.sum())} hits, equal in all four",
         "medians": medians,
         "spread": {**timed["spread"], "plain python": [plain_seconds, plain_seconds]},
-        "ratios": {f"ours / {peer}": medians["ours"] / seconds for peer, seconds in medians.items() if peer != "ours"},
+        "ratios": {side: medians[side] / medians["ours"] for side in medians if side != "ours"},
         "targets": _TARGETS,
     }
 

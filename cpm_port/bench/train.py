@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "parity": parity,
         **result,
-        "ratios": {"share of the matrix rate": operations / seconds / matrix_rate},
+        "share of the matrix rate": operations / seconds / matrix_rate,
         "samples per second": batch / seconds,
         "TFLOP per second": operations / seconds / 1e12,
         "TFLOP per second of the product": matrix_rate / 1e12,

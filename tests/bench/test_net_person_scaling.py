@@ -40,7 +40,7 @@ def test_a_pass_is_timed_beside_its_peers_and_absent_ones_are_named() -> None:
     result = net.run(args)
     assert set(result["medians"]) == {"ours", "plain PyTorch", "plain PyTorch, channels-last"}
     assert result["ratios"]["plain PyTorch"] == result["medians"]["plain PyTorch"] / result["medians"]["ours"]
-    assert set(result["at_least"]) <= set(result["ratios"])
+    assert set(result["targets"]) <= set(result["ratios"])
     assert "nowhere/python" in result["absent"]["OpenCV 4 importer"]
     assert set(result["reading"]) == {"import torch", "from files to a ready net"}
 

@@ -15,7 +15,7 @@ def test_a_small_run_reports_every_side_and_its_targets() -> None:
     assert set(result["medians"]) == {"ours", "numpy, searchsorted", "numpy, comparing", "plain python"}
     assert set(result["ratios"]) == set(result["targets"])
     assert result["joints"] == 3200
-    assert result["ratios"]["ours / plain python"] < 1
+    assert result["ratios"]["plain python"] > 1
 
 
 def test_a_side_that_counts_otherwise_stops_the_bench(monkeypatch: pytest.MonkeyPatch) -> None:

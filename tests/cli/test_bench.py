@@ -12,8 +12,8 @@ RESULT = {
     "parity": "2 arrays",
     "medians": {"ours": 0.010, "theirs": 0.040},
     "spread": {"ours": [0.009, 0.011], "theirs": [0.03, 0.05]},
-    "ratios": {"ours / theirs": 0.25},
-    "targets": {"ours / theirs": 0.5},
+    "ratios": {"theirs": 4.0},
+    "targets": {"theirs": 2.0, "not installed": 8.0},
     "repeats": 3,
 }
 
@@ -43,7 +43,7 @@ def test_a_bench_prints_a_table_and_writes_json(made_up, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "parity: 2 arrays" in printed
     assert "ours                                  10.00 ms   (9.00 to 11.00)" in printed
-    assert "target 0.5: met" in printed
+    assert "theirs                                4.000   at least 2: met" in printed
     written = json.loads(target.read_text())
     assert written["results"]["made_up"]["size"] == 5
     assert {"processor", "cores", "threads", "versions"} <= set(written["machine"])
@@ -55,9 +55,15 @@ def test_without_a_name_all_benches_run(made_up, tmp_path):
 
 
 def test_a_missed_target_is_exit_code_one(made_up, capsys):
-    made_up["ratios"]["ours / theirs"] = 0.6
+    made_up["ratios"]["theirs"] = 1.9
     assert run("made_up") == 1
-    assert "target 0.5: missed" in capsys.readouterr().out
+    assert "at least 2: missed" in capsys.readouterr().out
+
+
+def test_what_a_bench_itself_calls_missed_is_exit_code_one(made_up, capsys):
+    made_up["missed"] = ["example: 200 per second, at least 300 asked"]
+    assert run("made_up") == 1
+    assert "missed: example: 200 per second" in capsys.readouterr().out
 
 
 def test_an_unknown_bench_is_bad_input(capsys):
