@@ -30,9 +30,10 @@ from cpm_port.errors import ModelFileError, ShapeError, UsageError
 from cpm_port.imaging.boxing import BoxGeometry
 from cpm_port.imaging.gaussians import center_map
 from cpm_port.imaging.pyramid import BENCHMARK_MULTIPLIERS, Pyramid, ScaleSearch, build_pyramid
-from cpm_port.inference.beliefs import bands, image_maps
+from cpm_port.inference.beliefs import image_maps
 from cpm_port.inference.interface import BeliefNet, NetInterface, read_interface
-from cpm_port.inference.joints import PeakSearch
+from cpm_port.inference.joints import find_peaks
+from cpm_port.inference.peaks import image_peaks
 from cpm_port.parts import PartOrder
 
 __all__ = [
@@ -287,12 +288,14 @@ def gather(
     if mode not in ("benchmark", "demo"):
         raise UsageError(f"mode {mode!r}: expected 'benchmark' or 'demo'")
     share = 1.0 if mode == "benchmark" else 1.0 / len(geometries)
-    peaks = PeakSearch(mode)
     with torch.inference_mode():
-        for first_row, band in bands(beliefs.final[:, :-1], geometries):
-            peaks.update(first_row, band)
-        joints, scores = peaks.result()
-        score_maps = _merged(beliefs.final, geometries, share, None) if keep_maps else None
+        if keep_maps:
+            sums = _merged(beliefs.final, geometries, 1.0, None)
+            joints, scores = find_peaks(sums[..., :-1], mode)
+            score_maps = sums if mode == "benchmark" else sums * np.float32(share)
+        else:
+            joints, scores = image_peaks(beliefs.final[:, :-1], geometries, mode)
+            score_maps = None
         stage_maps = {
             stage: _merged(maps, geometries, share, stage_window)
             for stage, maps in (beliefs.stages.items() if stage_window is not None else ())
