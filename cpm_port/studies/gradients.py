@@ -44,7 +44,7 @@ DEFAULT = Scale(stages=6, width=16, box=96, batch=4, iterations=61, people=244, 
 _LOOKS = 3  # first, middle and last iteration
 _RATE = 2e-6
 _SOLVER = f'base_lr: {_RATE} lr_policy: "fixed" momentum: 0.9 weight_decay: 0.0005'
-_BINS = 41
+_BINS = 45
 _WITH, _WITHOUT = "with", "without"
 _COLORS = {_WITH: "#1f5fa8", _WITHOUT: "#d1602b"}
 
@@ -81,9 +81,9 @@ def run(scale: Scale, say: Say) -> dict[str, Any]:
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Draw mean magnitudes over the layers, and histograms of the first layer of every stage."""
+    """Draw mean magnitudes over the layers, and histograms at the beginning of every stage."""
     layers, looks = result["layers"], result["iterations"]
-    shown = [name for name in layers if name.startswith(("conv1_stage", "Mconv1_stage"))]
+    shown = [layers[0], *(name for name in layers if name.startswith("Mconv1_stage"))]
     picture, _ = figure(9.0, 5.6)
     picture.clear()
     grid = picture.add_gridspec(2, len(shown), height_ratios=[1.4, 1])
@@ -134,7 +134,7 @@ def _watch(seen: dict[int, dict[str, Any]], looks: list[int]) -> Callable[[Train
 
 
 def _edges() -> np.ndarray:
-    return np.linspace(-12.0, 4.0, _BINS)
+    return np.linspace(-20.0, 2.0, _BINS)
 
 
 def _filled_like_the_paper(spec: NetSpec, scale: Scale) -> NetSpec:
