@@ -1,7 +1,7 @@
 """The package's errors: one root, one leaf per way an input can be wrong.
 
-Each leaf also inherits the built-in that a caller would expect, so `except ValueError` keeps working. Messages say where
-(file, layer, line and column), what was found and what was expected.
+Each leaf also inherits the built-in that a caller would expect, so `except ValueError` keeps working. Messages say
+where (file, layer, line and column), what was found and what was expected.
 """
 
 from __future__ import annotations

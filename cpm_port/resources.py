@@ -1,6 +1,7 @@
 """Where the files beside the code lie: `prototxt/`, `reference_results/` and `converters/`.
 
-In a checkout they are folders at the top level; a wheel carries them inside the package (pyproject.toml maps them there).
+In a checkout they are folders at the top level; a wheel carries them inside the package (pyproject.toml maps them
+there).
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def load_converters() -> ModuleType:
     spec = importlib.util.spec_from_file_location(
         name, folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

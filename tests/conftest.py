@@ -1,7 +1,8 @@
 """Fixtures that every test may use.
 
 `shared` is the one door to the reference material beside the checkout (`../shared`, or `$CPM_PORT_SHARED`): tests that
-ask for it skip, with a reason, where it is absent. `golden` reads `tests/golden/`, whose every array has its provenance.
+ask for it skip, with a reason, where it is absent. `golden` reads `tests/golden/`, whose every array has its
+provenance.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,16 +165,15 @@ def map_file(path: str | os.PathLike[str]) -> mmap.mmap:
     """
     name = os.fspath(path)
     try:
+        if not stat.S_ISREG(os.stat(name).st_mode):  # looked at first: to open a pipe is to wait for its writer
+            what = "is a folder; expected a file" if Path(name).is_dir() else "not a regular file"
+            raise CaffeFormatError(f"{name}: {what}")
         with open(name, "rb") as file:
-            if not Path(name).is_file():
-                raise CaffeFormatError(f"{name}: not a regular file")
             if os.fstat(file.fileno()).st_size == 0:
                 raise CaffeFormatError(f"{name}: the file is empty")
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (FileNotFoundError, NotADirectoryError):
         raise MissingFileError(f"{name}: no such file") from None
-    except IsADirectoryError:
-        raise CaffeFormatError(f"{name}: is a folder; expected a file") from None
     except (OSError, ValueError) as error:
         if isinstance(error, CaffeFormatError):
             raise

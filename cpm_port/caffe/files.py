@@ -132,8 +132,16 @@ def read_net_message(path: str | os.PathLike[str], *, dialect: str | None = None
     source = os.fspath(path)
     with binary.map_file(path) as data:
         is_text = binary.looks_like_text(data)
+        is_hdf5 = data[:8] == binary.HDF5_MAGIC
+    if is_hdf5:
+        raise CaffeFormatError(
+            f"{source}: this is an HDF5 file, which holds no net; expected a prototxt or a .caffemodel"
+        )
     if not is_text:
-        message = binary.read_model(path, dialect=dialect).message
+        try:
+            message = binary.read_model(path, dialect=dialect).message
+        except CaffeFormatError as error:
+            raise CaffeFormatError(f"{error} (the file is no text: expected a prototxt or a .caffemodel)") from None
         return message, list(dialects.unknown_binary_fields(message, "the net")), True
     parsed = dialects.parse_message(read_text(path), "NetParameter", source=source, dialect=dialect)
     return parsed.message, [f"{source}:{unknown}" for unknown in parsed.unknown], False

@@ -34,6 +34,8 @@ _MAX_GROUP_DEPTH = 32
 _MAX_VALUES = 2**31 - 1
 _MAX_INFLATION = 1100  # deflate's best ratio is 1032
 _MAX_BYTES = 4 << 30  # of all arrays; twice what a .caffemodel can hold
+_FREE_BYTES = 256 << 20  # of all arrays, however small the file
+_MAX_TOTAL_INFLATION = 32  # of larger ones; trained weights compress little, Caffe's own files not at all
 
 
 def read_weight_groups(path: str | os.PathLike[str]) -> dict[str, tuple[np.ndarray, ...]]:
@@ -48,7 +50,7 @@ def read_weight_groups(path: str | os.PathLike[str]) -> dict[str, tuple[np.ndarr
         if not isinstance(data, h5py.Group):
             raise CaffeFormatError(f"{where}: '/data' is no group; expected Caffe's weights")
         layers: dict[str, tuple[np.ndarray, ...]] = {}
-        _collect(data, "", where, layers, _Budget(), 0)
+        _collect(data, "", where, layers, _budget(path), 0)
         return layers
 
 
@@ -80,7 +82,7 @@ def read_state(path: str | os.PathLike[str]) -> tuple[int, str, int, list[np.nda
         history = _child(file, "history", f"{where}: no group 'history'; expected a solver state")
         if not isinstance(history, h5py.Group):
             raise CaffeFormatError(f"{where}: 'history' is no group")
-        return numbers[0], net, numbers[1], list(_numbered(history, f"{where}: history", _Budget()))
+        return numbers[0], net, numbers[1], list(_numbered(history, f"{where}: history", _budget(path)))
 
 
 def write_state(
@@ -100,8 +102,12 @@ def write_state(
 class _Budget:
     """What may still be read from one file: hard links can show the same data any number of times."""
 
+    bytes: int
     links: int = _MAX_LINKS
-    bytes: int = _MAX_BYTES
+
+
+def _budget(path: str | os.PathLike[str]) -> _Budget:
+    return _Budget(min(_MAX_BYTES, max(_FREE_BYTES, _MAX_TOTAL_INFLATION * os.stat(path).st_size)))
 
 
 @contextmanager
@@ -177,7 +183,10 @@ def _array(dataset: Any, where: str, budget: _Budget) -> np.ndarray:
         raise CaffeFormatError(f"{where}: is of type {dataset.dtype}; expected float32 or float64")
     budget.bytes -= dataset.nbytes
     if budget.bytes < 0:
-        raise CaffeFormatError(f"{where}: the file's arrays have too many bytes in all; expected at most {_MAX_BYTES}")
+        raise CaffeFormatError(
+            f"{where}: the file's arrays have too many bytes in all; expected at most {_MAX_BYTES}, and "
+            f"{_MAX_TOTAL_INFLATION} times what the file has where that is over {_FREE_BYTES}"
+        )
     array = np.asarray(dataset[()], dataset.dtype.newbyteorder("="))
     array.flags.writeable = False
     return array

@@ -28,13 +28,13 @@ MAX_DEPTH = 64  # Caffe's own messages nest 7 deep
 MAX_FIELDS = 100_000  # a six-stage CPM's prototxt has 1,100
 
 _TOKEN = re.compile(
-    r"""(?P<skip>(?:[ \t\r\n\f\v]+|\#[^\n]*)+)
+    r"""(?P<skip>(?:[ \t\r\n\f\v]++|\#[^\n]*+)++)
       | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
       | (?P<number>(?:0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?[fF]?)(?![A-Za-z0-9_.]))
-      | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
+      | (?P<string>"(?:[^"\\\n]++|\\.)*+"|'(?:[^'\\\n]++|\\.)*+')
       | (?P<mark>[{}<>\[\]:;,\-./])""",
     re.VERBOSE,
-)
+)  # possessive, so that a long string or comment costs no memory for ways back
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{1,2})|([0-7]{1,3})|(.))", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 _RAW_BYTE = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8, as "surrogateescape" decodes it
@@ -95,6 +95,7 @@ class _Parser:
     token: str = ""
     start: int = 0
     count: int = 0
+    placed: tuple[int, int, int] = (0, 1, 0)  # an offset, its line, where that line starts
     unknown: list[UnknownField] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -116,8 +117,12 @@ class _Parser:
                 return
 
     def place(self, offset: int) -> tuple[int, int]:
-        line_start = self.text.rfind("\n", 0, offset) + 1
-        return self.text.count("\n", 0, offset) + 1, offset - line_start + 1
+        """Return line and column; counted on from the last place, so that many places cost one reading."""
+        last, line, line_start = self.placed if offset >= self.placed[0] else (0, 1, 0)
+        line += self.text.count("\n", last, offset)
+        line_start = self.text.rfind("\n", last, offset) + 1 or line_start
+        self.placed = (offset, line, line_start)
+        return line, offset - line_start + 1
 
     def error(self, what: str, offset: int | None = None) -> CaffeFormatError:
         line, column = self.place(self.start if offset is None else offset)
@@ -199,10 +204,11 @@ class _Parser:
         if known.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES):
             if self.kind != "string":
                 raise self.error(f"found {self.found()} for {known.name!r}, expected a string in quotes")
-            raw = b""
+            pieces = []
             while self.kind == "string":
-                raw += _unescape(self.token[1:-1])
+                pieces.append(_unescape(self.token[1:-1]))
                 self.advance()
+            raw = b"".join(pieces)
             if known.type == FieldDescriptor.TYPE_BYTES:
                 return raw
             try:

@@ -173,7 +173,11 @@ def test_generations_and_hdf5_of_one_net_hold_the_same_numbers(path):
 @pytest.mark.parametrize(
     ("read", "name", "what"),
     [
-        (read_net, "sgd_step_hdf5_iter_10.caffemodel.h5", "HDF5 file; expected a binary protobuf message"),
+        (
+            read_net,
+            "sgd_step_hdf5_iter_10.caffemodel.h5",
+            "HDF5 file, which holds no net; expected a prototxt or a .caffemodel",
+        ),
         (read_weights, "train.prototxt", "this is a text file"),
         (read_weights, "sgd_step_iter_10.solverstate", "byte|layers|UTF-8"),
         (read_solverstate, "sgd_step_iter_10.caffemodel", "names no iteration; expected a solver state"),

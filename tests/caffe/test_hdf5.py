@@ -1,7 +1,5 @@
 """HDF5 weights and solver states are Caffe's; strange files are refused. Oracles: files of real Caffe, h5py itself."""
 
-import functools
-
 import h5py
 import numpy as np
 import pytest
@@ -219,12 +217,23 @@ def test_a_great_array_of_zeros_that_compresses_well_is_refused_by_its_size(tmp_
 
 
 def test_one_array_shown_many_times_is_refused_before_memory_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(hdf5, "_Budget", functools.partial(hdf5._Budget, bytes=10_000))
+    monkeypatch.setattr(hdf5, "_FREE_BYTES", 10_000)
+    monkeypatch.setattr(hdf5, "_MAX_TOTAL_INFLATION", 1)
     path = tmp_path / "net.caffemodel.h5"
     with h5py.File(path, "w") as file:
         file["data/ip/0"] = np.zeros(1000, np.float32)
         for index in range(1, 20):
             file[f"data/ip/{index}"] = file["data/ip/0"]
+    with pytest.raises(CaffeFormatError, match="too many bytes in all"):
+        read_weights(path)
+
+
+def test_arrays_that_inflate_to_many_times_the_file_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "net.caffemodel.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data/ip/0", data=np.zeros(2**22, np.float32), chunks=(2**20,), compression="gzip")
+    assert read_weights(path)["ip"][0].size == 2**22, "a moderate size may compress as it likes"
+    monkeypatch.setattr(hdf5, "_FREE_BYTES", 10_000)
     with pytest.raises(CaffeFormatError, match="too many bytes in all"):
         read_weights(path)
 

@@ -1,6 +1,8 @@
 """Prototxt text is read with protobuf's grammar and written back. Oracles: protobuf's own parser, hand-worked texts."""
 
 import math
+import time
+import tracemalloc
 
 import pytest
 from google.protobuf import text_format
@@ -165,6 +167,37 @@ def test_the_hidden_field_cannot_be_written_by_name():
 def test_depth_bombs_are_refused(bomb):
     with pytest.raises(CaffeFormatError, match="nest deeper than 64"):
         parse(f"layer {{ {bomb}")
+
+
+@pytest.mark.parametrize(
+    "source",
+    ['name: "' + "a" * 2**20 + '"', 'name: "' + r"\n" * 2**20 + '"', "# x\n" * 2**20, 'name: "' + "a" * 2**20],
+    ids=["string", "escapes", "comments", "unclosed"],
+)
+def test_long_tokens_cost_little_memory(source):
+    tracemalloc.start()
+    try:
+        for start in (0, len("name: ")):
+            text._TOKEN.match(source, start)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**20, "no way back is kept for a character"
+
+
+def test_many_unknown_fields_are_placed_in_one_reading():
+    source = "#" * 2**20 + "\n" + 'name: "x" ' + "odd: 1 " * 5000 + "\n odd: 2"
+    start = time.process_time()
+    places = [(field.line, field.column) for field in parse(source).unknown]
+    assert places == [(2, 11 + 7 * index) for index in range(5000)] + [(3, 2)]
+    assert time.process_time() - start < 2
+
+
+def test_strings_in_a_row_join_in_linear_time():
+    source = 'name: "' + "a" * 2**20 + '" ' + '"b" ' * 2**17
+    start = time.process_time()
+    assert parse(source).message.name == "a" * 2**20 + "b" * 2**17
+    assert time.process_time() - start < 4
 
 
 def test_field_floods_are_refused(monkeypatch):
