@@ -2,11 +2,12 @@
 
 - `float32`: convolutions and matrix products in full float32. PyTorch's default on GPUs is TF32 for convolutions.
 - `tf32`: their inputs are rounded to 10 bits, sums are float32. GPUs only.
-- `bf16`: autocast to bfloat16 (8 bits): convolutions, products and what lies between them. On CPUs too, fast only on
-  those with bfloat16 instructions. Weights stay float32 and are rounded anew in every pass.
+- `bf16`: autocast to bfloat16 (8 bits): convolutions, products and what lies between them. Weights stay float32 and
+  are rounded anew in every pass. CPUs have it too, for its results rather than its speed: with the full MPI net on two
+  cores with AVX512-BF16 a person took 4.6 times as long as by the Fourier engine in float32.
 
-What an error of that size does to belief maps and joints is measured by `cpm-port bench precision`. Measured so far on
-CPUs only; no GPU has run this module's code.
+What an error of that size does to belief maps and joints is measured by `cpm-port bench precision` (bf16 on a CPU, full
+MPI net, seeded weights: 1.1 % of the largest belief). No GPU has run this module's code yet.
 """
 
 from __future__ import annotations
