@@ -2,8 +2,9 @@
 
 Two-stage nets whose second stage refines with kernels of 1 to 11: the larger the kernel, the further away are the
 other parts' beliefs that it can use. Widths are chosen so that all second stages have about as many weights as that
-of kernel 11, so that only the reach differs. The receptive field is that of the last belief map in the net's input,
-counted as the paper does (a pooling as a window of its stride).
+of kernel 11, so that only the reach differs (kernel 1 stays below: its width is capped at four times the study's).
+The receptive field is that of the last belief map in the net's input, counted as the paper does (a pooling as a
+window of its stride).
 """
 
 from __future__ import annotations

@@ -1,0 +1,116 @@
+"""The studies at a size of seconds: what they compare is what they say, and gradients do vanish where they must."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cpm_port.cli import main
+from cpm_port.errors import UsageError
+from cpm_port.models import Architecture
+from cpm_port.studies import STUDIES, Scale, default_scale, run_study
+from cpm_port.studies.common import average_curves, design, draw_people, stage_of, train, train_spec, with_stages
+from cpm_port.studies.receptive_field import _equal_width, _field, _with_kernel
+
+TINY = {"width": 8, "box": 48, "batch": 2, "iterations": 6, "people": 8, "held_out": 4}
+
+
+def _silent(_line: str) -> None:
+    pass
+
+
+def test_gradients_vanish_without_intermediate_supervision_and_not_with_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a loss per stage the first layer's gradients are like the last stage's; without, a thousandth at most."""
+    sizes = ["--stages", "4", "--width", "8", "--box", "48", "--batch", "2", "--iterations", "3", "--people", "6"]
+    assert main(["study", "gradients", "--out", str(tmp_path), *sizes]) == 0
+    assert "vanishing: " in capsys.readouterr().out
+    assert (tmp_path / "gradients.svg").read_text().startswith("<?xml")
+    result = json.loads((tmp_path / "gradients.json").read_text())
+    assert result["iterations"] == [0, 1, 2]
+    assert max(result["vanishing"]) < 1e-3
+    first, last = result["layers"][0], "Mconv1_stage4"
+    for look in result["gradients"]["with"]:
+        assert look[first]["mean"] > 0.1 * look[last]["mean"]
+        assert sum(look[first]["histogram"]) == 8 * 3 * 9 * 9
+    for with_, without in zip(result["gradients"]["with"], result["gradients"]["without"], strict=True):
+        assert without["Mconv5_stage4"]["mean"] == pytest.approx(with_["Mconv5_stage4"]["mean"], rel=0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "stages", "curves"),
+    [
+        ("schemes", 2, ["joint", "stagewise", "finetuned", "unsupervised"]),
+        ("stages", 2, ["1", "2"]),
+    ],
+)
+def test_a_study_gives_curves_and_a_picture(name: str, stages: int, curves: list[str], tmp_path: Path) -> None:
+    result = run_study(name, Scale(stages=stages, **TINY), tmp_path, _silent)
+    assert list(result["pck"]) == curves
+    for curve in result["pck"].values():
+        assert len(curve) == len(result["thresholds"]) == 21
+        assert curve == sorted(curve)
+    assert json.loads((tmp_path / f"{name}.json").read_text()) == result
+    assert (tmp_path / f"{name}.svg").stat().st_size > 1000
+
+
+def test_the_receptive_field_study_gives_points_and_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cpm_port.studies.receptive_field._KERNELS", (3, 11))
+    result = run_study("receptive-field", Scale(**TINY), tmp_path, _silent)
+    assert [point["receptive_field"] for point in result["points"]] == [208, 400]
+    assert (tmp_path / "receptive_field.svg").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5, 7, 9, 11])
+def test_receptive_fields_grow_with_kernels_and_weights_stay_alike(kernel: int) -> None:
+    """By hand: stage 1 sees 160 px (the paper's count), each of three kernels of k adds 8 (k - 1)."""
+    scale = default_scale("receptive-field")
+    net: Architecture = design(scale, 2)
+    width = _equal_width(net, kernel)
+    spec = _with_kernel(train_spec(net, scale), kernel, width)
+    assert _field(spec, "Mconv5_stage2") == 160 + 3 * 8 * (kernel - 1)
+    inputs = net.widths.context + net.maps + 1
+    weights = kernel**2 * width * (inputs + 2 * width)
+    if kernel > 5:  # narrower kernels hit the limit on the width
+        assert weights == pytest.approx(121 * 16 * (inputs + 32), rel=0.05)
+
+
+def test_frozen_stages_stay_and_silent_losses_do_not_count() -> None:
+    scale = Scale(stages=2, **TINY)
+    people = draw_people(scale)
+    spec = train_spec(design(scale), scale)
+    start = train(spec, people, scale, _silent, name="start", iterations=1)
+    before = {name: blobs[0].detach().clone() for name, blobs in start.params.items()}
+    net = train(with_stages(spec, [2], [2]), people, scale, _silent, name="second", iterations=2, weights=start)
+    assert net.loss_weights == {"loss_stage2": 1.0}
+    for name, blobs in net.params.items():
+        moved = not np.array_equal(blobs[0].detach().numpy(), before[name].numpy())
+        assert moved == (stage_of(name) == 2), name
+
+
+def test_studies_repeat_to_the_digit(tmp_path: Path) -> None:
+    scale = Scale(stages=1, **TINY)
+    first, second = (run_study("stages", scale, tmp_path / name, _silent) for name in ("a", "b"))
+    assert first == second
+    other = run_study("stages", replace(scale, seed=5), tmp_path / "c", _silent)
+    assert other["scale"]["seed"] == 5
+
+
+def test_curves_count_errors_up_to_the_threshold() -> None:
+    curve = average_curves(np.array([0.0, 0.05, 0.2, 0.3]))
+    assert (curve[0], curve[4], curve[5], curve[20]) == (25.0, 25.0, 50.0, 75.0)
+
+
+def test_an_unknown_study_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected one of gradients"):
+        run_study("colours", Scale(), tmp_path, _silent)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_has_a_default_size(name: str) -> None:
+    assert default_scale(name).iterations > 0
