@@ -41,6 +41,7 @@ __all__ = [
     "forward_few",
     "inverse",
     "inverse_few",
+    "panel_of",
     "pointwise",
     "product",
     "scratch_floats",
@@ -89,9 +90,14 @@ _WRITE = types.Array(types.float32, 1, "C")
 _I = types.int64
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
-# Rows of one product block: what the registers hold.
-_TALL, _MIDDLE = (6, 4) if WIDE else (2, 2)
+# Rows of one product block, so that its sums fit the registers: 32 of 16 lanes (AVX-512), or 16 of 8 (AVX2).
+_TALL, _MIDDLE, _SHORT = (6, 4, 4) if WIDE else (2, 2, 2)
 _TALLEST = 12 if WIDE else 4  # of real numbers
+
+
+def panel_of(outputs: int) -> int:
+    """Return L, how many output channels lie side by side in the weights: 32 where registers and their number allow."""
+    return 32 if WIDE and outputs % 32 == 0 else 16
 
 
 def scratch_floats(size: int) -> int:
@@ -285,7 +291,10 @@ def product(
             while row < rows:
                 x = a + 4 * (f * stride + row * a_row)
                 y = out + 4 * (f * result_stride + row * out_row + column)
-                if panel == 16:
+                if panel == 16 and rows - row >= _SHORT:
+                    complex_block(x, a_row, channels, w, plane, y, out_row, outputs, depth, _SHORT, 1)
+                    row += _SHORT
+                elif panel == 16:
                     complex_block(x, a_row, channels, w, plane, y, out_row, outputs, depth, 2, 1)
                     row += 2
                 elif rows - row >= _TALL:
@@ -393,12 +402,13 @@ def inverse_few(
             _finish_inverse(grid, tiles, target, pair, block, load(bias.ctypes.data, block), out, tw, cs)
 
 
-@nb.njit(types.void(_READ, _READ, _READ, _WRITE, _I, _I, _I, _I, _I), **_OPTIONS)
+@nb.njit(types.void(_READ, _READ, _READ, _WRITE, _I, _I, _I, _I, _I, _I), **_OPTIONS)
 def pointwise(
     maps: Any,
     weights: Any,
     bias: Any,
     results: Any,
+    panel: int,
     channels: int,
     outputs: int,
     rectify: int,
@@ -407,10 +417,9 @@ def pointwise(
 ) -> None:
     """Take pixels `start` to `stop` through a 1 x 1 convolution.
 
-    `maps` is (pixels, C), `results` (pixels, O), `weights` (O / L, C, L) with L = 32 where O is a multiple, else 16.
+    `maps` is (pixels, C), `results` (pixels, O), `weights` (O / L, C, L) with L the `panel`.
     """
     x, w, b, out = maps.ctypes.data, weights.ctypes.data, bias.ctypes.data, results.ctypes.data
-    panel = 32 if outputs % 32 == 0 else 16
     for column in range(0, outputs, panel):
         w_here, b_here = w + 4 * column * channels, b + 4 * column
         pixel = start

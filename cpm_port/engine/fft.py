@@ -113,11 +113,13 @@ class FourierConv:
         self.outputs, self.channels, self.kernel = outputs, channels, kernel
         self.size = size
         self.few = channels <= FEW_CHANNELS
-        self.panel = 32 if outputs % 32 == 0 and not self.few else 16
         with torch.no_grad():
             self._bias = torch.zeros(outputs) if bias is None else bias.detach().clone()
             if compiled():
-                weights = _transform_weight(weight.detach(), size, self.panel)
+                from cpm_port.engine._kernels import panel_of
+
+                self._panel = LANES if self.few else panel_of(outputs)
+                weights = _transform_weight(weight.detach(), size, self._panel)
                 self._weights = weights.permute(2, 0, 1, 3, 4).contiguous() if self.few else weights
             else:
                 self._weights = weight.detach().clone()
@@ -195,8 +197,8 @@ class FourierConv:
                                      first, first + start, first + stop)  # fmt: skip
 
                 def product(_: int, start: int, stop: int, rows: int = 2 * here) -> None:
-                    _kernels.product(spectra, stride, padded, self.channels, weights, self.panel, self.outputs, results,
-                                     result_stride, rows, start, stop)  # fmt: skip
+                    _kernels.product(spectra, stride, padded, self.channels, weights, self._panel, self.outputs,
+                                     results, result_stride, rows, start, stop)  # fmt: skip
 
                 def inverse(worker: int, start: int, stop: int, first: int = first) -> None:
                     _kernels.inverse(results, result_stride, tiles, target, bias, y, twiddles, CONSTANTS,

@@ -15,6 +15,7 @@ infinite or NaN spoils its neighbourhood (a tile) rather than its receptive fiel
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -40,6 +41,8 @@ MEMORY_BOUND = 1792 << 20
 
 _WORKSPACE = 128 << 20
 _SAMPLES = 64
+
+_PLANNING = threading.Lock()  # one net's shapes and plans change together, whichever thread asks
 
 PlanSource = Literal["model", "measure"]
 _Key = tuple[str, int]  # a layer's key in the net, a tile size
@@ -110,8 +113,10 @@ class AcceleratedNet(CaffeNet):
         if not all(_is_plain(tensor) for tensor in (*table.values(), *self.parameters())):
             return super().forward(table, blobs)
         wanted = self._wanted(blobs)
-        self._reshape({name: tuple(tensor.shape) for name, tensor in table.items()})
-        plan = self._plan({name: tuple(tensor.shape) for name, tensor in table.items()}, tuple(wanted))
+        shapes = {name: tuple(tensor.shape) for name, tensor in table.items()}
+        with _PLANNING:
+            self._reshape(shapes)
+            plan = self._plan(shapes, tuple(wanted))
         values = {plan.program.inputs[name]: tensor for name, tensor in table.items()}
         del table
         for operation in plan.program.operations:

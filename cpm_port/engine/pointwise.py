@@ -33,14 +33,18 @@ class PointwiseConv:
             raise ShapeError(f"weight is {tuple(weight.shape)}, expected (O, C, 1, 1)")
         self.outputs, self.channels = outputs, channels
         self._padded = -(-outputs // LANES) * LANES
-        panel = 32 if self._padded % 32 == 0 else 16
         with torch.no_grad():
             self._bias = torch.zeros(self._padded)
             if bias is not None:
                 self._bias[:outputs] = bias
-            packed = F.pad(weight.view(outputs, channels), (0, 0, 0, self._padded - outputs))
-            packed = packed.view(-1, panel, channels).transpose(1, 2).contiguous()
-            self._weights = packed if compiled() else weight.detach().clone()
+            if compiled():
+                from cpm_port.engine._kernels import panel_of
+
+                self._panel = panel_of(self._padded)
+                packed = F.pad(weight.view(outputs, channels), (0, 0, 0, self._padded - outputs))
+                self._weights = packed.view(-1, self._panel, channels).transpose(1, 2).contiguous()
+            else:
+                self._weights = weight.detach().clone()
 
     @property
     def nbytes(self) -> int:
@@ -80,7 +84,8 @@ class PointwiseConv:
         pixels, weights, bias, results = (flat(tensor) for tensor in (maps, self._weights, self._bias, y))
 
         def run(_: int, start: int, stop: int) -> None:
-            _kernels.pointwise(pixels, weights, bias, results, self.channels, self._padded, int(rectify), start, stop)
+            _kernels.pointwise(pixels, weights, bias, results, self._panel, self.channels, self._padded, int(rectify),
+                               start, stop)  # fmt: skip
 
         share(run, count * height * width)
         return _pooled(y[..., : self.outputs].permute(0, 3, 1, 2), pool)
