@@ -1,4 +1,4 @@
-"""Compiled twins of `labels.py`: Gaussian peaks, written only where they are not cut off."""
+"""Compiled twins of `labels.py`: Gaussian peaks, written up to where they are cut off; an image's way into a blob."""
 # Numba gives its own types to the names in a kernel:
 # mypy: disallow-untyped-decorators=False, disable-error-code="arg-type,assignment"
 
@@ -7,10 +7,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import float32, float64, int64, njit, types, void
+from numba import float32, float64, int64, njit, types, uint8, void
 from numpy.typing import NDArray
 
-__all__ = ["CUTOFF", "add_gaussian", "label_maps"]
+__all__ = ["CUTOFF", "add_gaussian", "label_maps", "normalize"]
 
 CUTOFF = 4.6052  # exponents above it add nothing: the peak ends at exp(-4.6052) = 0.01
 
@@ -83,3 +83,11 @@ def label_maps(people: NDArray[np.float32], parts: int, stride: int, sigma: floa
         for row in range(background.shape[0]):
             for column in range(background.shape[1]):
                 background[row, column] = max(np.float32(1) - background[row, column], np.float32(0))
+
+
+@njit(void(types.Array(uint8, 3, "C", readonly=True), float32[:, :, ::1]), cache=True, error_model="numpy", nogil=True)
+def normalize(planes: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
+    """Write `(value - 128) / 256`, which float32 holds exactly, of planes of shape (C, H, W)."""
+    values, written = planes.reshape(planes.size), out.reshape(out.size)
+    for i in range(values.size):
+        written[i] = (np.float32(values[i]) - np.float32(128)) * np.float32(1 / 256)

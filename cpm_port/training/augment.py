@@ -46,6 +46,7 @@ from numpy.typing import NDArray
 from cpm_port.data.records import Annotation, Record
 from cpm_port.errors import DataError, UsageError
 from cpm_port.imaging.warp import Window, resize_and_warp, resized_size
+from cpm_port.training._label_kernels import normalize
 from cpm_port.training.crand import RAND_MAX, CRand
 from cpm_port.training.labels import center_map, labels
 from cpm_port.training.transform_param import TransformParameters, arrange_parts
@@ -242,7 +243,7 @@ def augment(record: Record, parameters: TransformParameters, augmentation: Augme
     crop = resize_and_warp(planes, float(scale), matrix, turned_size, window, BORDER)
     points += np.array([width // 2 - middle_x, height // 2 - middle_y], np.float32)
     if augmentation.flip:
-        crop = crop[:, :, ::-1]
+        crop = np.ascontiguousarray(crop[:, :, ::-1])
         points[:, 0] = np.float32(width - 1) - points[:, 0]
     people[:, :, :2] = points[1:].reshape(len(people), -1, 2)
     if augmentation.flip:
@@ -269,8 +270,7 @@ def write_example(
     label : ndarray, shape (2 * (num_parts + 1), crop_size_y // stride, crop_size_x // stride), float32
         Written: see `labels`.
     """
-    np.multiply(example.planes, np.float32(1 / 256), out=data[:3])
-    data[:3] -= np.float32(BORDER / 256)
+    normalize(example.planes, data[:3])
     data[3] = center_map(example.objpos, parameters.sigma_center, parameters.crop_size)
     label[:] = labels(example.people, parameters.num_parts, parameters.stride, parameters.sigma, parameters.crop_size)
 
