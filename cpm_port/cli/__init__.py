@@ -63,3 +63,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except OSError as error:  # a folder that cannot be written, a full disk
+        print(f"cpm-port {args.verb}: {error}", file=sys.stderr)
+        return 2

@@ -19,8 +19,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="ROOT",
         help="folder with datasets/ and release/predictions/; without it, what ships with the package is recomputed",
     )
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write all numbers")
-    parser.add_argument("--html", type=Path, metavar="OUT", help="write the report: one file, pictures inside")
+    parser.add_argument(
+        "--json", type=Path, metavar="OUT", default=Path("out/regress.json"), help="all numbers (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--html", type=Path, metavar="OUT", default=Path("out/regress.html"),
+        help="the report, one file with its pictures inside (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument(
         "--record",
         action="store_true",
@@ -29,11 +34,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table; return 1 where a result failed."""
+    """Print the table, write the numbers and the report; return 1 where a result failed."""
     from cpm_port._atomic import atomic_path
     from cpm_port.evaluation.reference import load_all
     from cpm_port.evaluation.regress import outcome_json, record
     from cpm_port.evaluation.regress import run as recompute
+    from cpm_port.report.page import regress_page
     from cpm_port.report.scores import regress_summary, regress_table
 
     if args.data is not None and not args.data.is_dir():
@@ -43,20 +49,15 @@ def run(args: argparse.Namespace) -> int:
     shown = outcomes if args.data is not None else [o for o in outcomes if o.verdict in ("pass", "fail")]
     print(regress_table(shown))
     print(regress_summary(outcomes))
-    if args.json is not None:
-        content = {
-            "data": None if args.data is None else str(args.data),
-            "results": [outcome_json(o) for o in outcomes],
-        }
-        with atomic_path(args.json) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    if args.html is not None:
-        from cpm_port.report.page import regress_page
-
-        page = regress_page(references, outcomes)
-        with atomic_path(args.html) as temporary:
-            temporary.write_text(page, encoding="utf-8")
-        print(f"report: {args.html}")
+    content = {
+        "data": None if args.data is None else str(args.data),
+        "results": [outcome_json(o) for o in outcomes],
+    }
+    page = regress_page(references, outcomes)
+    for path, text in ((args.json, json.dumps(content, indent=1) + "\n"), (args.html, page)):
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    print(f"numbers: {args.json}\nreport: {args.html}")
     if args.record:
         for path in record(references, outcomes, args.data):
             print(f"recorded: {path.name}")

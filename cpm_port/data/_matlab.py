@@ -1,7 +1,9 @@
 """MATLAB files in: what every `.mat` reader of this room needs.
 
 Conventions: every number comes back as float64. MATLAB saves doubles that happen to be small integers as uint8 or
-int16, and subtracting those wraps around: `load_matlab` asks for the arrays' own class and casts what is left.
+int16, and subtracting those wraps around: `load_matlab` asks for the arrays' own class and casts what is left. Arrays
+whose own class is an integer one may have lost coordinates before they were saved: one that reaches its class's last
+value is refused, and so are labels of one byte each.
 
 Only format 5 (`save -v7` and older) is read; `-v7.3` is HDF5 of another layout and gets an error that says so.
 """
@@ -9,6 +11,7 @@ Only format 5 (`save -v7` and older) is read; `-v7.3` is HDF5 of another layout 
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -48,10 +51,14 @@ def load_matlab(path: Path) -> dict[str, NDArray[Any]]:
     Raises
     ------
     DataError
-        The file is no MATLAB file, is truncated or corrupt, or was saved with `-v7.3`.
+        The file is no MATLAB file, is truncated or corrupt, was saved with `-v7.3`, or holds complex numbers.
     """
     try:
-        variables = loadmat(path, mat_dtype=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", np.exceptions.ComplexWarning)
+            variables = loadmat(path, mat_dtype=True)
+    except np.exceptions.ComplexWarning as error:
+        raise DataError(f"{path}: holds complex numbers, real ones expected") from error
     except NotImplementedError as error:
         raise DataError(f"{path}: saved with -v7.3, which is not read here; save it again with -v7") from error
     except _CORRUPT as error:
@@ -59,24 +66,41 @@ def load_matlab(path: Path) -> dict[str, NDArray[Any]]:
     return {name: value for name, value in variables.items() if not name.startswith("__")}
 
 
-def numeric(variables: dict[str, NDArray[Any]], name: str, shape: tuple[int | None, ...], path: Path) -> NDArray[Any]:
+def numeric(
+    variables: dict[str, NDArray[Any]], name: str, shape: tuple[int | None, ...], path: Path, *, bytes_do: bool = True
+) -> NDArray[Any]:
     """Return variable `name` as float64, its shape checked.
 
     Parameters
     ----------
     shape : tuple of int or None
         Expected shape; None leaves an axis free.
+    bytes_do : bool
+        Whether an integer class of one byte can hold what is asked.
 
     Raises
     ------
     DataError
-        The variable is missing, not numeric, or of another shape.
+        The variable is missing, not numeric, of another shape, of a class that cannot hold what is asked, or reaches
+        the last value of its integer class.
     """
     if name not in variables:
         raise DataError(f"{path}: no variable {name!r}; found {', '.join(sorted(variables)) or 'none'}")
     value = variables[name]
     if value.dtype.kind not in "fiub":
         raise DataError(f"{path}: {name!r} is not an array of numbers ({value.dtype})")
+    if value.dtype.kind in "iu":
+        last = np.iinfo(value.dtype).max
+        if value.dtype.itemsize == 1 and not bytes_do:
+            raise DataError(
+                f"{path}: {name!r} is of class {value.dtype}, which loses fractions and all beyond {last}; "
+                "save it as double"
+            )
+        if (value == last).any():
+            raise DataError(
+                f"{path}: {name!r} is of class {value.dtype} and reaches its last value, {last}: larger ones were cut "
+                f"off or wrapped around; save it as double"
+            )
     if value.ndim == len(shape) - 1 and shape[-1] is None:  # MATLAB drops a last axis of one
         value = value[..., None]
     if value.ndim != len(shape) or any(

@@ -91,7 +91,8 @@ def read_flic_raw_test(path: str | Path) -> list[Sample]:
         As `read_flic`.
     """
     path = require_file(path, _ORIGIN)
-    joints = numeric(load_matlab(path), "joints", (2, 12, None), path).transpose(2, 1, 0)[:, list(LABELLED)]
+    joints = numeric(load_matlab(path), "joints", (2, 12, None), path, bytes_do=False)
+    joints = joints.transpose(2, 1, 0)[:, list(LABELLED)]
     if not np.isfinite(joints).all():
         raise DataError(f"{path}: a coordinate is not finite")
     check_centricity(joints, FLIC9, "person", _OBSERVER_SHARE, str(path))

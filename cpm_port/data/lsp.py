@@ -62,7 +62,7 @@ def read_lsp(path: str | Path, images: str | Path | None = None, *, centric: Cen
         Not a MATLAB file, no `joints` of that shape, values that are not finite, or the other centricity.
     """
     path = require_file(path, _ORIGIN_LSP)
-    joints = numeric(load_matlab(path), "joints", (3, len(LSP14), None), path).transpose(2, 1, 0)
+    joints = numeric(load_matlab(path), "joints", (3, len(LSP14), None), path, bytes_do=False).transpose(2, 1, 0)
     _require_finite(joints, path)
     xy = from_matlab(joints[..., :2])
     check_centricity(xy, LSP14, centric, OBSERVER_SHARE, str(path))
@@ -90,7 +90,7 @@ def read_lspet(path: str | Path, images: str | Path | None = None) -> list[Sampl
         As `read_lsp`.
     """
     path = require_file(path, _ORIGIN_LSPET)
-    joints = numeric(load_matlab(path), "joints", (len(LSP14), 3, None), path).transpose(2, 0, 1)
+    joints = numeric(load_matlab(path), "joints", (len(LSP14), 3, None), path, bytes_do=False).transpose(2, 0, 1)
     _require_finite(joints, path)
     labelled = joints[..., 2] != 0
     xy = from_matlab(joints[..., :2])

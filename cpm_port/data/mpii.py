@@ -147,8 +147,8 @@ def read_mpii_detections(path: str | Path) -> list[Sample]:
     """
     path = require_file(path, _ORIGIN_VALIDATION)
     variables = load_matlab(path)
-    xy = from_matlab(numeric(variables, "pos_gt_src", (16, 2, None), path).transpose(2, 0, 1))
-    boxes = numeric(variables, "headboxes_src", (2, 2, len(xy)), path)
+    xy = from_matlab(numeric(variables, "pos_gt_src", (16, 2, None), path, bytes_do=False).transpose(2, 0, 1))
+    boxes = numeric(variables, "headboxes_src", (2, 2, len(xy)), path, bytes_do=False)
     missing = numeric(variables, "jnt_missing", (16, len(xy)), path).T != 0
     if not np.isfinite(xy[~missing]).all() or not np.isfinite(boxes).all():
         raise DataError(f"{path}: a coordinate is not finite")

@@ -121,9 +121,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Fact:
-    """A published finding that is no row of a table: a sentence in our words, its numbers and its source."""
+    """A finding that is no row of a table: a sentence in our words, its numbers, status (*published*) and source."""
 
     id: str
+    status: str
     statement: str
     values: Mapping[str, float]
     source: str
@@ -253,8 +254,10 @@ def _check_row(row: Row, where: str) -> None:
 
 
 def _fact(content: Any, where: str) -> Fact:
-    fact = _keys(content, {"id": str, "statement": str, "values": dict, "source": str}, {}, where)
-    return Fact(fact["id"], fact["statement"], _values(fact["values"], where), fact["source"])
+    fact = _keys(content, {"id": str, "status": str, "statement": str, "values": dict, "source": str}, {}, where)
+    if fact["status"] != "published":
+        raise DataError(f"{where}: status {fact['status']!r}; findings are published ones")
+    return Fact(fact["id"], fact["status"], fact["statement"], _values(fact["values"], where), fact["source"])
 
 
 def _keys(content: Any, required: Mapping[str, type], optional: Mapping[str, type], where: str) -> dict[str, Any]:

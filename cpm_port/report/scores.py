@@ -1,6 +1,7 @@
 """Scores as text: the measured row beside the published ones, and the table of all reference results.
 
-METRICS -> REPORT. Percentages with two decimals; a difference is measured less published.
+METRICS -> REPORT. Percentages with two decimals, or three beside a reference that has three; a difference is measured
+less published.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def evaluation_table(result: Result, references: Sequence[Row]) -> str:
         targets as recomputed from the same files.
     """
     columns = [*result.parts, "total", "auc"]
-    rows = [["", *columns], ["measured", *(_cell(result, column) for column in columns)]]
+    rows = [["", *columns], ["measured", *(_cell(result, column, references) for column in columns)]]
     for row in references:
         for title, values in (("published", row.published), ("recomputed", row.target)):
             if values:
@@ -135,10 +136,13 @@ def signed(value: float, decimals: int) -> str:
     return f"{round(value, decimals) + 0.0:+.{decimals}f}"
 
 
-def _cell(result: Result, column: str) -> str:
-    if column == "auc":
-        return "" if result.auc is None else f"{result.auc:.2f}"
-    return f"{_score(result, column).percent:.2f}"
+def _cell(result: Result, column: str, references: Sequence[Row]) -> str:
+    """Return the measured value with as many decimals as any reference has, two at least."""
+    value = result.auc if column == "auc" else _score(result, column).percent
+    if value is None:
+        return ""
+    shown = [digits(values[column]) for row in references for values in (row.published, row.target) if column in values]
+    return f"{value:.{max((len(text.partition('.')[2]) for text in shown), default=2)}f}"
 
 
 def _score(result: Result, column: str) -> Score:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 from cpm_port.cli import main
 from cpm_port.parts import LSP14, to_observer_centric
@@ -98,6 +98,9 @@ def test_labels_of_the_other_centricity_are_refused(files: dict[str, Any], capsy
         (np.zeros((13, 2, 300)), (), "13 parts"),
         (np.zeros((9, 2, 300)), (), "lack head_top, neck"),
         (np.full((14, 2, 300), np.nan), (), "prediction is not finite (4200 such)"),
+        (np.zeros((14, 2, 300)) + 1j, (), "complex numbers"),
+        (np.clip(np.arange(8400), 0, 255).astype(np.uint8).reshape(14, 2, 300), (), "reaches its last value, 255"),
+        (np.zeros((300, 14, 2)), (), "'prediction_all' is 300 x 14 x 2"),
         (np.zeros((14, 2, 300)), ("--order", "mpii16"), "14 parts, order 'mpii16' has 16"),
         (np.zeros((14, 2, 300)), ("--limit", "0"), "--limit 0"),
         (np.zeros((14, 2, 300)), ("--threshold", "-1"), "threshold -1"),
@@ -116,6 +119,32 @@ def test_wrong_input_ends_with_a_message_and_code_two(
     savemat(files["folder"] / "pred.mat", {"prediction_all": prediction})
     assert _evaluate(files, *options) == 2
     assert message in capsys.readouterr().err
+
+
+def test_labels_of_one_byte_each_are_refused(files: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    path = files["folder"] / "joints.mat"
+    savemat(path, {"joints": loadmat(path)["joints"].clip(0, 250).astype(np.uint8)})
+    assert _evaluate(files) == 2
+    assert "'joints' is of class uint8, which loses fractions" in capsys.readouterr().err
+
+
+def test_whole_coordinates_of_an_integer_class_score_as_doubles(files: dict[str, Any]) -> None:
+    path, out = files["folder"] / "pred.mat", files["folder"] / "out.json"
+    totals = []
+    for kind in (np.float64, np.int16, np.uint16):
+        savemat(path, {"prediction_all": np.abs(files["guesses"]).transpose(1, 2, 0).astype(kind)})
+        assert _evaluate(files, "--json", str(out)) == 0
+        totals.append(json.loads(out.read_text())["total"])
+    assert totals[0] == totals[1] == totals[2]
+
+
+@pytest.mark.parametrize("option", ["--json", "--plots"])
+def test_a_place_that_cannot_be_written_ends_with_a_message_and_code_two(
+    files: dict[str, Any], capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    (files["folder"] / "file").touch()
+    assert _evaluate(files, option, str(files["folder"] / "file" / "below")) == 2
+    assert "cpm-port evaluate: " in capsys.readouterr().err
 
 
 def test_predictions_without_ground_truth_are_bad_usage(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

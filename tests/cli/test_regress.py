@@ -12,13 +12,20 @@ from cpm_port.cli import main
 from cpm_port.evaluation import reference
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a folder of its own: the verb writes below the current one."""
+    monkeypatch.chdir(tmp_path)
+
+
 def test_what_ships_passes_and_the_way_to_the_rest_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["regress", "--json", str(tmp_path / "r.json")]) == 0
+    assert main(["regress"]) == 0
     out = capsys.readouterr().out
     assert "7 pass, 0 fail, 27 inputs missing, 4 cited" in out
     assert "cpm-port regress --data ROOT" in out
-    results = json.loads((tmp_path / "r.json").read_text())["results"]
+    results = json.loads((tmp_path / "out/regress.json").read_text())["results"]
     assert {result["verdict"] for result in results} == {"pass", "inputs missing", "cited"}
+    assert (tmp_path / "out/regress.html").read_text().rstrip().endswith("</html>")
 
 
 def test_a_regression_makes_the_exit_code_one(
@@ -50,7 +57,9 @@ def test_the_reference_material_passes_within_the_time(shared: Path, capsys: pyt
     assert "34 pass, 0 fail, 0 inputs missing, 4 cited" in capsys.readouterr().out
 
 
-def test_the_page_is_written_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["regress", "--html", str(tmp_path / "sub/r.html")]) == 0
-    assert (tmp_path / "sub/r.html").read_text().rstrip().endswith("</html>")
-    assert f"report: {tmp_path / 'sub/r.html'}" in capsys.readouterr().out
+def test_numbers_and_page_go_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["regress", "--json", "a/r.json", "--html", "b/r.html"]) == 0
+    assert (tmp_path / "a/r.json").exists()
+    assert (tmp_path / "b/r.html").exists()
+    assert "numbers: a/r.json\nreport: b/r.html" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()

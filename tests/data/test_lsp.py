@@ -41,11 +41,14 @@ def test_coordinates_shift_and_a_hidden_joint_keeps_its_own(tmp_path: Path) -> N
         read_lsp(tmp_path / "joints.mat")[0].require_image()
 
 
-def test_doubles_that_matlab_stored_as_bytes_are_cast(tmp_path: Path) -> None:
-    joints = np.random.default_rng(0).integers(0, 200, (3, 14, 5)).astype(np.uint8)
-    joints[0, 0, 0] = 0  # 0 - 1 must be -1, not 255
+def test_small_integers_are_cast_before_anything_is_subtracted(tmp_path: Path) -> None:
+    joints = np.random.default_rng(0).integers(0, 200, (3, 14, 5)).astype(np.uint16)
+    joints[0, 0, 0] = 0  # 0 - 1 must be -1, not 65535
     savemat(tmp_path / "joints.mat", {"joints": joints})
     assert read_lsp(tmp_path / "joints.mat")[0].person.joints[0, 0] == -1
+    savemat(tmp_path / "joints.mat", {"joints": joints.astype(np.uint8)})
+    with pytest.raises(DataError, match="'joints' is of class uint8, which loses fractions and all beyond 255"):
+        read_lsp(tmp_path / "joints.mat")
 
 
 def test_lspet_drops_joints_that_are_not_labelled(tmp_path: Path) -> None:

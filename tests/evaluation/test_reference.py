@@ -27,7 +27,7 @@ GOOD: dict[str, Any] = {
             "inputs": {"predictions": "p.mat", "truth": "t.mat"},
         }
     ],
-    "facts": [{"id": "f", "statement": "s", "values": {"x": 1}, "source": "somewhere"}],
+    "facts": [{"id": "f", "status": "published", "statement": "s", "values": {"x": 1}, "source": "somewhere"}],
 }  # fmt: skip
 
 
@@ -97,6 +97,7 @@ def test_every_shipped_row_has_its_source_and_every_recomputed_one_its_record() 
     rows = [row for reference in references for row in reference.rows]
     assert {row.status for row in rows} == {"published", "recomputed", "measured here"}
     assert all(row.source for row in rows)
+    assert all(fact.source for reference in references for fact in reference.facts)
     for row in rows:
         if row.status == "published":
             continue

@@ -39,6 +39,12 @@ def test_published_and_recomputed_rows_stand_beside_the_measured_one() -> None:
     assert "95 % intervals" not in "\n".join(lines)
 
 
+def test_the_measured_row_has_as_many_decimals_as_the_reference() -> None:
+    result = measure(named("lsp-pc"), *drawn_case("lsp-pc", count=20, sigma=0)).result()
+    line = evaluation_table(result, [_row(target={"total": 99.125, "auc": 40.0})]).splitlines()[3]
+    assert line.split() == ["measured"] + ["100.00"] * 7 + ["100.000", "100.00"]
+
+
 def test_intervals_and_what_the_protocols_own_code_prints_are_shown() -> None:
     result = measure(named("mpii-msra"), *drawn_case("mpii-msra", count=20, sigma=5)).result(bootstrap_seed=0)
     text = evaluation_table(result, [])
