@@ -104,12 +104,19 @@ class CaffeNet(nn.Module):
         self._blob_shapes = dict(self.inputs)
         self._current_inputs = dict(self.inputs)
         steps = []
+        with_blobs: set[str] = set()
+        repeats: dict[str, int] = {}
         for layer in spec.layers:
             if not is_source(layer):
                 module = self._build(layer)
-                key = module_key(layer.name)
+                if module.blobs and layer.name in with_blobs:
+                    raise LayerError(f"{spec.source}: two layers with parameters are named {layer.name!r}")
+                if module.blobs:
+                    with_blobs.add(layer.name)
+                key = module_key(layer.name) + "'" * repeats.get(layer.name, 0)
                 while key in self._modules:
                     key += "'"
+                repeats[layer.name] = repeats.get(layer.name, 0) + 1
                 self._modules[key] = module
                 flags = layer.params.propagate_down
                 steps.append(Step(layer, key, tuple(index for index, propagate in enumerate(flags) if not propagate)))
@@ -121,13 +128,8 @@ class CaffeNet(nn.Module):
         """Make one layer's module and note the shapes of its tops."""
         bottom_shapes = [self._blob_shapes[bottom] for bottom in layer.bottoms]
         module = builder_of(layer)(layer, bottom_shapes)
-        if module.blobs and any(step.name == layer.name for step in self._named_with_blobs()):
-            raise LayerError(f"{self.spec.source}: two layers with parameters are named {layer.name!r}")
         self._blob_shapes.update(zip(layer.tops, module.reshape(bottom_shapes), strict=True))
         return module
-
-    def _named_with_blobs(self) -> Iterable[LayerSpec]:
-        return (module.spec for module in self._modules.values() if isinstance(module, LayerModule) and module.blobs)
 
     def _layer_modules(self) -> list[LayerModule]:
         return [module for module in self._modules.values() if isinstance(module, LayerModule)]
