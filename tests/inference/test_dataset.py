@@ -113,16 +113,19 @@ def test_a_sharded_run_killed_at_a_random_moment_continues_to_the_same_file(
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     moment = random.randrange(1, PEOPLE // 4)  # early enough that the run is not over first
-    run = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        limit = time.monotonic() + 120
-        while _lines(journal) < moment and run.poll() is None and time.monotonic() < limit:
-            time.sleep(0.0005)
-    finally:
-        _kill_group(run)
+    words = tmp_path / "words.txt"
+    with words.open("wb") as said:
+        run = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, start_new_session=True, stdout=said, stderr=subprocess.STDOUT
+        )
+        try:
+            limit = time.monotonic() + 240
+            while _lines(journal) < moment and run.poll() is None and time.monotonic() < limit:
+                time.sleep(0.002)
+            ended = run.poll()
+        finally:
+            _kill_group(run)
+    assert ended is None, f"the run ended by itself with {ended}: {words.read_text(errors='replace')[-2000:]}"
     assert not save.exists(), f"the run was over before it could be killed at {moment} of {PEOPLE}"
     before = read_entries(journal)
     assert moment <= len(before) < PEOPLE
