@@ -8,6 +8,8 @@ score at one threshold does (LSP: 90.50 -> 90.19 at 0.2, but 65.44 -> 62.43 in a
 `MIN_GAIN` points and `MIN_SIGMAS` standard errors of the paired difference over people. Unshifted predictions do not
 gain by any slip: the release's on LSP lose 3 points by a pixel either way. The hourglass predictions of pytorch-pose do
 gain 1.6 points by adding a pixel, the slip that its pull request 16 mended later; their published numbers include it.
+One person alone shows no slip (there is no standard error); a permutation fitted to fewer than
+`MIN_FITTED` people would fit by chance.
 
 A wrong normalizer moves no joint, so no area tells it: it is named where a published row is at hand that the
 predictions miss under the protocol and meet, in every column, under another length.
@@ -30,12 +32,13 @@ from cpm_port.evaluation.protocols import Protocol
 from cpm_port.evaluation.truth import Truth
 from cpm_port.parts import ORDERS, Joints, to_observer_centric
 
-__all__ = ["MIN_GAIN", "MIN_SIGMAS", "SLIPS", "Diagnosis", "diagnose", "diagnose_normalizer", "with_slip"]
+__all__ = ["MIN_FITTED", "MIN_GAIN", "MIN_SIGMAS", "SLIPS", "Diagnosis", "diagnose", "diagnose_normalizer", "with_slip"]
 
 Floats = NDArray[np.float64]
 
 MIN_GAIN = 0.25  # points of area
 MIN_SIGMAS = 5.0
+MIN_FITTED = 10
 PRINTED = 0.0501  # leaderboards print one decimal and do not agree how to round
 
 SLIPS = {
@@ -186,7 +189,7 @@ def _candidates(
     for permutation, name in _known_orders(predictions, protocol):
         tried.append(permutation)
         yield "wrong order of parts", f"the file's parts are in the order {name!r}", xy[:, list(permutation)], truth
-    best = _best_assignment(protocol, xy, truth)
+    best = _best_assignment(protocol, xy, truth) if len(xy) >= MIN_FITTED else tried[0]
     if best not in tried:
         moved = ", ".join(f"{order.parts[j]} read as {order.parts[i]}" for i, j in enumerate(best) if i != j)
         yield "wrong order of parts", f"parts are permuted: {moved}", xy[:, list(best)], truth
@@ -228,8 +231,9 @@ def _paired_gain(protocol: Protocol, before: Floats, after: Floats) -> tuple[flo
     counted = ~np.isnan(before)
     thresholds = threshold_grid(protocol.limit or protocol.threshold)
     difference = np.where(counted, _area(after, thresholds) - _area(before, thresholds), 0).sum(axis=1)
-    total = counted.sum()
-    return 100 * float(difference.sum()) / total, 100 * float(difference.std()) * np.sqrt(len(difference)) / total
+    total, people = counted.sum(), len(difference)
+    sigma = float(difference.std(ddof=1)) * np.sqrt(people) if people > 1 else np.inf
+    return 100 * float(difference.sum()) / total, 100 * sigma / total
 
 
 def _area(errors: Floats, thresholds: Floats) -> Floats:

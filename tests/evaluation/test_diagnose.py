@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cpm_port.data.prediction_files import read_predictions
@@ -63,6 +64,16 @@ def test_observer_centric_predictions_under_person_centric_labels_are_named() ->
     found = diagnose(named("lsp-pc"), predictions_of(to_observer_centric(person.joints.xy, LSP14), LSP14), labels)[0]
     assert found.slip == "observer-centric labels"
     assert "the predictions are observer-centric" in found.detail
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_handful_of_people_who_are_missed_anyhow_shows_no_permutation(count: int) -> None:
+    protocol = named("lsp-pc")
+    for seed in range(20):
+        predictions, truth = drawn_case("lsp-pc", count=count, sigma=0)
+        xy = truth.joints.xy.mean(axis=1, keepdims=True) + np.random.default_rng(seed).normal(0, 40, (count, 14, 2))
+        lost = replace(predictions, joints=Joints(xy, truth.joints.convention))
+        assert diagnose(protocol, lost, truth) == []
 
 
 def test_a_known_order_is_named() -> None:
