@@ -292,3 +292,16 @@ def test_tensorboard_without_its_package_says_what_to_install(tmp_path: Path, mo
     monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingDependencyError, match=r"cpm_port\[tensorboard\]"):
         Progress(tensorboard=tmp_path / "board")
+
+
+def test_tensorboard_gets_the_records_as_scalars(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="the extra cpm_port[tensorboard] is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with Progress(tensorboard=tmp_path / "board") as progress:
+        _fit("base_lr: 0.1 max_iter: 3 display: 1", tmp_path, progress=progress).solve()
+    events = EventAccumulator(str(tmp_path / "board"))
+    events.Reload()
+    assert {"train/loss", "train/losses/loss_a", "train/lr"} <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Scalars("train/loss")] == [0, 1, 2]
+    assert events.Scalars("train/loss")[0].value == pytest.approx(6.75)

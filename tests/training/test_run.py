@@ -22,6 +22,7 @@ from cpm_port.data.lmdb import write_lmdb
 from cpm_port.errors import CaffeFormatError, LayerError, MissingFileError, TrainingError, UsageError, WeightsError
 from cpm_port.models import SolverSettings, TrainingData, architecture, write_files
 from cpm_port.parts import CPM14, MPII16
+from cpm_port.training.distributed import join_world
 from cpm_port.training.loop import Trainer
 from cpm_port.training.progress import read_metrics
 from cpm_port.training.run import RunOptions, open_run
@@ -272,3 +273,26 @@ def test_masked_training_ignores_joints_without_a_label(here: Path) -> None:
             trainer.step()
         for stage, loss in masked.last_losses.items():
             assert 0 < loss < plain.last_losses[stage]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_training_on_a_gpu_follows_the_cpu(here: Path, cpm: Path) -> None:
+    """The loop's late look at a GPU's numbers, pinned batches and snapshots; float32 sums in another order."""
+    on_cpu = _solved(solver=cpm, changes='snapshot_prefix: "cpu"')
+    with open_run(RunOptions(cpm, changes='snapshot_prefix: "gpu"'), join_world("cuda")) as on_gpu:
+        on_gpu.solve()
+    for name, loss in on_cpu.last_losses.items():
+        assert on_gpu.last_losses[name] == pytest.approx(loss, rel=1e-4)
+    resumed = _solved(solver=cpm, changes='snapshot_prefix: "gpu" max_iter: 7', snapshot="latest")
+    assert resumed.iteration == 7
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_bfloat16_trains_on_a_gpu(here: Path, cpm: Path) -> None:
+    options = RunOptions(cpm, preset="adamw", bfloat16=True, channels_last=True, changes="max_iter: 60 snapshot: 0")
+    with open_run(options, join_world("cuda")) as trainer:
+        trainer.step()
+        trainer.snapshot()
+        first = sum(trainer.last_losses.values())
+        trainer.solve()
+    assert sum(trainer.last_losses.values()) < first

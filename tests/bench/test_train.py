@@ -1,0 +1,53 @@
+"""The training bench counts what it says it counts, at a size of a second."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from cpm_port.bench.train import configure, run, training_flops
+from cpm_port.caffe import parse_net
+from cpm_port.graph import load_net
+
+_NET = """
+layer { name: "in" type: "Input" top: "x" top: "y"
+        input_param { shape { dim: 2 dim: 3 dim: 8 dim: 8 } shape { dim: 2 dim: 5 dim: 8 dim: 8 } } }
+layer { name: "a" type: "Convolution" bottom: "x" top: "a"
+        convolution_param { num_output: 4 kernel_size: 3 pad: 1 bias_term: false } }
+layer { name: "r" type: "ReLU" bottom: "a" top: "a" }
+layer { name: "b" type: "Convolution" bottom: "a" top: "b"
+        convolution_param { num_output: 5 kernel_size: 1 bias_term: false } }
+layer { name: "loss" type: "EuclideanLoss" bottom: "b" bottom: "y" top: "loss" }
+"""
+
+
+def test_operations_are_counted_forward_for_weights_and_for_inputs_that_learn() -> None:
+    """By hand: the first layer's input needs no gradient, the second's does."""
+    first, second = 2 * 2 * 64 * 4 * 3 * 9, 2 * 2 * 64 * 5 * 4
+    assert training_flops(load_net(parse_net(_NET, phase="TRAIN"))) == 2 * first + 3 * second
+
+
+@pytest.mark.parametrize("extra", [[], ["--amp", "bf16", "--channels-last", "--recompute"]])
+def test_the_bench_measures_a_small_net(extra: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    configure(parser)
+    size = [
+        "--device",
+        "cpu",
+        "--stages",
+        "2",
+        "--width",
+        "4",
+        "--box-size",
+        "32",
+        "--batch-size",
+        "2",
+        "--repeats",
+        "1",
+    ]
+    result = run(parser.parse_args([*size, *extra]))
+    seconds = result["medians"]["iteration"]
+    assert result["samples per second"] == pytest.approx(2 / seconds)
+    assert result["TFLOP per second"] > 0
+    assert "of float32 on the CPU" in result["parity"]
