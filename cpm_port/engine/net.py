@@ -41,6 +41,7 @@ MEMORY_BOUND = 1792 << 20
 
 _WORKSPACE = 128 << 20
 _SAMPLES = 64
+_PLANS = 64  # kept at most, one for each size of inputs and set of wanted blobs; the oldest one goes
 
 _PLANNING = threading.Lock()  # one net's shapes and plans change together, whichever thread asks
 
@@ -176,6 +177,8 @@ class AcceleratedNet(CaffeNet):
             program = compile_program(self, wanted)
             ways = choose({layer: self._ways_of(job) for layer, job in self._jobs(program)}, self._weights_bound)
             plan = self._plans[key] = _Plan(program, ways)
+            if len(self._plans) > _PLANS:
+                del self._plans[next(iter(self._plans))]
         if plan is not self._current_plan:
             self._make_room(plan)
             self._current_plan = plan
