@@ -20,7 +20,7 @@ VERBS = {
     "forward": "run a net on arrays",
     "compare": "hold a net's blobs against reference blobs",
     "convert": "change a model's file format",
-    "predict": "find the joints of the people in images",
+    "predict": "find the joints of the people in images and videos",
     "prototxt": "write deploy, train and solver files of a CPM",
     "evaluate": "score predictions, or a model, under a named protocol",
     "regress": "recompute every reference result whose inputs are there",
