@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.io import loadmat, savemat
 
 from cpm_port.cli import main
-from cpm_port.parts import LSP14, to_observer_centric
+from cpm_port.parts import LSP14, MPII16, to_observer_centric
 from tests.evaluation.support import drawn_people
 
 
@@ -61,6 +61,22 @@ def test_the_json_holds_what_a_loop_counts(files: dict[str, Any]) -> None:
         np.trapezoid(content["curve"]["total"], content["curve"]["thresholds"]) / 0.2
     )
     assert content["diagnoses"] == []
+
+
+def test_a_column_that_nobody_is_annotated_in_is_null(tmp_path: Path) -> None:
+    people = drawn_people(MPII16, 20, 4) + 1
+    missing = np.zeros((16, 20))
+    missing[[MPII16.index("left_ankle"), MPII16.index("right_ankle")]] = 1
+    boxes = np.stack([np.zeros((2, 20)), np.full((2, 20), 30.0)])
+    labels = {"pos_gt_src": people.transpose(1, 2, 0), "jnt_missing": missing, "headboxes_src": boxes}
+    savemat(tmp_path / "truth.mat", labels)
+    savemat(tmp_path / "pred.mat", {"preds": people})
+    out = tmp_path / "out.json"
+    files = ["--predictions", str(tmp_path / "pred.mat"), "--ground-truth", str(tmp_path / "truth.mat")]
+    assert main(["evaluate", "--protocol", "mpii-official", *files, "--json", str(out)]) == 0
+    content = json.loads(out.read_text(), parse_constant=pytest.fail)
+    assert content["parts"]["Ank"] == {"hits": 0, "count": 0, "percent": None}
+    assert content["total"] == {"hits": 240, "count": 240, "percent": 100}
 
 
 def test_pictures_and_intervals_on_request(files: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
