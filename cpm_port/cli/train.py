@@ -28,6 +28,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--weights", default="", metavar="A,B", help="models to start from, layers matched by name; later ones win"
     )
     start.add_argument(
+        "--skip-misfits", action="store_true", help="layers of other shapes in them keep their fillers (else an error)"
+    )
+    start.add_argument(
         "--snapshot", metavar="X", help="the .solverstate to go on from, or 'latest' under the solver's snapshot_prefix"
     )
     start.add_argument(
@@ -75,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
     options = RunOptions(
         solver=args.solver,
         weights=tuple(name for name in args.weights.split(",") if name),
+        skip_misfits=args.skip_misfits,
         snapshot=args.snapshot,
         changes=" ".join(args.changes),
         preset=args.preset,

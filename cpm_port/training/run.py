@@ -24,10 +24,11 @@ from cpm_port.data.lmdb import LmdbRecords
 from cpm_port.data.records import RecordStore
 from cpm_port.data.sources import is_path, open_records
 from cpm_port.errors import MissingFileError, TrainingError, UsageError
-from cpm_port.graph import CaffeNet, WeightsReport, load_net
+from cpm_port.graph import CaffeNet, load_net
 from cpm_port.training.batches import open_data_layers
 from cpm_port.training.cache import CachedRecords
 from cpm_port.training.distributed import World
+from cpm_port.training.finetune import start_from
 from cpm_port.training.loop import Evaluation, Trainer
 from cpm_port.training.objective import Objective
 from cpm_port.training.presets import PRESETS, Preset, fill_like_he, recipe_of
@@ -36,7 +37,7 @@ from cpm_port.training.snapshot import latest_snapshot, read_snapshot
 from cpm_port.training.testnets import mean_outputs, share_parameters
 from cpm_port.training.validation import data_and_label, hold_out, stage_pck
 
-__all__ = ["RunOptions", "locate", "open_run", "weights_report"]
+__all__ = ["RunOptions", "locate", "open_run"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class RunOptions:
     solver : path-like
     weights : sequence of path-like
         Models to start from, matched by layer name; later ones override earlier ones. None: the solver's own `weights`.
+    skip_misfits : bool
+        Layers of another shape in such a model keep their fillers, instead of being an error.
     snapshot : path-like, "latest" or None
         The `.solverstate` to go on from; "latest": the newest under `snapshot_prefix`, the start where there is none.
     changes : str
@@ -79,6 +82,7 @@ class RunOptions:
 
     solver: str | os.PathLike[str]
     weights: Sequence[str | os.PathLike[str]] = ()
+    skip_misfits: bool = False
     snapshot: str | os.PathLike[str] | None = None
     changes: str = ""
     preset: str | None = None
@@ -152,7 +156,7 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
             if preset is not None and preset.he_filler:
                 fill_like_he(net, list(net.params))
             for path in options.weights or solver.weights:
-                progress.say(weights_report(net.load_weights(locate(path, solver.source), strict=False)))
+                progress.say(start_from(net, locate(path, solver.source), skip_misfits=options.skip_misfits))
         net.to(world.device)
         if options.channels_last:
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -181,16 +185,6 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
             trainer.restore(snapshot)
             progress.say(f"Resuming from {snapshot_path} at iteration {snapshot.iteration}")
         yield trainer
-
-
-def weights_report(report: WeightsReport) -> str:
-    """Say what a file of weights gave: layers that it filled, layers of its own left out, layers that kept fillers."""
-    lines = [f"Weights {report.source}: {len(report.matched)} layers matched"]
-    if report.ignored:
-        lines.append(f"  ignored, as the net lacks them: {', '.join(report.ignored)}")
-    if report.missing:
-        lines.append(f"  kept from their fillers, as the file lacks them: {', '.join(report.missing)}")
-    return "\n".join(lines)
 
 
 def locate(path: str | os.PathLike[str], named_in: str | os.PathLike[str]) -> Path:

@@ -140,7 +140,7 @@ def test_fine_tuning_reports_what_was_matched_ignored_and_left(
     assert main(["train", "--solver", str(solver), "--weights", "donor.caffemodel", "--device", "cpu"]) == 0
     said = capsys.readouterr().err
     assert "Weights donor.caffemodel: 16 layers matched" in said
-    assert "kept from their fillers, as the file lacks them: conv1_stage3, Mconv1_stage3" in said
+    assert "left as they were, as the file lacks them: conv1_stage3, Mconv1_stage3" in said
     assert main(["train", "--solver", str(cpm), "--weights", "mpi_iter_1.caffemodel", "--device", "cpu"]) == 0
     assert "ignored, as the net lacks them: conv1_stage3, Mconv1_stage3" in capsys.readouterr().err
 
@@ -154,6 +154,24 @@ def test_fine_tuning_to_other_parts_names_the_layers_that_do_not_fit(cpm: Path, 
         pytest.raises((WeightsError, LayerError), match="conv7_stage1"),
         open_run(RunOptions(solver, weights=["donor.caffemodel"]), CPU),
     ):
+        pass
+
+
+def test_misfits_keep_their_fillers_where_asked(cpm: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    donor = _solved(solver=cpm, changes="max_iter: 1")
+    for path in ("donor.caffemodel", "donor.safetensors"):
+        donor.net.save(path)
+    arms = architecture("mpi", stages=2, parts=9, width=8, box=(48, 48))
+    _, train, solver = write_files(arms, here / "arms", TrainingData(DRAWN, 4))
+    train.write_text(train.read_text().replace("np_in_lmdb: 9", "np_in_lmdb: 16"))
+    options = RunOptions(solver, weights=["donor.caffemodel"], skip_misfits=True)
+    with open_run(options, CPU, console=sys.stderr) as trainer:
+        assert torch.equal(trainer.net.params["conv1_stage1"][0], donor.net.params["conv1_stage1"][0])
+    said = capsys.readouterr().err
+    assert "13 layers matched" in said
+    assert "as their shapes differ: conv7_stage1 ((15, 8, 1, 1) in the file, (10, 8, 1, 1) here), Mconv1_stage2" in said
+    refused = RunOptions(solver, weights=["donor.safetensors"], skip_misfits=True)
+    with pytest.raises(UsageError, match=r"not \.safetensors"), open_run(refused, CPU):
         pass
 
 
