@@ -52,7 +52,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     rule.add_argument("--lr", type=float, help="instead of the preset's rate, or of base_lr")
     rule.add_argument("--mask", action="store_true", help="no loss for joints without a label (Caffe: an empty map)")
     speed = parser.add_argument_group("how to compute")
-    speed.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
+    speed.add_argument(
+        "--device", metavar="D", help="cpu, cuda, cuda:1 (default: the solver's mode, if there is a GPU)"
+    )
     speed.add_argument("--amp", choices=("bf16",), help="bfloat16 arithmetic; weights stay float32")
     speed.add_argument("--compile", action="store_true", help="compile the net with torch.compile")
     speed.add_argument("--channels-last", action="store_true", help="lay images out as GPUs like them")
@@ -73,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     from cpm_port.training.curves import plot_run
     from cpm_port.training.distributed import join_world, leave_world
     from cpm_port.training.progress import read_metrics
-    from cpm_port.training.run import RunOptions, open_run
+    from cpm_port.training.run import RunOptions, open_run, solver_device
 
     options = RunOptions(
         solver=args.solver,
@@ -98,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         metrics=args.metrics,
         tensorboard=args.tensorboard,
     )
-    world = join_world(args.device)
+    world = join_world(args.device or solver_device(args.solver))
     try:
         with open_run(options, world, console=sys.stderr) as trainer:
             finished = trainer.solve()

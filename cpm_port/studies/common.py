@@ -48,6 +48,7 @@ __all__ = [
 
 THRESHOLDS = [k / 100 for k in range(21)]
 _SAY_EVERY = 100
+_PERSON = 0.5 / 128  # target_dist per box px: a person of 200 * scale px becomes 100 px tall in a box of 128
 _HELD_OUT_SEED = 1_000_003  # far from any seed of training people
 _CPU = World(0, 1, torch.device("cpu"))
 
@@ -66,6 +67,8 @@ class Scale:
         Of every run.
     people, held_out : int
         Drawn people to train and to measure on.
+    difficulty : int
+        Of the drawn people.
     seed : int
     """
 
@@ -76,6 +79,7 @@ class Scale:
     iterations: int = 600
     people: int = 1000
     held_out: int = 200
+    difficulty: int = 20
     seed: int = 0
 
 
@@ -91,7 +95,7 @@ def draw_people(scale: Scale) -> People:
     """Draw the people of a study."""
 
     def drawn(count: int, seed: int) -> list[Record]:
-        records = DrawnRecords(count=count, size=2 * scale.box, seed=seed)
+        records = DrawnRecords(count=count, size=2 * scale.box, seed=seed, difficulty=scale.difficulty)
         return [records[index] for index in range(count)]
 
     return People(drawn(scale.people, scale.seed), drawn(scale.held_out, _HELD_OUT_SEED + scale.seed))
@@ -105,7 +109,10 @@ def design(scale: Scale, stages: int | None = None) -> Architecture:
 
 def train_spec(net: Architecture, scale: Scale) -> NetSpec:
     """Return the net with a data layer and a loss per stage, in phase TRAIN."""
-    return parse_net(train_text(net, TrainingData("drawn:", scale.batch)), source="study", phase="TRAIN")
+    data = TrainingData(
+        "drawn:", scale.batch, scale.box * _PERSON, scale_min=0.9, scale_max=1.1, max_rotate_degree=10
+    )
+    return parse_net(train_text(net, data), source="study", phase="TRAIN")
 
 
 def stage_of(layer_name: str) -> int:

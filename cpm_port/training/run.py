@@ -37,7 +37,7 @@ from cpm_port.training.snapshot import latest_snapshot, read_snapshot
 from cpm_port.training.testnets import mean_outputs, share_parameters
 from cpm_port.training.validation import data_and_label, hold_out, stage_pck
 
-__all__ = ["RunOptions", "locate", "open_run"]
+__all__ = ["RunOptions", "locate", "open_run", "solver_device"]
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,8 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
                 start=0 if snapshot is None else snapshot.iteration,
             )
         )
+        for note in (*solver.notes, *spec.notes, *_without_effect(solver)):
+            progress.say(note)
         preset = _preset(options.preset)
         torch.manual_seed(seed)
         net = load_net(spec, input_shapes=source.shapes)
@@ -187,6 +189,17 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
         yield trainer
 
 
+def solver_device(path: str | os.PathLike[str]) -> str | None:
+    """Return the device that a solver file asks for: "cpu", a numbered GPU, or None for whatever there is.
+
+    Caffe's default mode is GPU, and most machines that read its files have none: only an explicit `device_id` insists.
+    """
+    solver = read_solver(path)
+    if solver.solver_mode == "CPU":
+        return "cpu"
+    return f"cuda:{solver.device_id}" if solver.params.has("device_id") and torch.cuda.is_available() else None
+
+
 def locate(path: str | os.PathLike[str], named_in: str | os.PathLike[str]) -> Path:
     """Return where a path named in a file is: from the working directory, or else beside that file.
 
@@ -217,6 +230,15 @@ def _read_solver(options: RunOptions) -> SolverSpec:
     if solver.max_iter <= 0:
         raise TrainingError(f"{solver.source}: max_iter is {solver.max_iter}, expected 1 or more")
     return solver
+
+
+def _without_effect(solver: SolverSpec) -> list[str]:
+    """Name the solver's fields that are set and change nothing here."""
+    return [
+        f"{solver.source}: {name} has no effect here"
+        for name in ("debug_info", "snapshot_diff")
+        if getattr(solver, name)
+    ]
 
 
 def _train_spec(solver: SolverSpec) -> NetSpec:

@@ -25,7 +25,7 @@ from cpm_port.parts import CPM14, MPII16
 from cpm_port.training.distributed import join_world
 from cpm_port.training.loop import Trainer
 from cpm_port.training.progress import read_metrics
-from cpm_port.training.run import RunOptions, open_run
+from cpm_port.training.run import RunOptions, open_run, solver_device
 from tests.support import ROOT
 from tests.training.support import CPU, SOLVERS
 
@@ -291,6 +291,22 @@ def test_masked_training_ignores_joints_without_a_label(here: Path) -> None:
             trainer.step()
         for stage, loss in masked.last_losses.items():
             assert 0 < loss < plain.last_losses[stage]
+
+
+def test_fields_without_effect_are_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = RunOptions(SOLVERS / "sgd_step.solver.prototxt", changes="debug_info: true snapshot_diff: true")
+    with open_run(options, CPU, console=sys.stderr):
+        pass
+    said = capsys.readouterr().err
+    assert "debug_info has no effect" in said
+    assert "snapshot_diff has no effect" in said
+
+
+def test_the_solvers_mode_chooses_the_device(here: Path) -> None:
+    Path("cpu").write_text("solver_mode: CPU")
+    Path("gpu").write_text("solver_mode: GPU")
+    assert solver_device("cpu") == "cpu"
+    assert solver_device("gpu") is None
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
