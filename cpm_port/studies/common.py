@@ -109,9 +109,7 @@ def design(scale: Scale, stages: int | None = None) -> Architecture:
 
 def train_spec(net: Architecture, scale: Scale) -> NetSpec:
     """Return the net with a data layer and a loss per stage, in phase TRAIN."""
-    data = TrainingData(
-        "drawn:", scale.batch, scale.box * _PERSON, scale_min=0.9, scale_max=1.1, max_rotate_degree=10
-    )
+    data = TrainingData("drawn:", scale.batch, scale.box * _PERSON, scale_min=0.9, scale_max=1.1, max_rotate_degree=10)
     return parse_net(train_text(net, data), source="study", phase="TRAIN")
 
 
