@@ -2,20 +2,25 @@
 
 - plain PyTorch: the readable twin (`cpm_port.models`), eager, NCHW, as every port writes it
 - OpenCV 4's Caffe importer, in an environment of its own (OpenCV 5 has none), fed through pipes
+- real Caffe, where `--caffe` names an interpreter that imports it, fed through pipes
 - onnxruntime, on the net as our converter exports it
 
-A peer that is not installed is named with the reason, not left out silently. `matrix_rate` is what the machine itself
-can do.
+A peer that is not installed is named with the reason, not left out silently; one that was asked for by its path stops
+the bench. `matrix_rate` is what the machine itself can do.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Literal
 
 import numpy as np
 import torch
@@ -28,41 +33,71 @@ from cpm_port.models import Architecture, build, deploy_text, from_caffe
 from cpm_port.resources import load_converters
 
 __all__ = [
+    "OPENCV_PYTHON",
+    "PARITY",
+    "PEER_PARITY",
     "SeededModel",
+    "add_peer_arguments",
     "check_parity",
-    "default_opencv",
     "matrix_rate",
     "net_operations",
-    "onnxruntime_net",
-    "opencv_net",
+    "other_nets",
+    "piped_net",
     "plain_net",
     "seeded_model",
+    "wait_for",
 ]
 
 Forward = Callable[[Tensor], Tensor]
 """One pass: (N, 4, H, W) to the last belief maps."""
 
+OPENCV_PYTHON = Path(".venv-peers") / "bin" / "python"  # in the current folder
 PARITY = 1e-5  # of the largest belief: what the engine promises
 PEER_PARITY = 1e-4  # of others, who sum in other orders
 
-# Arrays go through the pipes as four int64 sizes and float32 values; at the start the interpreter says it is ready.
-_OPENCV = """
-import sys
+_IMPORTERS = {
+    "OpenCV": """
 import cv2
-import numpy as np
-prototxt, model, threads = sys.argv[1:]
 cv2.setNumThreads(int(threads))
 net = cv2.dnn.readNetFromCaffe(prototxt, model)
-into, out = sys.stdin.buffer, sys.stdout.buffer
+def forward(data):
+    net.setInput(data)
+    return net.forward()
+""",
+    "pycaffe": """
+import caffe
+caffe.set_mode_cpu()
+net = caffe.Net(prototxt, model, caffe.TEST)
+def forward(data):
+    blob = net.blobs[net.inputs[0]]
+    if blob.data.shape != data.shape:
+        blob.reshape(*data.shape)
+        net.reshape()
+    blob.data[...] = data
+    return net.forward()[net.outputs[-1]]
+""",
+}
+"""Python for other interpreters: from `prototxt`, `model` and `threads` to a function `forward`."""
+
+# Arrays go through the pipes as four int64 sizes and float32 values; at the start the interpreter says that it is
+# ready. What libraries print goes to stderr.
+_SERVER = """
+import os, sys
+into, out = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+os.dup2(2, 1)
+import numpy as np
+prototxt, model, threads, importer = sys.argv[1:]
+exec(importer)
 out.write(b"ready")
 out.flush()
 while sizes := into.read(32):
     shape = np.frombuffer(sizes, np.int64)
-    net.setInput(np.frombuffer(into.read(4 * shape.prod()), np.float32).reshape(shape))
-    maps = net.forward()
+    data = np.frombuffer(into.read(4 * int(shape.prod())), np.float32).reshape(shape)
+    maps = np.ascontiguousarray(forward(data), np.float32)
     out.write(np.array(maps.shape, np.int64).tobytes() + maps.tobytes())
     out.flush()
 """
+_THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -104,41 +139,98 @@ def plain_net(model: SeededModel, memory_format: torch.memory_format = torch.con
     return lambda x: twin(x)[-1]
 
 
-def default_opencv() -> Path:
-    """Return where the peers' environment is made: `.venv-peers` in the current folder."""
-    return Path(".venv-peers") / "bin" / "python"
+def add_peer_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say where peers are."""
+    parser.add_argument(
+        "--opencv-python", type=Path, default=OPENCV_PYTHON, metavar="PYTHON",
+        help="an interpreter with OpenCV 4 (default: %(default)s, which `make peers` makes)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--caffe", type=Path, metavar="PYTHON",
+        help="an interpreter that imports pycaffe, PYTHONPATH set where needed, to have real Caffe beside us",
+    )  # fmt: skip
+    parser.add_argument("--no-onnx", action="store_true", help="leave out onnxruntime, whose export takes a while")
 
 
-@contextmanager
-def opencv_net(model: SeededModel, python: Path) -> Iterator[Forward]:
-    """Give the forward pass of OpenCV's importer, which runs in another interpreter as long as the context lasts.
+def other_nets(
+    model: SeededModel, folder: Path, args: argparse.Namespace, stack: ExitStack
+) -> tuple[dict[str, Forward], dict[str, str]]:
+    """Return the passes of the peers other than PyTorch, and of those that are not here the reason.
 
     Raises
     ------
     MissingDependencyError
-        No such interpreter, or no OpenCV 4 in it.
+        `--caffe` was given and does not work.
     """
-    if not python.exists():
-        raise MissingDependencyError(f"no interpreter {python} with OpenCV 4 (--opencv-python names another)")
-    command = [str(python), "-c", _OPENCV, str(model.prototxt), str(model.caffemodel), str(torch.get_num_threads())]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+    found: dict[str, Forward] = {}
+    absent: dict[str, str] = {}
+    try:
+        found["OpenCV 4 importer"] = stack.enter_context(piped_net(model, args.opencv_python, "OpenCV"))
+    except MissingDependencyError as error:
+        absent["OpenCV 4 importer"] = str(error)
+    if args.caffe is not None:
+        found["Caffe"] = stack.enter_context(piped_net(model, args.caffe, "pycaffe"))
+    else:
+        absent["Caffe"] = "no --caffe given"
+    if args.no_onnx:
+        absent["onnxruntime"] = "--no-onnx"
+    else:
+        try:
+            found["onnxruntime"] = onnxruntime_net(model, folder)
+        except MissingDependencyError as error:
+            absent["onnxruntime"] = str(error)
+    return found, absent
+
+
+@contextmanager
+def piped_net(model: SeededModel, python: Path, package: Literal["OpenCV", "pycaffe"]) -> Iterator[Forward]:
+    """Give the forward pass of a package that runs in another interpreter as long as the context lasts.
+
+    Raises
+    ------
+    MissingDependencyError
+        No such interpreter, or it does not read the net with that package; or, later, it ended.
+    """
+    if not python.is_file():
+        raise MissingDependencyError(f"{package}: {python} is no interpreter")
+    threads = str(torch.get_num_threads())
+    command = [str(python), "-c", _SERVER, str(model.prototxt), str(model.caffemodel), threads, _IMPORTERS[package]]
+    environment = {**os.environ, **dict.fromkeys(_THREAD_SETTINGS, threads), "GLOG_minloglevel": "1"}
+    with tempfile.TemporaryFile() as said, _started(command, environment, said) as child:
         into, out = child.stdin, child.stdout
         assert into is not None
         assert out is not None
 
+        def received(count: int, what: str) -> bytes:
+            found = out.read(count)
+            if len(found) < count:
+                said.seek(0)
+                last = said.read().decode(errors="replace").strip().splitlines()[-1:]
+                raise MissingDependencyError(f"{python}: {what}: {' '.join(last) or 'it ended without a word'}")
+            return found
+
         def forward(x: Tensor) -> Tensor:
-            into.write(np.array(x.shape, np.int64).tobytes() + x.numpy().tobytes())
-            into.flush()
-            shape = np.frombuffer(out.read(32), np.int64)
-            maps = np.frombuffer(out.read(4 * int(shape.prod())), np.float32).reshape(shape)
+            with suppress(BrokenPipeError):  # `received` says why
+                into.write(np.array(x.shape, np.int64).tobytes() + x.numpy().tobytes())
+                into.flush()
+            shape = np.frombuffer(received(32, f"{package} ended"), np.int64)
+            maps = np.frombuffer(received(4 * int(shape.prod()), f"{package} ended"), np.float32).reshape(shape)
             return torch.from_numpy(maps.copy())
 
-        if out.read(5) != b"ready":
-            raise MissingDependencyError(f"{python}: it does not read Caffe files with OpenCV")
-        try:
-            yield forward
-        finally:
-            into.close()
+        received(len(b"ready"), f"it does not read Caffe files with {package}")
+        yield forward
+
+
+@contextmanager
+def _started(command: list[str], environment: dict[str, str], stderr: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process while the context lasts; it ends by itself when its stdin is closed."""
+    child = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=environment, bufsize=-1
+    )
+    try:
+        yield child
+    finally:
+        child.communicate()
 
 
 def onnxruntime_net(model: SeededModel, folder: Path) -> Forward:
@@ -178,21 +270,32 @@ def net_operations(spec: NetSpec) -> int:
     return sum(layer_flops(layer, [shapes[bottom] for bottom in layer.bottoms]) for layer in spec.layers)
 
 
-def matrix_rate(seconds: float = 1.0) -> float:
-    """Return the fastest float32 matrix rate seen, operations a second: torch's product, and a 1 x 1 convolution's."""
-    size = 1536
-    a, b = torch.randn(size, size), torch.randn(size, size)
-    maps = torch.randn(1, 512, 64, 64).contiguous(memory_format=torch.channels_last)
-    weight = torch.randn(512, 512, 1, 1)
-    sides: list[tuple[float, Callable[[], Tensor]]] = [
-        (2.0 * size**3, lambda: a @ b),
-        (2.0 * 512 * 512 * 64 * 64, lambda: torch.conv2d(maps, weight)),
-    ]
+def matrix_rate(device: torch.device | None = None, dtype: torch.dtype = torch.float32, seconds: float = 1.0) -> float:
+    """Return the fastest matrix rate seen on a device, operations a second.
+
+    On a CPU of torch's product and of a 1 x 1 convolution, on a GPU of the product of two large matrices.
+    """
+    device = device or torch.device("cpu")
+    size = 8192 if device.type == "cuda" else 1536
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    sides: list[tuple[float, Callable[[], Tensor]]] = [(2.0 * size**3, lambda: a @ b)]
+    if device.type == "cpu":
+        maps = torch.randn(1, 512, 64, 64).contiguous(memory_format=torch.channels_last).to(dtype)
+        weight = torch.randn(512, 512, 1, 1).to(dtype)
+        sides.append((2.0 * 512 * 512 * 64 * 64, lambda: torch.conv2d(maps, weight)))
     best, until = 0.0, time.perf_counter() + seconds
     with torch.inference_mode():
         while time.perf_counter() < until:
             for operations, side in sides:
+                wait_for(device)
                 start = time.perf_counter()
                 side()
+                wait_for(device)
                 best = max(best, operations / (time.perf_counter() - start))
     return best
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a GPU has done what it was given; a CPU has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,17 +1,59 @@
-"""The option `--device`, the same for every verb that runs a net."""
+"""The options of every verb that runs a net: `--device`; and for prediction also how the net is made fast."""
 
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from cpm_port.errors import UsageError
 
-__all__ = ["add_device", "checked_device"]
+if TYPE_CHECKING:
+    from cpm_port.engine import AcceleratedNet
+    from cpm_port.engine.precision import PreciseNet
+    from cpm_port.graph import CaffeNet
+
+__all__ = ["add_device", "add_engine", "checked_device", "made_fast"]
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
+def add_device(parser: argparse._ActionsContainer) -> None:
     """Declare `--device`."""
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default cpu)")
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Declare `--device` and the options that `made_fast` reads."""
+    group = parser.add_argument_group("how the net runs")
+    add_device(group)
+    group.add_argument(
+        "--precision",
+        choices=("float32", "tf32", "bf16"),
+        default="float32",
+        help="the net's arithmetic (default %(default)s, as Caffe's); tf32 and bf16 are coarser, and faster on a GPU: "
+        "tf32 is for GPUs only, bf16 on a CPU is slower than float32",
+    )
+    group.add_argument(
+        "--memory-bound",
+        type=int,
+        metavar="MIB",
+        help="on a CPU: what transformed weights and spectra may take (default 1792); less is slower, 0 runs every "
+        "convolution directly",
+    )
+    group.add_argument(
+        "--plan",
+        choices=("model", "measure"),
+        help="on a CPU: choose each layer's way by a cost model, alike everywhere (default), or by times measured once "
+        "on this machine and kept in the user's cache folder",
+    )
+
+
+def made_fast(net: CaffeNet, args: argparse.Namespace) -> AcceleratedNet | PreciseNet:
+    """Return the net as the options of `add_engine` want it run."""
+    from cpm_port.engine.modes import fast_net
+
+    if args.memory_bound is not None and args.memory_bound < 0:
+        raise UsageError(f"--memory-bound {args.memory_bound}: 0 or more asked")
+    bound = None if args.memory_bound is None else args.memory_bound << 20
+    return fast_net(net, args.precision, memory_bound=bound, plan=args.plan)
 
 
 def checked_device(name: str) -> str:

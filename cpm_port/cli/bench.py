@@ -1,35 +1,37 @@
 """`cpm-port bench [NAME]`: run one bench of `cpm_port/bench`, or all of them; a table, and with `--json F` a file.
 
-Exit code 1 where a bench falls short of a target.
+`--record` keeps the results in the checkout's `reference_results/benchmarks`, one file a bench; `cpm-port bench report`
+writes the README's table and pictures from them. Exit code 1 where a bench falls short of a target.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.metadata
-import json
-import os
 import pkgutil
-import platform
+import shlex
 from pathlib import Path
 from typing import Any
 
 import cpm_port.bench
-from cpm_port._atomic import atomic_path
 from cpm_port.errors import UsageError
 
 __all__ = ["configure", "run"]
 
-_VERSIONS = ("cpm_port", "numpy", "torch", "protobuf", "opencv-python", "numba", "scipy", "h5py")
 _SHOWN = ("parity", "medians", "spread", "ratios", "targets", "missed")
+_REPORT = "report"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments; those of a bench follow its name."""
     names = ", ".join(_names())
-    parser.add_argument("name", nargs="?", metavar="NAME", help=f"one of {names}; all of them where it is left out")
-    parser.add_argument("--json", type=Path, metavar="F", help="write the results, with machine and versions, to F")
+    parser.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help=f"one of {names}; all of them where it is left out; or {_REPORT}: write the README's table and pictures",
+    )
+    _add_targets(parser)
     parser.add_argument(
         "rest", nargs=argparse.REMAINDER, metavar="...", help="the bench's own arguments; -h lists them"
     )
@@ -37,29 +39,52 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the benches; return 1 where one falls short of a target."""
+    if args.name == _REPORT:
+        return _report(args.rest)
     if args.name is not None and args.name not in _names():
-        raise UsageError(f"no bench {args.name!r}; there are {', '.join(_names())}")
+        raise UsageError(f"no bench {args.name!r}; there are {', '.join(_names())}, and {_REPORT}")
+    from cpm_port.bench._records import describe_machine, records_folder, write_results
+
     names = [args.name] if args.name else _names()
-    machine = _machine()
+    machine = describe_machine()
     print("  ".join(f"{key}: {value}" for key, value in machine.items() if key != "versions"))
     print("  ".join(f"{key} {value}" for key, value in machine["versions"].items()))
     results = {}
-    target = args.json
+    command = shlex.join(["cpm-port", "bench", *([args.name] if args.name else []), *args.rest])
+    given = args
     for name in names:
         module = importlib.import_module(f"cpm_port.bench.{name}")
         parser = argparse.ArgumentParser(prog=f"cpm-port bench {name}")
-        parser.add_argument("--json", type=Path, metavar="F", default=args.json)
+        _add_targets(parser, args.json, args.record)
         module.configure(parser)
-        own = parser.parse_args(args.rest)
-        target = own.json
-        results[name] = module.run(own)
+        given = parser.parse_args(args.rest)
+        folder = records_folder() if given.record else None
+        results[name] = module.run(given)
         _show(name, results[name])
-    if target is not None:
-        with atomic_path(target) as temporary:
-            temporary.write_text(
-                json.dumps({"machine": machine, "results": results}, indent=1) + "\n", encoding="utf-8"
-            )
+        if folder is not None:
+            write_results(folder / f"{name}.json", command, machine, {name: results[name]})
+    if given.json is not None:
+        write_results(given.json, command, machine, results)
     return int(any(_missed(result) for result in results.values()))
+
+
+def _add_targets(parser: argparse.ArgumentParser, json: Path | None = None, record: bool = False) -> None:
+    """Declare where results go; before a bench's name and behind it alike."""
+    parser.add_argument(
+        "--json", type=Path, metavar="F", default=json, help="write the results, with machine and versions, to F"
+    )
+    parser.add_argument(
+        "--record", action="store_true", default=record, help="keep them in the checkout's reference_results/benchmarks"
+    )
+
+
+def _report(rest: list[str]) -> int:
+    from cpm_port.bench._report import write_report
+
+    argparse.ArgumentParser(prog=f"cpm-port bench {_REPORT}").parse_args(rest)
+    for path in write_report():
+        print(f"written: {path}")
+    return 0
 
 
 def _names() -> list[str]:
@@ -91,32 +116,15 @@ def _show(name: str, result: dict[str, Any]) -> None:
     for failure in result.get("missed", []):
         print(f"  missed: {failure}")
     for key, value in result.items():
-        if key not in _SHOWN:
-            print(f"  {key}: {value}")
-
-
-def _machine() -> dict[str, Any]:
-    """Describe what the figures were measured on."""
-    versions = {"python": platform.python_version()}
-    for package in _VERSIONS:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
+        if key in _SHOWN:
             continue
-    return {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "threads": os.environ.get("OMP_NUM_THREADS", "default"),
-        "system": f"{platform.system()} {platform.machine()}",
-        "versions": versions,
-    }
+        if isinstance(value, dict) and value and all(isinstance(item, dict) for item in value.values()):
+            print(f"  {key}:")
+            for item, values in value.items():
+                print(f"    {item}: " + ", ".join(f"{k} {_brief(v)}" for k, v in values.items()))
+        else:
+            print(f"  {key}: {_brief(value)}")
 
 
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown"
+def _brief(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cpm_port.cli._devices import add_device, checked_device
+from cpm_port.cli._devices import add_engine, checked_device, made_fast
 from cpm_port.cli._models import add_model, chosen_model
 from cpm_port.errors import UsageError
 from cpm_port.parts import CENTRICITIES, ORDERS
@@ -57,7 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="F.h5",
         help="where the predictions go (default PROTOCOL.h5); F.h5.journal keeps them while they are made",
     )
-    add_device(parser)
+    add_engine(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -122,9 +122,10 @@ def _run_model(args: argparse.Namespace, protocol: Protocol) -> tuple[Prediction
         "net": sha256(files.net),
         "weights": sha256(files.weights),
         "labels": sha256(labels),
+        "precision": args.precision,
     }
     with joined_shard(checked_device(args.device)) as shard:
-        net = load_net(files.net, files.weights, device=shard.device)
+        net = made_fast(load_net(files.net, files.weights, device=shard.device), args)
         journal = target.with_name(target.name + ".journal")
         predictions = predict_samples(net, samples, journal, identity, shard, sigma)
     if predictions is None:

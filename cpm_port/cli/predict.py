@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cpm_port.cli._devices import add_device, checked_device
+from cpm_port.cli._devices import add_engine, checked_device, made_fast
 from cpm_port.cli._models import add_model, chosen_model
 from cpm_port.cli._predict_results import RESULT_SUFFIXES, looked_at, write_image_results
 from cpm_port.cli._predict_video import predict_video, video_result_suffixes
@@ -53,13 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--multipliers", nargs="+", type=_finite, metavar="M", help="scales to try, times the base scale"
     )
-    add_device(parser)
-    parser.add_argument(
-        "--precision",
-        choices=("float32", "tf32", "bf16"),
-        default="float32",
-        help="the net's arithmetic: as Caffe's, or faster and coarser (tf32 on GPUs only; default %(default)s)",
-    )
+    add_engine(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -195,9 +189,8 @@ def load_model(args: argparse.Namespace) -> tuple[BeliefNet, dict[str, Any], flo
     """Return the net, made fast; what the results say of it (file names, SHA-256); its center map's sigma, if known."""
     choice = chosen_model(args)
     from cpm_port import load_net
-    from cpm_port.engine.modes import fast_net
 
-    net = fast_net(load_net(choice.net, choice.weights, device=checked_device(args.device)), args.precision)
+    net = made_fast(load_net(choice.net, choice.weights, device=checked_device(args.device)), args)
     files = {"net": choice.net, "weights": choice.weights}
     said: dict[str, Any] = {kind: {"file": path.name, "sha256": _sha256(path)} for kind, path in files.items()}
     if choice.entry is None:

@@ -232,8 +232,8 @@ def _fingerprint(*tensors: Tensor | None) -> _Fingerprint:
     parts: list[object] = []
     for tensor in tensors:
         if tensor is not None:
-            flat = tensor.detach().reshape(-1)
-            sample = flat[:: max(1, flat.numel() // _SAMPLES)].numpy().tobytes()
+            every = max(1, tensor.numel() // _SAMPLES)
+            sample = tensor.detach().numpy().flat[::every].tobytes()  # whatever the layout, no other value is touched
             version = None if tensor.is_inference() else tensor._version
             parts.append((tensor.data_ptr(), version, sample))
     return tuple(parts)

@@ -4,8 +4,9 @@ Where in the flow: the release's benchmark loop. Each data set has its own rule 
 (`cpm_port.imaging.pyramid`); every person gets the seven scales of the benchmark.
 
 Sharding: under `torchrun`, process r of n takes every n-th of the people that are still missing (gloo on CPU, nccl on
-GPUs, one GPU per process). A person's prediction does not depend on which process makes it, so any number of processes
-gives the same file. Progress is kept in a `journal`; process 0 gathers at the end.
+GPUs, one GPU per process). A person's prediction does not depend on which process makes it, nor on who else is in its
+share (everybody goes through the net alone), so any number of processes gives the same file. Progress is kept in a
+`journal`; process 0 gathers at the end. Images are read, and pyramids made, while the net runs (`stream.py`).
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 
 from cpm_port.data.images import check_images
 from cpm_port.data.predictions import Predictions
@@ -31,7 +34,7 @@ from cpm_port.imaging.pyramid import ScaleSearch, flic_search, lsp_search, mpii_
 from cpm_port.imaging.reading import read_image
 from cpm_port.inference.interface import BeliefNet, read_interface
 from cpm_port.inference.journal import Entry, Journal, open_run, read_entries
-from cpm_port.inference.predict import predict_person
+from cpm_port.inference.stream import Person, predict_stream
 from cpm_port.parts import FLIC9, Convention, Joints
 
 __all__ = ["Shard", "joined_shard", "predict_samples", "search_of"]
@@ -161,16 +164,31 @@ def _predict_share(
 
     box_size = read_interface(net).box_size
     title = "predicting" if shard.count == 1 else f"predicting, share of process 0 of {shard.count}"
-    bar = tqdm(share, desc=f"{title} ({known} known)", unit="person", disable=not shard.leads, file=sys.stderr)
-    with Journal(folder, shard.index) as journal:
-        for sample in bar:
-            try:
-                image = read_image(sample.require_image())
-                search = search_of(sample, (image.shape[0], image.shape[1]), box_size)
-                found = predict_person(net, image, search.center_xy, search.base_scale, search.multipliers, sigma=sigma)
-            except CpmPortError as error:
-                raise DataError(f"{sample.dataset} {sample.name}: {error}") from error
-            journal.append(sample.name, Entry(found.joints_image, found.scores))
+    people = (
+        Person(
+            f"{sample.dataset} {sample.name}", partial(_image, sample), partial(search_of, sample, box_size=box_size)
+        )
+        for sample in share
+    )
+    with (
+        Journal(folder, shard.index) as journal,
+        tqdm(
+            total=len(share), desc=f"{title} ({known} known)", unit="person", disable=not shard.leads, file=sys.stderr
+        ) as bar,
+        closing(predict_stream(net, people, sigma=sigma, batch_people=1)) as outcomes,
+    ):
+        for sample, outcome in zip(share, outcomes, strict=True):
+            if isinstance(outcome.error, CpmPortError):
+                raise DataError(f"{outcome.name}: {outcome.error}") from outcome.error
+            if outcome.error is not None:
+                raise outcome.error
+            assert outcome.prediction is not None
+            journal.append(sample.name, Entry(outcome.prediction.joints_image, outcome.prediction.scores))
+            bar.update()
+
+
+def _image(sample: Sample) -> NDArray[np.uint8]:
+    return read_image(sample.require_image())
 
 
 def _check_names(samples: Sequence[Sample]) -> None:

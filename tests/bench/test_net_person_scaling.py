@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 
@@ -42,32 +44,107 @@ def test_a_pass_is_timed_beside_its_peers_and_absent_ones_are_named() -> None:
     assert result["ratios"]["plain PyTorch"] == result["medians"]["plain PyTorch"] / result["medians"]["ours"]
     assert set(result["targets"]) <= set(result["ratios"])
     assert "nowhere/python" in result["absent"]["OpenCV 4 importer"]
+    assert set(result["absent"]) == {"OpenCV 4 importer", "Caffe", "onnxruntime"}
     assert set(result["reading"]) == {"import torch", "from files to a ready net"}
 
 
 def test_a_person_is_timed_beside_its_peers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(person, "_SIZES", {"640 x 360": (90, 160), "1920 x 1080": (135, 240)})
-    result = person.run(arguments(person, "--stages", "2", "--opencv-python", "nowhere/python", "--bounds"))
+    result = person.run(
+        arguments(person, "--stages", "2", "--no-onnx", "--opencv-python", "nowhere/python", "--bounds")
+    )
     assert set(result["medians"]) == {"ours", "plain PyTorch, the forwards", "the release's steps"}
     assert result["parity"].startswith("the same 14 joints")
     assert all(0 < share < 100 for share in result["before_and_after_percent"].values())
 
 
+def test_limits_that_are_not_kept_are_named() -> None:
+    good = {"peak MiB": 2300, "transformed weights MiB": 1500}
+    assert person._missed({"640 x 360": 3.0, "1920 x 1080": 8.0}, {"1792": good}) == []
+    assert net._missed({"from files to a ready net": 0.5}) == []
+    assert "640 x 360: 3.1 %" in person._missed({"640 x 360": 3.1}, {})[0]
+    assert "1920 x 1080: 8.1 %" in person._missed({"1920 x 1080": 8.1}, {})[0]
+    assert "3100 MiB, at most 3072" in person._missed({}, {"1792": {**good, "peak MiB": 3100}})[0]
+    assert "weights take 1500 MiB" in person._missed({}, {"1024": good})[0]
+    assert "0.60 s from the files" in net._missed({"from files to a ready net": 0.6})[0]
+
+
 def test_opencv_gives_the_twins_maps(model: _peers.SeededModel) -> None:
-    python = Path(__file__).parents[2] / _peers.default_opencv()
+    python = Path(__file__).parents[2] / _peers.OPENCV_PYTHON
     x = torch.rand(2, 4, 64, 64)
     try:
-        with torch.no_grad(), _peers.opencv_net(model, python) as forward:
+        with torch.no_grad(), _peers.piped_net(model, python, "OpenCV") as forward:
             assert _peers.check_parity(_peers.plain_net(model)(x), forward(x), "OpenCV") < _peers.PEER_PARITY
     except MissingDependencyError as error:
         pytest.skip(str(error))
+
+
+# A stand-in for pycaffe, in its place on the path: it checks how it is called and gives numbers that can be foretold.
+PYCAFFE = """
+import os
+import numpy as np
+TEST = 1
+print("libraries print")  # which must not get between the arrays
+def set_mode_cpu():
+    assert os.environ["OMP_NUM_THREADS"] == os.environ["OPENBLAS_NUM_THREADS"] == "1"
+class Blob:
+    def __init__(self, *shape):
+        self.data = np.zeros(shape, np.float32)
+    def reshape(self, *shape):
+        self.data = np.zeros(shape, np.float32)
+class Net:
+    inputs, outputs = ["data"], ["other", "maps"]
+    def __init__(self, prototxt, model, phase):
+        assert open(prototxt).read().startswith("name") and os.path.getsize(model) and phase == TEST
+        self.blobs, self.shaped = {"data": Blob(1, 4, 64, 64)}, (1, 4, 64, 64)
+    def reshape(self):
+        self.shaped = self.blobs["data"].data.shape
+    def forward(self):
+        data = self.blobs["data"].data
+        assert data.shape == self.shaped
+        if data.max() > 100:
+            raise ValueError("too bright")
+        return {"other": 0 * data, "maps": np.float64(2) * data[:, :1]}
+"""
+
+
+@pytest.fixture
+def pycaffe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "caffe.py").write_text(PYCAFFE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    torch.set_num_threads(1)
+    return Path(sys.executable)
+
+
+def test_caffe_runs_behind_pipes_on_as_many_threads(model: _peers.SeededModel, pycaffe: Path) -> None:
+    with _peers.piped_net(model, pycaffe, "pycaffe") as forward:
+        for count in (1, 3):
+            x = torch.rand(count, 4, 64, 64)
+            assert torch.equal(forward(x), 2 * x[:, :1])
+        with pytest.raises(MissingDependencyError, match="pycaffe ended: ValueError: too bright"):
+            forward(x + 100)
+
+
+def test_caffe_that_was_asked_for_and_does_not_run_stops_the_bench(
+    model: _peers.SeededModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "caffe.py").write_text("raise ImportError('libcaffe.so is not there')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    for python, message in (
+        (sys.executable, "with pycaffe: ImportError: libcaffe.so is not"),
+        ("/no/python", "no int"),
+    ):
+        args = arguments(net, "--stages", "2", "--no-onnx", "--opencv-python", "nowhere", "--caffe", python)
+        with pytest.raises(MissingDependencyError, match=message), ExitStack() as stack:
+            _peers.other_nets(model, tmp_path, args, stack)
 
 
 def test_an_interpreter_without_opencv_is_named(model: _peers.SeededModel, tmp_path: Path) -> None:
     fake = tmp_path / "python"
     fake.write_text("#!/bin/sh\nexit 1\n")
     fake.chmod(0o755)
-    with pytest.raises(MissingDependencyError, match="does not read Caffe files"), _peers.opencv_net(model, fake):
+    match = "does not read Caffe files with OpenCV: it ended without a word"
+    with pytest.raises(MissingDependencyError, match=match), _peers.piped_net(model, fake, "OpenCV"):
         pass
 
 
@@ -87,11 +164,11 @@ def test_other_joints_stop_the_person_bench(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(person, "_SIZES", {"640 x 360": (90, 160)})
     monkeypatch.setattr(person, "_release", lambda *given: (honest(*given)[0] + 1, honest(*given)[1]))
     with pytest.raises(ModelFileError, match="our joints differ"):
-        person.run(arguments(person, "--stages", "2", "--opencv-python", "nowhere/python", "--bounds"))
+        person.run(arguments(person, "--stages", "2", "--no-onnx", "--opencv-python", "nowhere/python", "--bounds"))
 
 
 def test_the_matrix_rate_is_a_rate() -> None:
-    assert 1e8 < _peers.matrix_rate(0.05) < 1e15
+    assert 1e8 < _peers.matrix_rate(seconds=0.05) < 1e15
 
 
 def test_operations_are_those_of_the_direct_sums(model: _peers.SeededModel) -> None:
@@ -104,13 +181,14 @@ def test_operations_are_those_of_the_direct_sums(model: _peers.SeededModel) -> N
     assert _peers.net_operations(model.net.spec) == expected
 
 
-def test_every_series_is_fitted_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_series_is_fitted_and_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scaling, "_IMAGES", ((60, 80), (80, 120), (100, 140)))
-    args = arguments(scaling, "--plot", str(tmp_path / "growth.png"))
-    series = scaling.run(args)["series"]
-    assert set(series) == {"scales", "people", "image", "stages", "batch"}
-    assert all(len(found["seconds"]) >= 3 and found["meaning"] for found in series.values())
-    assert (tmp_path / "growth.png").stat().st_size > 1000
+    result = scaling.run(arguments(scaling))
+    assert set(result["series"]) == set(result["growth"]) == {"scales", "people", "megapixels", "stages", "batch"}
+    assert all(len(seconds) >= 3 for seconds in result["series"].values())
+    assert all(growth["meaning"] for growth in result["growth"].values())
+    assert result["medians"]["stages, 6"] == result["series"]["stages"]["6"]
+    assert set(result["spread"]) == set(result["medians"])
 
 
 def test_a_fit_finds_a_line_and_its_worst_point() -> None:

@@ -1,0 +1,127 @@
+"""Recorded benches: one JSON file each in `reference_results/benchmarks`, written only by `cpm-port bench --record`.
+
+A file holds what `--json` writes for one bench: `command`, `date`, `machine` (processor, cores, threads, load before,
+versions, commit) and `results`, bench -> what its `run` returned. The reader of the reference tables
+(`evaluation/reference.py`) looks at no subfolder, so these are none of its business.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cpm_port._atomic import atomic_path
+from cpm_port.errors import DataError, UsageError
+from cpm_port.resources import resource_dir
+
+__all__ = ["Record", "checkout", "describe_machine", "read_records", "records_folder", "write_results"]
+
+_VERSIONS = ("cpm_port", "numpy", "torch", "protobuf", "opencv-python", "numba", "scipy", "h5py", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One bench as it was recorded: its name, command and date, the machine, and what `run` returned."""
+
+    name: str
+    command: str
+    date: str
+    machine: Mapping[str, Any]
+    result: Mapping[str, Any]
+
+
+def checkout() -> Path:
+    """Return the checkout's folder: what is recorded belongs into the repository.
+
+    Raises
+    ------
+    UsageError
+        The package runs from an installation.
+    """
+    folder = resource_dir("reference_results").parent
+    if not (folder / "pyproject.toml").is_file():
+        raise UsageError(f"{folder} is no checkout: benches are recorded, and reported, in the repository")
+    return folder
+
+
+def records_folder() -> Path:
+    """Return where the checkout keeps its records."""
+    return checkout() / "reference_results" / "benchmarks"
+
+
+def write_results(path: Path, command: str, machine: Mapping[str, Any], results: Mapping[str, Any]) -> None:
+    """Write benches' results as JSON."""
+    date = datetime.now(UTC).date().isoformat()
+    content = {"command": command, "date": date, "machine": machine, "results": results}
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def read_records(folder: Path) -> dict[str, Record]:
+    """Read all records of a folder, by bench.
+
+    Raises
+    ------
+    DataError
+        A file is none of ours.
+    """
+    records = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            result = content["results"][path.stem]
+            record = Record(path.stem, content["command"], content["date"], content["machine"], result)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: not what `cpm-port bench {path.stem} --record` writes ({error!r})") from error
+        records[path.stem] = record
+    return records
+
+
+def describe_machine() -> dict[str, Any]:
+    """Describe what figures are measured on, and how busy it is: other work is in every time that is taken now."""
+    versions = {"python": platform.python_version()}
+    for package in _VERSIONS:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "system": f"{platform.system()} {platform.machine()}",
+        "commit": _commit(),
+        "versions": versions,
+    }
+
+
+def _commit() -> str | None:
+    """Return the checkout's commit, with "-dirty" where files differ from it; None without git or checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
