@@ -8,6 +8,7 @@ for reading. Sums differ in their last bits between the two.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numba
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cpm_port.engine._memory import aligned
 from cpm_port.engine._threads import share
 from cpm_port.errors import ShapeError, UsageError
 from cpm_port.imaging.boxing import BoxGeometry
@@ -26,6 +28,8 @@ __all__ = ["image_peaks"]
 _LANES = 16  # parts that the kernel takes at a time
 
 Peaks = tuple[NDArray[np.float64], NDArray[np.float64]]
+Firsts = NDArray[np.int64]
+Weights = NDArray[np.float32]
 
 
 def image_peaks(beliefs: Tensor, geometries: Sequence[BoxGeometry], ties: TieRule) -> Peaks:
@@ -52,8 +56,6 @@ def image_peaks(beliefs: Tensor, geometries: Sequence[BoxGeometry], ties: TieRul
     UsageError
         An unknown tie rule.
     """
-    if beliefs.device.type != "cpu" or numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-        return _by_bands(beliefs, geometries, ties)
     if ties not in ("benchmark", "demo"):
         raise UsageError(f"tie rule {ties!r}: expected 'benchmark' or 'demo'")
     if (
@@ -65,6 +67,8 @@ def image_peaks(beliefs: Tensor, geometries: Sequence[BoxGeometry], ties: TieRul
             f"belief maps are {tuple(beliefs.shape)}, expected ({len(geometries)}, channels, height, width), "
             "and geometries of one image"
         )
+    if beliefs.device.type != "cpu" or numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return _by_bands(beliefs, geometries, ties)
     found = [_compiled(group, geometries, ties) for group in torch.split(beliefs, _LANES, dim=1)]
     return np.concatenate([joints for joints, _ in found]), np.concatenate([peaks for _, peaks in found])
 
@@ -81,44 +85,74 @@ def _compiled(beliefs: Tensor, geometries: Sequence[BoxGeometry], ties: TieRule)
     from cpm_port.inference import _kernels
 
     levels, parts, cell_rows, cell_columns = beliefs.shape
-    width = geometries[0].image_size[1]
-    blocks = -(-width // _kernels.BLOCK)
-    matrices = [back_matrices(geometry, (cell_rows, cell_columns)) for geometry in geometries]
-    row_first, row_weights = _taps([rows for rows, _ in matrices], 0)
-    column_first, column_weights = _taps([columns for _, columns in matrices], blocks * _kernels.BLOCK - width)
+    height, width = geometries[0].image_size
+    column_first, column_weights, row_first, row_weights = _taps(tuple(geometries), (cell_rows, cell_columns))
     cells = np.zeros((levels, cell_rows, cell_columns, _LANES), np.float32)
     cells[..., :parts] = beliefs.detach().permute(0, 2, 3, 1).numpy()
-    spreads = np.empty((levels, cell_rows, blocks * _kernels.BLOCK, _LANES), np.float32)
-    share(lambda _, start, stop: _kernels.spread(cells, column_first, column_weights, spreads, start, stop),
-          levels * cell_rows)  # fmt: skip
-
     workers = torch.get_num_threads()
     best = np.full((workers, _LANES), -np.inf, np.float32)
     place = np.zeros((workers, _LANES, 2), np.int64)
-    buffers = np.empty((workers, (_kernels.BLOCK + 1) * _LANES), np.float32)
+    needed = _kernels.buffer_floats(cell_rows, row_weights.shape[2], levels)
+    buffers = [aligned(needed) for _ in range(workers)]
     by_column = int(ties == "benchmark")
 
     def search(worker: int, start: int, stop: int) -> None:
-        _kernels.search(spreads, row_first, row_weights, width, parts, by_column, best[worker], place[worker],
-                        buffers[worker], start, stop)  # fmt: skip
+        _kernels.search(cells, column_first, column_weights, row_first, row_weights, height, width, parts, by_column,
+                        best[worker], place[worker], buffers[worker], start, stop)  # fmt: skip
 
-    share(search, blocks)
+    share(search, -(-width // _kernels.BLOCK))
     x, y = place[..., 0], place[..., 1]
     order = np.lexsort((y, x, -best) if by_column else (x, y, -best), axis=0)[0]
     chosen = order[:parts], np.arange(parts)
     return place[chosen].astype(np.float64), best[chosen].astype(np.float64)
 
 
-def _taps(matrices: list[NDArray[np.float64]], extra: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return, per matrix and row, where its nonzero columns begin and their values; `extra` rows without any follow.
+@lru_cache(maxsize=4)
+def _taps(geometries: tuple[BoxGeometry, ...], cells: tuple[int, int]) -> tuple[Firsts, Weights, Firsts, Weights]:
+    """Return what the kernel is told of columns and rows (`_kernels.py`); a video's frames share it."""
+    from cpm_port.inference._kernels import BLOCK, ROWS
 
-    The matrices are banded: a row's nonzeros lie next to each other.
+    pairs = [back_matrices(geometry, cells) for geometry in geometries]
+    height, width = geometries[0].image_size
+    column_first, column_weights = _bands([columns for _, columns in pairs], 1, -(-width // BLOCK) * BLOCK)
+    groups = -(-height // ROWS)
+    row_first, row_weights = _bands([rows for rows, _ in pairs], ROWS, groups * ROWS)
+    by_group = row_weights.reshape(len(pairs), groups, ROWS, -1).transpose(1, 2, 0, 3)
+    stacked = np.ascontiguousarray(by_group.reshape(groups, ROWS, -1))
+    return column_first, column_weights, np.ascontiguousarray(row_first.T), stacked
+
+
+def _bands(matrices: list[NDArray[np.float64]], together: int, count: int) -> tuple[Firsts, Weights]:
+    """Take the nonzero values out of banded matrices, one of each level.
+
+    Parameters
+    ----------
+    matrices : list of ndarray, shape (N, cells)
+        A row's nonzeros lie next to each other.
+    together : int
+        So many rows in succession get the same first cell.
+    count : int
+        A multiple of `together`; rows beyond N are zeros.
+
+    Returns
+    -------
+    first : ndarray, shape (levels, count / together), int64
+    weights : ndarray, shape (levels, count, K), float32
+        From the first cell on.
     """
     stack = np.stack(matrices)
+    levels, rows, cells = stack.shape
     there = stack != 0.0
-    first = there.argmax(axis=2)
-    last = np.where(there.any(axis=2), stack.shape[2] - 1 - there[..., ::-1].argmax(axis=2), first)
-    count = int((last - first).max()) + 1
-    first = np.minimum(first, stack.shape[2] - count)
-    weights = np.take_along_axis(stack, first[..., None] + np.arange(count), axis=2)
-    return np.pad(first, ((0, 0), (0, extra))), np.pad(weights, ((0, 0), (0, extra), (0, 0))).astype(np.float32)
+    seen = there.any(axis=2)
+    first = np.where(seen, there.argmax(axis=2), cells)
+    last = np.where(seen, cells - 1 - there[..., ::-1].argmax(axis=2), -1)
+    beyond = ((0, 0), (0, count - rows))
+    shape = (levels, count // together, together)
+    first = np.pad(first, beyond, constant_values=cells).reshape(shape).min(axis=2)
+    last = np.pad(last, beyond, constant_values=-1).reshape(shape).max(axis=2)
+    length = max(int((last - first).max()) + 1, 1)
+    first = np.minimum(first, cells - length)
+    chosen = np.repeat(first, together, axis=1)[:, :rows, None] + np.arange(length)
+    weights = np.zeros((levels, count, length), np.float32)
+    weights[:, :rows] = np.take_along_axis(stack, chosen, axis=2)
+    return first, weights
