@@ -163,14 +163,25 @@ def test_a_writer_that_dies_between_two_files_leaves_no_mixed_snapshot(
     assert read_snapshot(path).iteration == 1
 
 
-# One process imports once and then forks a training run per line that it reads: kill -9 hits that run.
+# One process imports once and then forks a training run per line that it reads; the run says when it begins to write a
+# snapshot and when it has done so, and kill -9 hits it in between.
 _BREEDER = """
 import os, sys
 from pathlib import Path
 import torch
 from tests.training.support import golden_trainer
+from cpm_port.training import loop
 from cpm_port.training.snapshot import latest_snapshot, read_snapshot
 prefix, last = Path(sys.argv[1]), int(sys.argv[2])
+write_snapshot = loop.write_snapshot
+
+def announced(*args, **kwargs):
+    print("begin", flush=True)
+    path = write_snapshot(*args, **kwargs)
+    print("end", flush=True)
+    return path
+
+loop.write_snapshot = announced
 golden_trainer("adam_fixed", prefix).step()
 print("ready", flush=True)
 for line in sys.stdin:
@@ -190,37 +201,50 @@ for line in sys.stdin:
 """
 
 
-def test_kill_9_at_ten_random_moments_always_leaves_a_whole_snapshot(tmp_path: Path) -> None:
-    """A snapshot after every iteration, so most kills fall into one; the resumed runs end where one alone ends."""
-    last, chance = 200, random.Random(9)
+def test_kill_9_at_ten_random_moments_of_snapshots_always_leaves_a_whole_one(tmp_path: Path) -> None:
+    """A snapshot after every iteration; only kills within the writing of one count. The run ends as if left alone."""
+    last, chance = 100, random.Random(9)
     prefix = tmp_path / "run"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", _BREEDER, str(prefix), str(last)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment, "cwd": ROOT}
-    reached = []
+    reached, interrupted, took = [], 0, 0.003
     with subprocess.Popen(command, **pipes) as breeder:  # type: ignore[call-overload]
 
-        def run(seconds: float | None) -> None:
-            print("run", file=breeder.stdin, flush=True)
-            child = int(breeder.stdout.readline())
-            if seconds is not None:
-                time.sleep(seconds)
-                os.kill(child, signal.SIGKILL)
-            assert breeder.stdout.readline() == "gone\n"
+        def said() -> str:
+            return str(breeder.stdout.readline().strip())
 
-        assert breeder.stdout.readline() == "ready\n"
-        for _ in range(10):
-            run(chance.uniform(0.0, 0.08))
+        def start() -> int:
+            print("run", file=breeder.stdin, flush=True)
+            return int(said())
+
+        assert said() == "ready"
+        for _ in range(30):
+            child = start()
+            for _ in range(chance.randrange(3)):  # whole snapshots first
+                assert said() == "begin"
+                began = time.perf_counter()
+                assert said() == "end"
+                took = time.perf_counter() - began
+            word = said()
+            time.sleep(chance.uniform(0.0, took))
+            os.kill(child, signal.SIGKILL)
+            words = [word, *iter(said, "gone")]
+            if words[-1] == "begin":
+                interrupted += 1
             path = latest_snapshot(prefix)
             if path is not None:
                 snapshot = read_snapshot(path)  # refuses one whose files do not belong together
                 assert snapshot.run is not None
                 assert snapshot.run.data == {"position": 2 * snapshot.iteration}
                 reached.append(snapshot.iteration)
+            if interrupted == 10:
+                break
+        assert interrupted == 10
         assert reached == sorted(reached)
-        assert len(set(reached)) > 3, f"the kills did not interrupt progress: {reached}"
-        assert reached[-1] < last, "every run was over before its kill"
-        run(None)
+        assert reached[-1] < last, "the run was over before its last kill"
+        start()
+        assert "end" in list(iter(said, "gone"))
         breeder.stdin.close()
     assert breeder.returncode == 0
     alone = golden_trainer("adam_fixed", tmp_path / "alone", max_iter=last)
