@@ -114,7 +114,7 @@ class ReadOnlyEnvironment:
     MissingFileError
         There is no such folder, or no LMDB in it.
     DataError
-        It is not an LMDB.
+        It is not an LMDB, or its end is missing (reading on would be a memory fault, not an error).
     """
 
     _open: ClassVar[weakref.WeakValueDictionary[tuple[int, int], ReadOnlyEnvironment]] = weakref.WeakValueDictionary()
@@ -124,6 +124,10 @@ class ReadOnlyEnvironment:
             self.environment = lmdb.open(os.fspath(path), readonly=True, lock=False, readahead=False, subdir=True)
         except lmdb.Error as error:
             raise DataError(f"{path}: not an LMDB ({error})") from error
+        needed = (self.environment.info()["last_pgno"] + 1) * self.environment.stat()["psize"]
+        size = (Path(path) / "data.mdb").stat().st_size
+        if size < needed:
+            raise DataError(f"{path}: data.mdb has {size} bytes, its pages take {needed}: truncated")
 
     @classmethod
     def shared(cls, path: str | os.PathLike[str]) -> ReadOnlyEnvironment:

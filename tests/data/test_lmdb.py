@@ -260,6 +260,17 @@ def test_the_check_names_what_is_wrong(tmp_path: Path, finding: str) -> None:
     assert re.search(finding, found[0])
 
 
+def test_a_database_whose_end_is_missing_is_refused(tmp_path: Path) -> None:
+    """Reading one is a memory fault, which would end the process without a word."""
+    write_lmdb(tmp_path / "db", [record(number, 3) for number in range(3)])
+    whole = (tmp_path / "db" / "data.mdb").read_bytes()
+    (tmp_path / "cut").mkdir()
+    for size in (len(whole) // 2, len(whole) - 1):
+        (tmp_path / "cut" / "data.mdb").write_bytes(whole[:size])
+        with pytest.raises(DataError, match=f"data.mdb has {size} bytes, its pages take {len(whole)}: truncated"):
+            LmdbRecords(tmp_path / "cut")
+
+
 def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="no LMDB there"):
         LmdbRecords(tmp_path)
