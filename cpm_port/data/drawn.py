@@ -34,7 +34,7 @@ from cpm_port.data.drawn_people import (
     random_skeleton,
 )
 from cpm_port.data.drawn_scenes import random_background, random_clutter, random_obstacles
-from cpm_port.data.records import Record, record_of
+from cpm_port.data.records import Record, record_of, stored_order
 from cpm_port.data.samples import Person, Sample
 from cpm_port.errors import UsageError
 from cpm_port.parts import CPM14
@@ -95,6 +95,8 @@ class DrawnPeople:
 
 class DrawnRecords:
     """The same people as training records, drawn when asked for; arguments as `DrawnPeople`."""
+
+    order = stored_order(CPM14)
 
     def __init__(self, count: int = 2000, size: int = 256, seed: int = 1, difficulty: int = 100) -> None:
         self._people = DrawnPeople(count, size, seed, difficulty)

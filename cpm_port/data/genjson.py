@@ -2,7 +2,12 @@
 
 Conventions: coordinates are 1-based in the file and 0-based here. `joint_self` is a list of `[x, y, visible]`; MPI,
 LEEDS and LSPET come with 16 joints in MPII's order (LSP's 14 moved there, with (0, 0, 0) for pelvis and thorax), FLIC
-with 9.
+with 9. DRAWN is ours: drawn people, stored as LSP is.
+
+Data of one's own, with parts of its own: the file is an object that has the parts' names beside the list of records,
+`{"parts": ["head", "left_wrist", "right_wrist"], "root": [...]}`. Then every record may name any data set and has these
+joints, in this order, person-centric; parts called `left_...` and `right_...` are each other's mirror image. The
+release's reader looks at "root" alone.
 
 Quirks of the layout (JSONLab wrote it), all undone here:
 
@@ -31,14 +36,18 @@ from cpm_port.data.samples import Person, Sample
 from cpm_port.errors import DataError
 from cpm_port.parts import FLIC9, MPII16, Centricity, PartOrder, from_matlab
 
-__all__ = ["DATASETS", "read_genjson"]
+__all__ = ["DATASETS", "OWN_ORDER", "read_genjson"]
 
 DATASETS: dict[str, tuple[PartOrder, Centricity]] = {
     "MPI": (MPII16, "person"),
     "LEEDS": (MPII16, "person"),
     "LSPET": (MPII16, "person"),
     "FLIC": (FLIC9, "observer"),
+    "DRAWN": (MPII16, "person"),
 }
+OWN_ORDER = "own"
+"""Name of the part order of a file that says its parts' names."""
+
 _ORIGIN = "the release's training code (genJSON.m writes it), or the JSON files that its page offers"
 _FIELDS = (
     "dataset", "isValidation", "img_paths", "img_width", "img_height", "objpos", "joint_self", "scale_provided",
@@ -66,22 +75,35 @@ def read_genjson(path: str | Path, images: str | Path | None = None) -> list[Sam
     MissingFileError
         There is no such file.
     DataError
-        Not JSON, not a list of records, a field missing, a data set that is not known, or counts that contradict each
-        other. The message gives the record's number.
+        Not JSON, not a list of records, a field missing, a data set that is not known where the file names no parts of
+        its own, or counts that contradict each other. The message gives the record's number.
     """
     path = require_file(path, _ORIGIN)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DataError(f"{path}: not JSON ({error})") from error
+    own = None
     if isinstance(content, dict) and "root" in content:
+        own = _own_order(content.get("parts"), f"{path}: parts")
         content = content["root"]
     if not isinstance(content, list) or not content:
         raise DataError(f"{path}: a list of records expected, or one under 'root'")
-    return [_sample(record, images, f"{path}: record {i + 1}") for i, record in enumerate(content)]
+    return [_sample(record, own, images, f"{path}: record {i + 1}") for i, record in enumerate(content)]
 
 
-def _sample(record: Any, images: str | Path | None, where: str) -> Sample:
+def _own_order(names: Any, where: str) -> PartOrder | None:
+    """Return the order that a file's own "parts" say, None where it has none."""
+    if names is None:
+        return None
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        raise DataError(f"{where}: a list of names expected, found {names!r:.80}")
+    if len(set(names)) < len(names):
+        raise DataError(f"{where}: a name stands there twice: {', '.join(names)}")
+    return PartOrder(OWN_ORDER, tuple(names), ())
+
+
+def _sample(record: Any, own: PartOrder | None, images: str | Path | None, where: str) -> Sample:
     if not isinstance(record, dict):
         raise DataError(f"{where}: an object expected, found {type(record).__name__}")
     missing = [name for name in _FIELDS if name not in record]
@@ -92,9 +114,12 @@ def _sample(record: Any, images: str | Path | None, where: str) -> Sample:
         return _numbers(record[name], shape, f"{where}: {name}")
 
     dataset = record["dataset"]
-    if dataset not in DATASETS:
-        raise DataError(f"{where}: data set {dataset!r}; known: {', '.join(DATASETS)}")
-    order, centric = DATASETS[dataset]
+    if own is None and dataset not in DATASETS:
+        raise DataError(
+            f"{where}: data set {dataset!r}; known: {', '.join(DATASETS)}; data of one's own says its parts' names "
+            'beside the records: {"parts": [...], "root": [...]}'
+        )
+    order, centric = DATASETS[dataset] if own is None else (own, "person")
     parts, count = len(order), int(numbers("numOtherPeople"))
     joints, places, scales = (
         numbers("joint_others", count, parts, 3),

@@ -2,7 +2,8 @@
 
 Conventions: 1-based coordinates in the file; a joint that is not annotated is `[0, 0, 0]`; 14 parts move into MPII's
 order of 16 with pelvis and thorax absent; the list stands under "root", where the release's `genLMDB.py` looks for it;
-image names have no folder. `genjson.read_genjson` reads it back.
+image names have no folder. `genjson.read_genjson` reads it back. The parts' names are written beside the list where the
+samples' data set is none of the known ones (`genjson.DATASETS`) or their order is not its.
 
 Quirks of the layout, written as JSONLab did: every number has three decimals (`1.000`); with one other person the
 lists of others lose their outer brackets; with none they are an object that says "an empty array".
@@ -12,6 +13,7 @@ lists of others lose their outer brackets; with none they are an object that say
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from cpm_port._atomic import atomic_path
-from cpm_port.data.records import stored_dataset, stored_joints
+from cpm_port.data.genjson import DATASETS
+from cpm_port.data.records import stored_dataset, stored_joints, stored_order
 from cpm_port.data.samples import Person, Sample
 from cpm_port.errors import DataError
 
@@ -41,7 +44,7 @@ def write_genjson(path: str | os.PathLike[str], samples: Sequence[Sample]) -> No
     Raises
     ------
     DataError
-        One of these is missing; the message names the sample.
+        One of these is missing (the message names the sample), or the samples need several lists of parts' names.
     """
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(format_genjson(samples))
@@ -49,12 +52,21 @@ def write_genjson(path: str | os.PathLike[str], samples: Sequence[Sample]) -> No
 
 def format_genjson(samples: Sequence[Sample]) -> Iterator[str]:
     """Yield the file's text, one record at a time; errors as `write_genjson`."""
-    yield '{"root": ['
+    named = {stored_order(sample.order).parts for sample in samples if not _is_known(sample)}
+    if len(named) > 1 or (named and any(map(_is_known, samples))):
+        raise DataError("samples of several part orders, one of which has to be named; a file holds one list of names")
+    yield f'{{"parts": {json.dumps(named.pop())}, "root": [' if named else '{"root": ['
     images: dict[object, int] = {}
     for number, sample in enumerate(samples):
         image_number = images.setdefault(sample.image, len(images) + 1)
         yield ("," if number else "") + _record(sample, image_number)
     yield "]}\n"
+
+
+def _is_known(sample: Sample) -> bool:
+    """Whether a reader knows the parts by the data set's name."""
+    order, _ = DATASETS.get(stored_dataset(sample.dataset), (None, None))
+    return order == stored_order(sample.order)
 
 
 def _record(sample: Sample, image_number: int) -> str:
@@ -66,9 +78,9 @@ def _record(sample: Sample, image_number: int) -> str:
     centers = [_center(person, where) for person in others]
     scales = [_number(_scale(person, where)) for person in others]
     fields = {
-        "dataset": f'"{stored_dataset(sample.dataset)}"',
+        "dataset": json.dumps(stored_dataset(sample.dataset), ensure_ascii=False),
         "isValidation": _number(sample.split == "validation"),
-        "img_paths": f'"{sample.image.name}"',
+        "img_paths": json.dumps(sample.image.name, ensure_ascii=False),
         "img_width": _number(sample.image_size[0]),
         "img_height": _number(sample.image_size[1]),
         "objpos": _center(sample.person, where),

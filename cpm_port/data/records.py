@@ -34,9 +34,11 @@ __all__ = [
     "Record",
     "RecordStore",
     "SampleRecords",
+    "order_of",
     "record_of",
     "stored_dataset",
     "stored_joints",
+    "stored_order",
 ]
 
 
@@ -98,11 +100,20 @@ class Record:
 
 
 class RecordStore(Protocol):
-    """Records by number; reading one is safe from several threads at once."""
+    """Records by number; reading one is safe from several threads at once.
+
+    A store that knows the order of its records' joints has it as `order` (see `order_of`); an LMDB does not say it.
+    """
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Record: ...
+
+
+def order_of(store: RecordStore) -> PartOrder | None:
+    """Return the order of a store's joints, None where it does not know."""
+    order: PartOrder | None = getattr(store, "order", None)
+    return order
 
 
 class SampleRecords:
@@ -111,7 +122,7 @@ class SampleRecords:
     Parameters
     ----------
     samples : sequence of Sample
-        Each with `center` and `scale` for its person (for LSP: `scales.with_mpi_like_scale`).
+        Each with `center` and `scale` for its person (for LSP: `mpi_like_scale.with_mpi_like_scale`).
     read_image : callable
         Path -> ndarray of shape (H, W, 3), uint8, BGR.
 
@@ -137,7 +148,7 @@ class SampleRecords:
         orders = {sample.order.name for sample in samples}
         if len(orders) > 1:
             raise DataError(f"training records: samples of several part orders: {', '.join(sorted(orders))}")
-        self.order = _stored_order(samples[0].order)
+        self.order = stored_order(samples[0].order)
         self._samples = tuple(samples)
         self._read_image = read_image
 
@@ -150,10 +161,18 @@ class SampleRecords:
 
 
 class JoinedRecords:
-    """Several stores as one, the records of each after those of the one before."""
+    """Several stores as one, the records of each after those of the one before.
+
+    Attributes
+    ----------
+    order : PartOrder or None
+        Of the records' joints, where all stores know the same.
+    """
 
     def __init__(self, stores: Sequence[RecordStore]) -> None:
         self._stores = tuple(stores)
+        first, *rest = (order_of(store) for store in self._stores)
+        self.order = first if all(order == first for order in rest) else None
         self._ends = list(itertools.accumulate(len(store) for store in stores))
 
     def __len__(self) -> int:
@@ -213,7 +232,7 @@ def stored_joints(person: Person, order: PartOrder) -> NDArray[np.float64]:
     ndarray, shape (J, 3), float64
         x and y, 1-based, (0, 0) where not annotated; 0 hidden, 1 seen. Orders of 14 parts become MPII's 16.
     """
-    target = _stored_order(order)
+    target = stored_order(order)
     stored = np.zeros((len(target), 3))
     places = [target.index(part) for part in order.parts]
     stored[places, :2] = np.where(person.annotated[:, None], person.joints + 1, 0)
@@ -226,7 +245,7 @@ def stored_dataset(name: str) -> str:
     return "LEEDS" if name == "LSP" else name
 
 
-def _stored_order(order: PartOrder) -> PartOrder:
+def stored_order(order: PartOrder) -> PartOrder:
     """Return the order that joints are stored in: the release keeps 14 parts in MPII's order of 16."""
     return MPII16 if order in (LSP14, CPM14) else order
 

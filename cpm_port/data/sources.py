@@ -4,7 +4,8 @@ FILES -> RECORDS. What `cpmdata_param { source: "..." }` may name:
 
 - the folder of an LMDB in the release's layout (`lmdb.py`), the only kind that Caffe itself reads;
 - a `.json` file of the release's `genJSON` layout (`genjson.py`); its images lie beside it or in `images/` beside it.
-  Records marked as validation are left out, as the release's LMDB writer does;
+  To train on, records marked as validation are left out, as the release's LMDB writer does; to validate on
+  (`held_out`), they are what is taken, or all where none is marked;
 - `lspet:FOLDER`: the training people of the extended Leeds set, from its `joints.mat` and `images/` (`lspet.py`);
   `lspet-held-out:FOLDER`: the others, for validation;
 - `drawn:count=2000,size=256,seed=1,difficulty=100`: people that are drawn on demand (`drawn.py`); every number has a
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from cpm_port.data.drawn import DrawnPeople, DrawnRecords
 from cpm_port.data.genjson import read_genjson
+from cpm_port.data.images import check_images
 from cpm_port.data.lmdb import LmdbRecords
 from cpm_port.data.lspet import read_held_out, read_training
 from cpm_port.data.records import JoinedRecords, RecordStore, SampleRecords
@@ -38,7 +40,7 @@ def is_path(source: str) -> bool:
     return not source.startswith((DRAWN, *_LSPET))
 
 
-def open_records(source: str | Path, num_joints: int = 16) -> RecordStore:
+def open_records(source: str | Path, num_joints: int = 16, *, held_out: bool = False) -> RecordStore:
     """Open a source of records.
 
     Parameters
@@ -47,11 +49,13 @@ def open_records(source: str | Path, num_joints: int = 16) -> RecordStore:
         See the module.
     num_joints : int
         Joints per person in an LMDB (`np_in_lmdb`).
+    held_out : bool
+        The records are to be measured on, not trained on: of a JSON file, those marked as validation.
 
     Raises
     ------
     MissingFileError
-        Nothing is there, or an image of a JSON file is missing.
+        Nothing is there, or images are missing: how many, and the first.
     DataError
         The source is not what it should be.
     UsageError
@@ -59,7 +63,7 @@ def open_records(source: str | Path, num_joints: int = 16) -> RecordStore:
     """
     text = str(source)
     if not is_path(text) and _AND in text:
-        return JoinedRecords([open_records(one.strip(), num_joints) for one in text.split(_AND)])
+        return JoinedRecords([open_records(one.strip(), num_joints, held_out=held_out) for one in text.split(_AND)])
     if text.startswith(DRAWN):
         return DrawnRecords(**_drawn_fields(text))
     for prefix, read in _LSPET.items():
@@ -68,16 +72,18 @@ def open_records(source: str | Path, num_joints: int = 16) -> RecordStore:
             return _with_images(read(folder / "joints.mat", folder / "images"))
     path = Path(source)
     if path.suffix == ".json":
-        return _json_records(path)
+        return _json_records(path, held_out)
     if not path.exists():
         raise MissingFileError(f"{path}: no training records there (an LMDB's folder or a .json file expected)")
     return LmdbRecords(path, num_joints)
 
 
-def _json_records(path: Path) -> RecordStore:
-    samples = [sample for sample in read_genjson(path, path.parent) if sample.split != "validation"]
-    if not samples:
-        raise DataError(f"{path}: every record is marked as validation")
+def _json_records(path: Path, held_out: bool) -> RecordStore:
+    everybody = read_genjson(path, path.parent)
+    samples = [sample for sample in everybody if (sample.split == "validation") == held_out]
+    if not samples and not held_out:
+        raise DataError(f"{path}: every record is marked as validation, none is left to train on")
+    samples = samples or everybody
     first = samples[0].image
     if first is not None and not first.is_file():
         samples = [replace(s, image=path.parent / "images" / s.image.name if s.image else None) for s in samples]
@@ -87,6 +93,7 @@ def _json_records(path: Path) -> RecordStore:
 def _with_images(samples: Sequence[Sample]) -> RecordStore:
     from cpm_port.imaging.reading import read_image
 
+    check_images(samples)
     return SampleRecords(samples, read_image)
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from cpm_port.data.records import Record, RecordStore
+from cpm_port.data.records import Record, RecordStore, order_of
 
 __all__ = ["CachedRecords"]
 
 
 class CachedRecords:
-    """A store that makes each record once; safe from several threads, as the store behind it is."""
+    """A store that makes each record once; safe from several threads, as the store behind it is.
+
+    Attributes
+    ----------
+    order : PartOrder or None
+        The store's own (`order_of`).
+    """
 
     def __init__(self, store: RecordStore) -> None:
         self._store = store
+        self.order = order_of(store)
         self._made: dict[int, Record] = {}
 
     def __len__(self) -> int:

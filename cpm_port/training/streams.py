@@ -31,9 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.caffe import LayerSpec
-from cpm_port.data.records import RecordStore
+from cpm_port.data.records import RecordStore, order_of
 from cpm_port.errors import DataError, LayerError, MissingFileError
-from cpm_port.parts import PartOrder
 from cpm_port.training.augment import (
     Augmentation,
     Draws,
@@ -192,7 +191,7 @@ def _order(seed: int, epoch: int, count: int) -> NDArray[np.intp]:
 
 def _with_mirror(parameters: TransformParameters, store: RecordStore) -> TransformParameters:
     """Let records that know their parts' order say what a flip exchanges, where the original exchanges nothing."""
-    order: PartOrder | None = getattr(store, "order", None)
+    order = order_of(store)
     if order is None or len(order) != parameters.num_parts or parameters.reorders:
         return parameters
     return replace(parameters, mirror=order.mirrored())

@@ -6,8 +6,9 @@ flipped. One scale, one arg-max of the bicubically enlarged maps, in the box: a 
 (which searches scales in the whole image), made to follow a run and not to be quoted.
 
 Conventions: coordinates are crop px, (x, y), 0-based; a joint without a label (code 2) does not count. The normalizer
-is the torso's diameter, left shoulder to right hip, for nets of 14 and 9 parts (people who lack one of the two are
-left out), and half the larger side of the labelled joints' box for others.
+is the torso's diameter, left shoulder to right hip, where the parts' order is known and has them (the reordered 14
+parts, sources that know their order, 9 parts of an LMDB as FLIC's; people who lack one of the two are left out), and
+half the larger side of the labelled joints' box elsewhere.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cpm_port.data.records import RecordStore
+from cpm_port.data.records import RecordStore, order_of
 from cpm_port.errors import DataError, LayerError
 from cpm_port.evaluation.pck import normalized_errors
 from cpm_port.evaluation.pdj import torso_diameter
 from cpm_port.graph import CaffeNet, LayerModule
-from cpm_port.parts import CPM14, FLIC9
+from cpm_port.parts import CPM14, FLIC9, PartOrder
 from cpm_port.training.augment import BORDER, Augmentation, augment
 from cpm_port.training.labels import center_map
 from cpm_port.training.transform_param import TransformParameters
@@ -100,7 +101,7 @@ def hold_out(records: RecordStore, parameters: TransformParameters, limit: int |
     examples = [augment(records[index], parameters, Augmentation()) for index in chosen]
     people = np.stack([example.people[0] for example in examples]).astype(np.float64)
     joints = np.where(people[:, :, 2:] == 2, np.nan, people[:, :, :2])
-    normalizer = _normalizer(joints)
+    normalizer = _normalizer(joints, _order(records, parameters))
     kept = np.flatnonzero(np.isfinite(normalizer) & (normalizer > 0))
     if not len(kept):
         raise DataError(f"validation: none of {count} records has the labels that a normalizer needs")
@@ -212,10 +213,17 @@ def _test_phase(net: CaffeNet) -> Iterator[None]:
             module.training_phase = training
 
 
-def _normalizer(joints: NDArray[np.float64]) -> NDArray[np.float64]:
+def _order(records: RecordStore, parameters: TransformParameters) -> PartOrder | None:
+    """Return the order of the net's parts as far as it is known."""
+    known = order_of(records)
+    if known is None or parameters.reorders or len(known) != parameters.num_parts:
+        return _ORDERS.get(parameters.num_parts)
+    return known
+
+
+def _normalizer(joints: NDArray[np.float64], order: PartOrder | None) -> NDArray[np.float64]:
     """Return the length that errors are divided by, NaN where the labels do not tell it."""
-    order = _ORDERS.get(joints.shape[1])
-    if order is not None:
+    if order is not None and {"left_shoulder", "right_hip"} <= set(order.parts):
         return np.asarray(torso_diameter(joints, order))
     low = np.where(np.isnan(joints), np.inf, joints).min(axis=1)
     high = np.where(np.isnan(joints), -np.inf, joints).max(axis=1)

@@ -59,6 +59,30 @@ def test_empty_brackets_the_root_key_and_missing_joints(tmp_path: Path) -> None:
     assert sample.person.annotated.sum() == 15
 
 
+def test_data_of_ones_own_says_its_parts(tmp_path: Path) -> None:
+    names = ["head", "left_hand", "right_hand"]
+    content = record(1, dataset="FLIC", joint_self=JOINTS[:3], joint_others=JOINTS[:3])
+    (sample,) = _read(tmp_path, {"parts": names, "root": [content]})
+    assert (sample.order.parts, sample.centric) == (tuple(names), "person")
+    assert sample.order.mirrored() == (0, 2, 1)
+    assert (len(sample.person.joints), len(sample.others[0].joints)) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("parts", "match"),
+    [
+        ("head", "parts: a list of names expected, found 'head'"),
+        ([], "a list of names expected"),
+        (["head", ""], "a list of names expected"),
+        (["head", "head", "hand"], "parts: a name stands there twice: head, head, hand"),
+        (["head", "hand"], r"joint_self: shape \(16, 3\), expected \(2, 3\)"),
+    ],
+)
+def test_parts_names_that_are_none_are_refused(tmp_path: Path, parts: Any, match: str) -> None:
+    with pytest.raises(DataError, match=match):
+        _read(tmp_path, {"parts": parts, "root": [record()]})
+
+
 def test_flic_has_nine_observer_centric_joints(tmp_path: Path) -> None:
     (sample,) = _read(tmp_path, [record(dataset="FLIC", joint_self=JOINTS[:9])])
     assert (sample.order, sample.centric) == (FLIC9, "observer")
@@ -70,7 +94,7 @@ def test_flic_has_nine_observer_centric_joints(tmp_path: Path) -> None:
         ([], "a list of records expected"),
         ([1], "record 1: an object expected, found int"),
         ([record(), {}], "record 2: lacks dataset, isValidation"),
-        ([record(dataset="COCO")], "data set 'COCO'; known: MPI, LEEDS"),
+        ([record(dataset="COCO")], "data set 'COCO'; known: MPI, LEEDS.*its parts' names beside the records"),
         ([record(numOtherPeople=2.0)], r"joint_others: shape .*expected \(2, 16, 3\)"),
         ([record(2, numOtherPeople=1.0)], r"joint_others: shape \(2, 16, 3\), expected \(1, 16, 3\)"),
         ([record(joint_self=JOINTS[:14])], r"joint_self: shape \(14, 3\), expected \(16, 3\)"),

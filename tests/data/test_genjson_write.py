@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cpm_port.data.drawn import DrawnPeople
 from cpm_port.data.genjson import read_genjson
 from cpm_port.data.genjson_write import format_genjson, write_genjson
 from cpm_port.data.samples import Person, Sample
 from cpm_port.errors import DataError
-from cpm_port.parts import FLIC9, LSP14, MPII16
+from cpm_port.parts import FLIC9, LSP14, MPII16, PartOrder
 
 COORDINATE_TOLERANCE = 5e-4  # three decimals are written
 
@@ -77,6 +78,26 @@ def test_lsp_is_written_as_leeds_in_mpiis_order() -> None:
 def test_flics_nine_parts_stay() -> None:
     flic = replace(sample(), dataset="FLIC", order=FLIC9, person=person(9))
     assert np.shape(json.loads("".join(format_genjson([flic])))["root"][0]["joint_self"]) == (9, 3)
+
+
+def test_parts_that_no_data_set_is_known_for_are_written_and_read_back(tmp_path: Path) -> None:
+    order = PartOrder("hands", ("palm", "left_thumb", "right_thumb"), ())
+    own = replace(sample(), dataset="HANDS", order=order, person=person(3), image=Path('x/a "b" ä.jpg'))
+    write_genjson(tmp_path / "a.json", [own, own])
+    for found in read_genjson(tmp_path / "a.json", "x"):
+        assert (found.dataset, found.order.parts, found.image) == ("HANDS", order.parts, own.image)
+        np.testing.assert_allclose(found.person.joints, own.person.joints, atol=COORDINATE_TOLERANCE)
+    with pytest.raises(DataError, match="several part orders"):
+        write_genjson(tmp_path / "b.json", [own, sample()])
+
+
+def test_drawn_people_are_written_and_read_back(tmp_path: Path) -> None:
+    drawn, _ = DrawnPeople(3, 64)[2]
+    write_genjson(tmp_path / "a.json", [replace(drawn, image=Path("x/a.png"))])
+    (found,) = read_genjson(tmp_path / "a.json", "x")
+    assert (found.dataset, found.order) == ("DRAWN", MPII16)
+    rows = [MPII16.index(part) for part in drawn.order.parts]
+    np.testing.assert_allclose(found.person.joints[rows], drawn.person.joints, atol=COORDINATE_TOLERANCE)
 
 
 def test_images_without_a_number_are_counted() -> None:

@@ -15,7 +15,7 @@ import pytest
 from cpm_port.data.drawn import DrawnPeople, DrawnRecords
 from cpm_port.data.genjson_write import write_genjson
 from cpm_port.data.lmdb import LmdbRecords, decode_datum, encode_datum, write_lmdb
-from cpm_port.data.records import SampleRecords, record_of
+from cpm_port.data.records import JoinedRecords, SampleRecords, record_of
 from cpm_port.data.samples import Person, Sample
 from cpm_port.data.sources import open_records
 from cpm_port.errors import DataError, MissingFileError, UsageError
@@ -120,6 +120,32 @@ def test_a_json_file_of_validation_people_trains_nobody(tmp_path: Path) -> None:
     write_genjson(tmp_path / "val.json", [kept])
     with pytest.raises(DataError, match="every record is marked as validation"):
         open_records(tmp_path / "val.json")
+
+
+def test_a_json_files_validation_people_are_held_out(tmp_path: Path) -> None:
+    for name in "abc":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), IMAGE)
+    people = [replace(sample(), image=Path(f"{name}.png"), image_size=(70, 40)) for name in "abc"]
+    write_genjson(tmp_path / "some.json", [people[0], replace(people[1], split="validation"), people[2]])
+    write_genjson(tmp_path / "none.json", people[:2])
+    assert len(open_records(tmp_path / "some.json")) == 2
+    held_out = open_records(tmp_path / "some.json", held_out=True)
+    assert [held_out[i].name for i in range(len(held_out))] == ["LEEDS b_1"]
+    assert len(open_records(tmp_path / "none.json", held_out=True)) == 2
+
+
+def test_images_that_are_not_there_are_missed_before_training(tmp_path: Path) -> None:
+    people = [replace(sample(), image=Path(f"{name}.png"), image_size=(70, 40)) for name in "abc"]
+    write_genjson(tmp_path / "train.json", people)
+    cv2.imwrite(str(tmp_path / "a.png"), IMAGE)
+    with pytest.raises(MissingFileError, match=r"2 of 3 images are not there; the first: .*b\.png"):
+        open_records(tmp_path / "train.json")
+
+
+def test_several_sources_know_an_order_if_all_know_the_same() -> None:
+    drawn = DrawnRecords(2, 64)
+    assert JoinedRecords([drawn, drawn]).order == drawn.order == MPII16
+    assert JoinedRecords([drawn, [drawn[0]]]).order is None
 
 
 def test_a_database_is_a_source_and_nothing_is_none(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from cpm_port.data.records import Record
 from cpm_port.errors import DataError, LayerError, MissingFileError, TrainingError, UsageError
 from cpm_port.graph import load_net
 from cpm_port.models import TrainingData, architecture, train_text
-from cpm_port.parts import CPM14, FLIC9, MPII16
+from cpm_port.parts import CPM14, FLIC9, MPII16, PartOrder
 from cpm_port.training.cache import CachedRecords
 from cpm_port.training.curves import plot_run
 from cpm_port.training.labels import labels
@@ -140,9 +140,32 @@ def test_people_whose_torso_is_not_labelled_are_left_out() -> None:
 
 def test_other_numbers_of_parts_are_measured_by_the_joints_box() -> None:
     parameters = replace(PARAMETERS, num_parts=16, transform_body_joint=False)
-    held_out = hold_out(RECORDS, parameters, limit=2)
+    held_out = hold_out([RECORDS[0], RECORDS[1]], parameters)
     span = np.nanmax(held_out.joints, axis=1) - np.nanmin(held_out.joints, axis=1)
     np.testing.assert_allclose(held_out.normalizer, span.max(axis=1) / 2)
+
+
+class _Ordered(list[Record]):
+    """Records that know their order."""
+
+    order: PartOrder
+
+
+def test_parts_that_are_known_are_measured_by_the_torso_if_they_have_one() -> None:
+    """Own data of nine parts is not taken for FLIC's, whose third part of the right arm is a wrist."""
+    plain = replace(PARAMETERS, num_parts=9, np_in_lmdb=9)
+    rows = [*range(8, 16), 0]
+    names = tuple(MPII16.parts[row] for row in rows)
+    records = _Ordered(
+        replace(r, person=replace(r.person, joints=r.person.joints[rows]), others=()) for r in (RECORDS[0], RECORDS[1])
+    )
+    records.order = PartOrder("own", names, ())
+    found = hold_out(records, plain)
+    span = np.nanmax(found.joints, axis=1) - np.nanmin(found.joints, axis=1)
+    np.testing.assert_allclose(found.normalizer, span.max(axis=1) / 2)
+    records.order = PartOrder("own", ("left_shoulder", *names[1:8], "right_hip"), ())
+    found = hold_out(records, plain)
+    np.testing.assert_allclose(found.normalizer, np.linalg.norm(found.joints[:, 0] - found.joints[:, 8], axis=1))
 
 
 def test_flics_nine_parts_are_measured_by_their_torso() -> None:
@@ -188,6 +211,11 @@ def test_cached_records_are_made_once() -> None:
     assert len(cache) == 3
     assert [cache[i] is cache[i] for i in (2, 0)] == [True, True]
     assert made == [2, 0]
+    assert cache.order is None
+
+
+def test_a_cache_knows_the_order_that_its_store_knows() -> None:
+    assert CachedRecords(RECORDS).order == RECORDS.order == MPII16
 
 
 def test_a_picture_of_a_run_needs_a_run(tmp_path: Path) -> None:
