@@ -62,8 +62,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     speed.add_argument("--workers", type=int, default=1, metavar="N", help="threads that make batches (default 1)")
     speed.add_argument("--cache", action="store_true", help="keep images that were read, or people drawn, in memory")
     watch = parser.add_argument_group("watching")
-    watch.add_argument("--validate", metavar="SOURCE", help="held-out people, named like a CPM data layer's source")
-    watch.add_argument("--validate-interval", type=int, default=500, metavar="N", help="iterations (default 500)")
+    watch.add_argument("--validate", metavar="SOURCE", help="held-out people, named like a data layer's source")
+    watch.add_argument(
+        "--validate-interval", type=int, default=500, metavar="N", help="iterations; 0: at the end (default 500)"
+    )
     watch.add_argument("--validate-limit", type=int, metavar="N", help="that many of the held-out people (default all)")
     watch.add_argument("--metrics", type=Path, metavar="F", help="default: <snapshot_prefix>.metrics.jsonl")
     watch.add_argument("--tensorboard", type=Path, metavar="DIR", help="TensorBoard events (needs the extra)")
@@ -72,7 +74,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train; return 0, or 3 where a signal stopped the run."""
-    from cpm_port.training.curves import plot_run
+    from cpm_port.errors import UsageError
+    from cpm_port.training.curves import plot_run, require_picture_suffix
     from cpm_port.training.distributed import join_world, leave_world
     from cpm_port.training.progress import read_metrics
     from cpm_port.training.run import RunOptions, open_run, solver_device
@@ -100,9 +103,13 @@ def run(args: argparse.Namespace) -> int:
         metrics=args.metrics,
         tensorboard=args.tensorboard,
     )
+    if args.plot is not None:
+        require_picture_suffix(args.plot)
     world = join_world(args.device or solver_device(args.solver))
     try:
         with open_run(options, world, console=sys.stderr) as trainer:
+            if args.plot is not None and not trainer.solver.display:
+                raise UsageError(f"--plot: {args.solver} has display 0, so no loss is recorded to draw")
             finished = trainer.solve()
             if not world.leads:
                 return 0

@@ -104,7 +104,10 @@ def open_data_layers(
         raise UsageError(f"records for {', '.join(sorted(unknown))}: no CPMData layer of that name")
     seed = 0 if seed is None else seed
     if seed < 0 or num_workers < 0 or not 0 <= shard[0] < shard[1]:
-        raise UsageError(f"seed {seed}, num_workers {num_workers}, shard {shard}: not possible")
+        raise UsageError(
+            f"seed {seed}, num_workers {num_workers}, shard {shard}: 0 or more, 0 or more, and (rank, world) with "
+            "0 <= rank < world expected"
+        )
     opener = _Opener(net_spec, phase, seed, srand, None if root is None else Path(root), records, shard, masked)
     return DataSource(functools.partial(opener.streams, layers), seed, srand, num_workers)
 
@@ -171,7 +174,7 @@ class DataSource:
         found = {name: state.get(name) for name in ("seed", "srand")}
         own = {"seed": self._seed, "srand": self._srand}
         if found != own:
-            raise UsageError(f"a position with {found} cannot be restored in a source with {own}")
+            raise UsageError(f"a position in data drawn with {found} cannot be restored in data drawn with {own}")
         self._go_to(int(state["batches"]))
 
     def skip(self, batches: int) -> None:

@@ -12,12 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from cpm_port._atomic import atomic_path
-from cpm_port.errors import DataError
+from cpm_port.errors import DataError, UsageError
 
-__all__ = ["plot_run"]
+__all__ = ["plot_run", "require_picture_suffix"]
 
 _SIZE = (7.2, 3.0)
 Series = dict[str, tuple[list[float], list[float]]]
+
+
+def require_picture_suffix(path: str | os.PathLike[str]) -> None:
+    """Raise UsageError where matplotlib writes no pictures of that suffix."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    known = FigureCanvasAgg.get_supported_filetypes()
+    if Path(path).suffix[1:] not in known:
+        raise UsageError(f"{os.fspath(path)}: a picture's suffix expected, one of {', '.join(sorted(known))}")
 
 
 def plot_run(records: Iterable[Mapping[str, Any]], path: str | os.PathLike[str], *, title: str = "") -> None:
@@ -35,7 +44,10 @@ def plot_run(records: Iterable[Mapping[str, Any]], path: str | os.PathLike[str],
     ------
     DataError
         No record tells a loss.
+    UsageError
+        Not the suffix of a picture.
     """
+    require_picture_suffix(path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -54,7 +66,7 @@ def plot_run(records: Iterable[Mapping[str, Any]], path: str | os.PathLike[str],
         axes[1].set_ylim(0, 100)
     figure.suptitle(title, fontsize=10)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format=Path(path).suffix[1:] or "svg", dpi=110)
+        figure.savefig(temporary, format=Path(path).suffix[1:], dpi=110)
 
 
 def _series(points: Iterable[tuple[int, Mapping[str, float]]]) -> Series:

@@ -155,6 +155,7 @@ class Trainer:
         self._batch_size = 0
         self._stop = self._wanted = False
         self._snapshot_at = -1
+        self._last_samples = ""
         self._clock = Clock(0)
         self._learnable = [entry.tensor for entry in self.net.param_info()]
 
@@ -248,10 +249,11 @@ class Trainer:
         """
         run = snapshot.run
         if run is not None and run.recipe != self.recipe:
-            raise TrainingError(f"{snapshot.weights}: snapshot of a run with {run.recipe}, this one uses {self.recipe}")
+            raise TrainingError(f"{snapshot.path}: snapshot of a run with {run.recipe}, this one uses {self.recipe}")
         self.iteration = self._snapshot_at = snapshot.iteration
+        self.last_snapshot = snapshot.path
         self._current_step = snapshot.current_step
-        restore_history(self.optimizer, self._learnable, snapshot.history, str(snapshot.weights))
+        restore_history(self.optimizer, self._learnable, snapshot.history, str(snapshot.path))
         self.optimizer.set_iteration(snapshot.iteration)
         if run is not None and run.data is not None:
             self.source.restore(run.data)
@@ -320,7 +322,7 @@ class Trainer:
     def _require_sane(self, done: _Pending, losses: Mapping[str, float], total: float) -> None:
         bad = [name for name, value in losses.items() if not math.isfinite(value)]
         where = f"iteration {done.iteration}"
-        samples = f"samples: {', '.join(done.samples) or 'not named by the data source'}"
+        samples = self._last_samples = f"samples: {', '.join(done.samples) or 'not named by the data source'}"
         if bad:
             raise TrainingError(f"{where}: {', '.join(f'{n} is {losses[n]}' for n in bad)}; {samples}")
         if self._reference is None:
@@ -343,7 +345,8 @@ class Trainer:
         ]
         if bad:
             raise TrainingError(
-                f"iteration {self.iteration}: weights are not finite: {', '.join(bad)}; no snapshot made"
+                f"iteration {self.iteration - 1}: weights are not finite after its update: {', '.join(bad)}; "
+                f"no snapshot made; {self._last_samples}"
             )
 
     # -- around the iterations -----------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from cpm_port.errors import TrainingError
+from cpm_port.errors import TrainingError, UsageError
 from cpm_port.graph import CaffeNet
 from cpm_port.training.loss import masked_euclidean_loss
 from cpm_port.training.recompute import forward_recomputing
@@ -46,6 +46,8 @@ class Objective:
     ------
     TrainingError
         The net has no loss.
+    UsageError
+        Both `compiled` and `recompute`: recomputing runs the layers one by one.
     """
 
     def __init__(
@@ -63,6 +65,8 @@ class Objective:
             for top, weight in zip(layer.tops, layer.loss_weights, strict=True)
             if weight
         ]
+        if compiled and recompute:
+            raise UsageError("compile and recompute: one of them expected; recomputing runs the layers one by one")
         if not self._terms:
             raise TrainingError(
                 f"{net.spec.source}: the net has no loss in phase {net.spec.phase}; nothing to train on"

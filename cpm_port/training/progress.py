@@ -27,7 +27,8 @@ class Progress:
     ----------
     console : text stream or None
     metrics : path-like or None
-        The `.jsonl` file; its folder is created.
+        The `.jsonl` file; its folder is created now, the file touched with the first record: a run that cannot start
+        leaves that of an earlier run alone.
     tensorboard : path-like or None
         A folder of TensorBoard events.
     start : int
@@ -49,13 +50,11 @@ class Progress:
     ) -> None:
         self.metrics = None if metrics is None else Path(metrics)
         self._console = console
+        self._start = start
         self._file: TextIO | None = None
         self._board: Any = None
         if self.metrics is not None:
             self.metrics.parent.mkdir(parents=True, exist_ok=True)
-            if self.metrics.exists():
-                _drop_records_from(self.metrics, start)
-            self._file = self.metrics.open("a", encoding="utf-8")
         if tensorboard is not None:
             self._board = _open_board(tensorboard, start)
 
@@ -66,7 +65,10 @@ class Progress:
 
     def record(self, kind: str, iteration: int, values: Mapping[str, Any]) -> None:
         """Write one record; numbers, also inside nested mappings, become TensorBoard scalars."""
-        if self._file is not None:
+        if self.metrics is not None:
+            if self._file is None:
+                _drop_records_from(self.metrics, self._start)
+                self._file = self.metrics.open("a", encoding="utf-8")
             print(json.dumps({"kind": kind, "iteration": iteration, **values}), file=self._file, flush=True)
         if self._board is not None:
             for name, value in _scalars(values):
@@ -130,7 +132,9 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 def _drop_records_from(path: Path, start: int) -> None:
-    """Rewrite the file without what a run resumed at `start` will write again."""
+    """Rewrite the file, if there is one, without what a run that starts at `start` will write again."""
+    if not path.exists():
+        return
     records = read_metrics(path)
     kept = [r for r in records if r["iteration"] < start or (r["kind"] == "snapshot" and r["iteration"] == start)]
     with atomic_path(path) as temporary:

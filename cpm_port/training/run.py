@@ -33,8 +33,9 @@ from cpm_port.training.loop import Evaluation, Trainer
 from cpm_port.training.objective import Objective
 from cpm_port.training.presets import PRESETS, Preset, fill_like_he, recipe_of
 from cpm_port.training.progress import Progress
-from cpm_port.training.snapshot import latest_snapshot, read_snapshot
+from cpm_port.training.snapshot import Snapshot, latest_snapshot, read_snapshot
 from cpm_port.training.testnets import mean_outputs, share_parameters
+from cpm_port.training.transform_param import TransformParameters
 from cpm_port.training.validation import data_and_label, hold_out, stage_pck
 
 __all__ = ["RunOptions", "locate", "open_run", "solver_device"]
@@ -62,7 +63,8 @@ class RunOptions:
     bfloat16, compiled, channels_last, recompute, masked : bool
         See `Objective`; `channels_last` lays weights and maps out as GPUs like them.
     seed : int or None
-        Of fillers, dropout and augmentation; None: the solver's `random_seed`, or 0 where that is unset.
+        Of fillers, dropout and augmentation; None: the solver's `random_seed`, or 0 where that is unset. A run that
+        goes on from a snapshot of ours keeps that one's.
     srand : int or None
         Replay the C library's random sequence in CPM data layers, as Caffe's fork draws from it.
     workers : int
@@ -70,9 +72,9 @@ class RunOptions:
     cached : bool
         Keep in memory the records that CPM data layers read from images or draw (LMDBs are mapped as it is).
     validate : str or None
-        Held-out people, named like the source of a CPM data layer.
+        Held-out people, named like the source of a CPM data layer; of a JSON file, those marked as validation.
     validate_interval : int
-        Iterations between validations.
+        Iterations between validations; 0: at the end alone.
     validate_limit : int or None
         That many of them, spread evenly; None: all.
     metrics : path-like or None
@@ -116,13 +118,16 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
     """
     if options.weights and options.snapshot not in (None, "latest"):
         raise UsageError("weights and a snapshot: a run starts from one or goes on from the other")
+    if options.validate_interval < 0 or (options.validate_limit is not None and options.validate_limit < 1):
+        raise UsageError(
+            f"validate_interval {options.validate_interval}, validate_limit {options.validate_limit}: "
+            "0 or more, and 1 or more, expected"
+        )
     solver = _read_solver(options)
     prefix = Path(solver.snapshot_prefix or Path(solver.source).with_suffix(""))
-    seed = options.seed if options.seed is not None else max(solver.random_seed, 0)
     snapshot_path = latest_snapshot(prefix) if options.snapshot == "latest" else options.snapshot
     snapshot = None if snapshot_path is None else read_snapshot(snapshot_path)
-    if snapshot is not None and snapshot.run is not None:
-        seed = snapshot.run.seed
+    seed = _seed(options, solver, snapshot)
     with ExitStack() as stack:
         spec = _train_spec(solver)
         share = (world.rank, world.size)
@@ -147,7 +152,7 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
                 start=0 if snapshot is None else snapshot.iteration,
             )
         )
-        for note in (*solver.notes, *spec.notes, *_without_effect(solver)):
+        for note in (*solver.notes, *spec.notes, *_without_effect(solver), *_one_sided_flips(spec)):
             progress.say(note)
         preset = _preset(options.preset)
         torch.manual_seed(seed)
@@ -241,6 +246,32 @@ def _without_effect(solver: SolverSpec) -> list[str]:
     ]
 
 
+def _seed(options: RunOptions, solver: SolverSpec, snapshot: Snapshot | None) -> int:
+    """Return the run's seed: a snapshot's own where there is one."""
+    if snapshot is not None and snapshot.run is not None:
+        if options.seed not in (None, snapshot.run.seed):
+            raise UsageError(
+                f"{snapshot.path}: a run with seed {snapshot.run.seed} goes on with it, not {options.seed}"
+            )
+        return snapshot.run.seed
+    return options.seed if options.seed is not None else max(solver.random_seed, 0)
+
+
+def _one_sided_flips(spec: NetSpec) -> Iterator[str]:
+    """Warn of LMDBs whose flipped images keep their labels' sides, as in the original."""
+    for layer in spec.layers:
+        source = layer.params.cpmdata_param.source if layer.type == "CPMData" else ""
+        if not source or not is_path(source) or source.endswith(".json"):
+            continue
+        parameters = TransformParameters.from_message(layer.params.transform_param)
+        flips = parameters.aug_way == "table" or (parameters.aug_way == "rand" and parameters.flip_prob > 0)
+        if flips and parameters.flip_order == tuple(range(parameters.num_parts)):
+            yield (
+                f"layer {layer.name!r}: flips exchange no parts of {parameters.num_parts} in an LMDB, as in the "
+                "original; if left and right are told apart, set flip_prob to 0 or train from a .json file"
+            )
+
+
 def _train_spec(solver: SolverSpec) -> NetSpec:
     """Return the TRAIN net that a solver names or holds, under the solver's `train_state`."""
     path = solver.train_net or solver.net
@@ -281,7 +312,7 @@ def _validation(options: RunOptions, net: CaffeNet) -> Iterator[Evaluation]:
     if options.validate is None:
         return
     _, _, parameters = data_and_label(net)
-    records = open_records(options.validate, parameters.np_in_lmdb)
+    records = open_records(options.validate, parameters.np_in_lmdb, held_out=True)
     held_out = hold_out(records, parameters, options.validate_limit)
     measure = functools.partial(stage_pck, net, held_out)
     yield Evaluation("validation", options.validate_interval, False, measure, score="pck")

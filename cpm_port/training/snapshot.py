@@ -78,6 +78,8 @@ class Snapshot:
         Updates made so far.
     current_step : int
         The rate policy's step counter.
+    path : Path
+        The `.solverstate` or `.solverstate.h5`.
     weights : Path
         The `.caffemodel` or `.caffemodel.h5`.
     history : tuple of ndarray, float32
@@ -87,6 +89,7 @@ class Snapshot:
 
     iteration: int
     current_step: int
+    path: Path
     weights: Path
     history: tuple[np.ndarray, ...]
     run: RunState | None
@@ -165,7 +168,7 @@ def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
     run = None
     if (side_path := _side_path(path)).is_file():
         run = _read_side(side_path, state.iter, weights)
-    return Snapshot(state.iter, state.current_step, weights, tuple(state.history), run)
+    return Snapshot(state.iter, state.current_step, path, weights, tuple(state.history), run)
 
 
 def latest_snapshot(prefix: str | os.PathLike[str]) -> Path | None:

@@ -149,6 +149,18 @@ def test_metrics_of_a_resumed_run_read_as_if_it_never_stopped(resumed_from: int,
     assert timeless[0] == timeless[1]
 
 
+def test_a_run_that_cannot_start_leaves_the_metrics_of_an_earlier_one(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"kind": "train", "iteration": 0}\n')
+    before = path.read_text()
+    with Progress(metrics=path):
+        pass
+    assert path.read_text() == before
+    with Progress(metrics=path) as progress:
+        progress.record("train", 0, {"loss": 1.0})
+    assert read_metrics(path) == [{"kind": "train", "iteration": 0, "loss": 1.0}]
+
+
 def test_a_torn_last_line_of_metrics_is_dropped_and_any_other_refused(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"kind": "train", "iteration": 0}\n{"kind": "tra')
@@ -185,7 +197,9 @@ def test_weights_that_are_not_finite_are_not_snapshot(tmp_path: Path) -> None:
     trainer.step()
     with torch.no_grad():
         trainer.net.params["fit"][1].fill_(torch.nan)
-    with pytest.raises(TrainingError, match=r"iteration 1: weights are not finite: fit\[1\]"):
+    with pytest.raises(
+        TrainingError, match=r"iteration 0: weights are not finite .*: fit\[1\]; .*samples: row 0, row 1"
+    ):
         trainer.snapshot()
     assert latest_snapshot(tmp_path / "run") is None
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cpm_port.caffe import parse_net
-from cpm_port.errors import ShapeError, TrainingError
+from cpm_port.errors import ShapeError, TrainingError, UsageError
 from cpm_port.graph import CaffeNet, load_net
 from cpm_port.models import TrainingData, architecture, train_text
 from cpm_port.training.loss import euclidean_loss, masked_euclidean_loss
@@ -146,6 +146,11 @@ def test_channels_last_gives_the_same_losses_and_gradients(cpm: tuple[CaffeNet, 
         net.to(memory_format=torch.contiguous_format)
     for a, b in zip(plain, found, strict=True):
         assert (a - b).abs().max() <= 1e-4 * a.abs().max()  # another algorithm, sums in another order
+
+
+def test_compiling_and_recomputing_exclude_each_other(cpm: tuple[CaffeNet, dict[str, torch.Tensor]]) -> None:
+    with pytest.raises(UsageError, match="one of them"):
+        Objective(cpm[0], compiled=True, recompute=True)
 
 
 def test_a_net_without_losses_is_refused() -> None:
