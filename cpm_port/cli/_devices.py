@@ -28,8 +28,8 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("float32", "tf32", "bf16"),
         default="float32",
-        help="the net's arithmetic (default %(default)s, as Caffe's); tf32 and bf16 are coarser, and faster on a GPU: "
-        "tf32 is for GPUs only, bf16 on a CPU is slower than float32",
+        help="the net's arithmetic (default %(default)s, as Caffe's); tf32, on GPUs only, and bf16 are coarser and "
+        "faster, but bf16 on a CPU only for nets of small kernels (`cpm-port bench precision` measures both)",
     )
     group.add_argument(
         "--memory-bound",

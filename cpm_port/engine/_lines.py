@@ -5,7 +5,7 @@ A complex vector is 32 floats: 16 real parts, then 16 imaginary ones. A line of 
 butterflies of r1 points and r1 of r2 (Cooley-Tukey), r1 and r2 in {4, 6, 8}. The inverse, but for its factor, is the
 same code with real and imaginary parts exchanged.
 
-`_kernels.py` caches its compiled code by its own source: after a change here, touch it.
+Kernels that use this are cached by the source of their own file: after a change here, touch those.
 """
 
 from __future__ import annotations

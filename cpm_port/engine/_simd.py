@@ -6,7 +6,7 @@ places at once. Here a kernel says `load(address, index)`, `a + b`, `fma(a, b, c
 becomes one instruction on 16 lanes; on machines with narrower registers LLVM splits it into two or four.
 
 Conventions: an address is an integer (`array.ctypes.data`), an index counts floats from it; nothing is bounds-checked.
-`_kernels.py` caches its compiled code by its own source: after a change here, touch it.
+Kernels that use this are cached by the source of their own file: after a change here, touch those.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ class FourierConv:
         with torch.no_grad():
             self._bias = torch.zeros(outputs) if bias is None else bias.detach().clone()
             if compiled():
-                from cpm_port.engine._kernels import panel_of
+                from cpm_port.engine._products import panel_of
 
                 self._panel = LANES if self.few else panel_of(outputs)
                 weights = _transform_weight(weight.detach(), size, self._panel)
@@ -180,7 +180,7 @@ class FourierConv:
 
     def _run(self, maps: Tensor, tiles: Tiles, target: Target, y: Array, workspace: Workspace) -> None:
         """Take the pairs of tiles through the three passes, as many at a time as the workspace holds."""
-        from cpm_port.engine import _kernels
+        from cpm_port.engine import _kernels, _products
         from cpm_port.engine._lines import CONSTANTS
 
         frequencies, padded = self.size * (self.size // 2 + 1), maps.shape[3]
@@ -197,8 +197,8 @@ class FourierConv:
                                      first, first + start, first + stop)  # fmt: skip
 
                 def product(_: int, start: int, stop: int, rows: int = 2 * here) -> None:
-                    _kernels.product(spectra, stride, padded, self.channels, weights, self._panel, self.outputs,
-                                     results, result_stride, rows, start, stop)  # fmt: skip
+                    _products.product(spectra, stride, padded, self.channels, weights, self._panel, self.outputs,
+                                      results, result_stride, rows, start, stop)  # fmt: skip
 
                 def inverse(worker: int, start: int, stop: int, first: int = first) -> None:
                     _kernels.inverse(results, result_stride, tiles, target, bias, y, twiddles, CONSTANTS,

@@ -38,7 +38,7 @@ class PointwiseConv:
             if bias is not None:
                 self._bias[:outputs] = bias
             if compiled():
-                from cpm_port.engine._kernels import panel_of
+                from cpm_port.engine._products import panel_of
 
                 self._panel = panel_of(self._padded)
                 packed = F.pad(weight.view(outputs, channels), (0, 0, 0, self._padded - outputs))
@@ -76,7 +76,7 @@ class PointwiseConv:
         if not compiled():
             plain = F.conv2d(x, self._weights, self._bias[: self.outputs])
             return _pooled(plain.relu_() if rectify else plain, pool)
-        from cpm_port.engine import _kernels
+        from cpm_port.engine import _products
 
         count, _, height, width = x.shape
         maps = channels_last(x)
@@ -84,8 +84,8 @@ class PointwiseConv:
         pixels, weights, bias, results = (flat(tensor) for tensor in (maps, self._weights, self._bias, y))
 
         def run(_: int, start: int, stop: int) -> None:
-            _kernels.pointwise(pixels, weights, bias, results, self._panel, self.channels, self._padded, int(rectify),
-                               start, stop)  # fmt: skip
+            _products.pointwise(pixels, weights, bias, results, self._panel, self.channels, self._padded, int(rectify),
+                                start, stop)  # fmt: skip
 
         share(run, count * height * width)
         return _pooled(y[..., : self.outputs].permute(0, 3, 1, 2), pool)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -21,6 +22,7 @@ SMALL = ["--width", "16", "--box-size", "64", "--repeats", "1", "--threads", "1"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("cpm_port.bench._timing.gc.collect", lambda: 0)  # a third of a second between any two turns
+    monkeypatch.setattr(_peers, "matrix_rate", partial(_peers.matrix_rate, seconds=0.05))
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -168,7 +170,8 @@ def test_other_joints_stop_the_person_bench(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_matrix_rate_is_a_rate() -> None:
-    assert 1e8 < _peers.matrix_rate(seconds=0.05) < 1e15
+    assert 1e8 < _peers.matrix_rate() < 1e15
+    assert 1e8 < _peers.matrix_rate(dtype=torch.bfloat16) < 1e15
 
 
 def test_operations_are_those_of_the_direct_sums(model: _peers.SeededModel) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,11 @@ from cpm_port.imaging.pyramid import ScaleSearch
 from cpm_port.parts import CPM14, FLIC9
 from tests.inference.nets import colour_net, colour_net_text
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision._peers, "matrix_rate", partial(precision._peers.matrix_rate, seconds=0.05))
+
+
 SMALL = ["--width", "4", "--box-size", "64", "--repeats", "1", "--threads", "1"]
 
 
@@ -27,12 +33,32 @@ def arguments(*words: str) -> argparse.Namespace:
 
 def test_a_small_run_measures_every_precision_of_a_cpu() -> None:
     result = precision.run(arguments(*SMALL, "--people", "1"))
-    assert set(result["precisions"]) == set(result["medians"]) == {"float32", "bf16"}
+    assert set(result["precisions"]) == {"float32", "bf16"}
+    assert set(result["medians"]) == {"float32", "bf16", "plain port, one scale at a time"}
+    assert result["missed"] == []  # what is promised is promised of GPUs
     exact, coarse = result["precisions"]["float32"], result["precisions"]["bf16"]
     assert exact["belief_error"] < 1e-5 < 1e-3 < coarse["belief_error"] < 0.5
     assert exact["pck_difference"] == 0
     assert exact["joints"] == 14
     assert list(result["times_faster_than_float32"]) == ["bf16"]
+    for name, found in result["precisions"].items():
+        assert found["persons_per_second"] == 1 / result["medians"][name]
+        assert 0 < found["matrix_rate_percent"] < 1e4
+
+
+def test_promises_that_a_gpu_does_not_keep_are_named() -> None:
+    def measured(**moved: int) -> dict[str, dict[str, float]]:
+        return {
+            name: {"joints_moved": count, "times_faster_than_plain_port": times, "matrix_rate_percent": percent}
+            for (name, count), times, percent in zip(moved.items(), (2.0, 4.0, 9.0), (9.0, 20.0, 50.0), strict=True)
+        }
+
+    assert precision._missed(measured(float32=0, tf32=0, bf16=3)) == []
+    (slow,) = precision._missed(measured(float32=0, tf32=1, bf16=3))
+    assert slow == "without moved joints 2 times faster than the plain port, at least 3.0 asked"
+    low = measured(float32=0, tf32=0, bf16=3)
+    low["bf16"]["matrix_rate_percent"] = 49.0
+    assert precision._missed(low) == ["bf16: 49 % of the matrix rate, at least 50 asked"]
 
 
 def test_images_and_a_model_may_be_given(tmp_path: Path) -> None:

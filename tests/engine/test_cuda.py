@@ -184,6 +184,15 @@ def test_each_device_and_precision_has_its_way() -> None:
         fast_net(small_net(), "tf32")
 
 
+def test_a_bound_and_a_plan_reach_the_fourier_engine_and_are_refused_elsewhere() -> None:
+    fast = fast_net(small_net(), memory_bound=0, plan="measure")
+    assert isinstance(fast, AcceleratedNet)
+    assert (fast.memory_bound, fast.plan_source) == (0, "measure")
+    for options in ({"memory_bound": 1}, {"plan": "model"}):
+        with pytest.raises(UsageError, match="for float32 on a CPU"):
+            fast_net(small_net(), "bf16", **options)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_people_are_found_in_every_precision(precision: str) -> None:
     image = np.zeros((80, 100, 3), np.uint8)

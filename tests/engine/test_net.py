@@ -162,6 +162,19 @@ def test_changed_weights_are_noticed(net: CaffeNet, change: Callable[[CaffeNet],
     compare(after, run(net, data()))
 
 
+def test_looking_for_changes_copies_no_weights(net: CaffeNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layout other than NCHW, too, is sampled where it lies; and a change of layout alone changes nothing else."""
+    fast = accelerate(net)
+    before = run(fast, data())
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    compare(run(fast, data()), before)
+    monkeypatch.setattr("cpm_port.engine.net.prepare", lambda *_: pytest.fail("nothing has changed"))
+    weight = net.params["Mconv1_stage2"][0]
+    assert not weight.is_contiguous()
+    monkeypatch.setattr(torch.Tensor, "reshape", lambda *_: pytest.fail("copied"))
+    run(fast, data())
+
+
 @pytest.mark.parametrize("bound", [0, 1 << 20, 3 << 20, 8 << 20])
 def test_the_memory_bound_is_kept_at_all_sizes(bound: int) -> None:
     net = make(width=16, stages=2)
