@@ -162,7 +162,7 @@ class CaffeNet(nn.Module):
 
     # Weights
 
-    def load_weights(self, source: Source, *, strict: bool = True) -> WeightsReport:
+    def load_weights(self, source: Source, *, strict: bool = True, skip_misfits: bool = False) -> WeightsReport:
         """Replace the parameters' values by those of a file or mapping, matched by layer name.
 
         Parameters
@@ -171,13 +171,15 @@ class CaffeNet(nn.Module):
             .caffemodel (any generation), .caffemodel.h5, .safetensors, or layer name -> arrays.
         strict : bool
             Whether layers of the net that the source lacks are an error. Source layers that the net lacks never are.
+        skip_misfits : bool
+            Leave layers as they are whose counts or shapes do not fit, and report them, instead of raising.
 
         Raises
         ------
         WeightsError
             Missing layers, counts or shapes that do not fit; one message lists all.
         """
-        self.weights_report = load_into(self, source, strict=strict)
+        self.weights_report = load_into(self, source, strict=strict, skip_misfits=skip_misfits)
         return self.weights_report
 
     def fill(self, layers: Iterable[str] | None = None) -> None:

@@ -2,8 +2,9 @@
 
 Layers are matched by name, as Caffe does: layers of the source that the net lacks are ignored (and reported),
 layers of the net that the source lacks are an error where `strict` and otherwise stay as they are. Counts and
-shapes must always fit; a 4-D array whose leading axes are 1 also fits a smaller shape (Caffe's legacy blobs:
-a bias of (1, 1, 1, n)). All problems are collected, then raised once, before any parameter is touched.
+shapes must fit, unless layers where they do not are to stay as they are too (`skip_misfits`); a 4-D array whose
+leading axes are 1 also fits a smaller shape (Caffe's legacy blobs: a bias of (1, 1, 1, n)). All problems are
+collected, then raised once, before any parameter is touched.
 
 Names: a state dict says `<layer name>.<blob index>`, with `%2E` for a dot in a layer's name (torch keeps dots
 to itself) and `%25` for a percent sign. In files the name stands as it is, and parameters that layers share lie
@@ -57,12 +58,15 @@ class WeightsReport:
         Layers of the source that the net does not have.
     missing : tuple of str
         Layers of the net, with parameters of their own, that the source does not have.
+    misfits : tuple of str
+        With `skip_misfits`, what does not fit, a line each; layers that such a line names stay as they were.
     """
 
     source: str
     matched: tuple[str, ...]
     ignored: tuple[str, ...]
     missing: tuple[str, ...]
+    misfits: tuple[str, ...] = ()
 
 
 def module_key(layer_name: str) -> str:
@@ -70,7 +74,7 @@ def module_key(layer_name: str) -> str:
     return layer_name.replace("%", "%25").replace(".", "%2E")
 
 
-def load_into(net: CaffeNet, source: Source, *, strict: bool) -> WeightsReport:
+def load_into(net: CaffeNet, source: Source, *, strict: bool, skip_misfits: bool = False) -> WeightsReport:
     """Copy weights into the net's parameters.
 
     Parameters
@@ -80,6 +84,8 @@ def load_into(net: CaffeNet, source: Source, *, strict: bool) -> WeightsReport:
         A .caffemodel, .h5 or .safetensors file, or layer name -> arrays or tensors.
     strict : bool
         Whether layers that the source lacks are an error.
+    skip_misfits : bool
+        Leave layers as they are whose counts or shapes do not fit, instead of raising.
 
     Raises
     ------
@@ -88,6 +94,7 @@ def load_into(net: CaffeNet, source: Source, *, strict: bool) -> WeightsReport:
     """
     arrays, origin = _read(source)
     problems: list[str] = []
+    misfits: list[str] = []
     missing: list[str] = []
     copies: list[tuple[nn.Parameter, Array]] = []
     matched: list[str] = []
@@ -100,12 +107,15 @@ def load_into(net: CaffeNet, source: Source, *, strict: bool) -> WeightsReport:
                 missing.append(layer)
             continue
         targets = owned if len(found) == len(owned) else list(blobs)
+        pairs = list(zip(targets, found, strict=False))
         if len(found) != len(targets):
-            problems.append(f"layer {layer!r}: weights hold {len(found)} blobs, prototxt says {len(blobs)}")
+            wrong = [f"layer {layer!r}: weights hold {len(found)} blobs, prototxt says {len(blobs)}"]
+        else:
+            wrong = [line for index, pair in enumerate(pairs) for line in _misfits(layer, index, *pair)]
+        if wrong:
+            (misfits if skip_misfits else problems).extend(wrong)
             continue
-        for index, (blob, array) in enumerate(zip(targets, found, strict=True)):
-            problems += _misfits(layer, index, blob, array)
-            copies.append((blob, array))
+        copies += pairs
         matched.append(layer)
     without = {spec.name for spec in net.layers} - params.keys()
     problems += [
@@ -120,7 +130,7 @@ def load_into(net: CaffeNet, source: Source, *, strict: bool) -> WeightsReport:
     for blob, array in copies:
         _copy(blob, array)
     ignored = tuple(layer for layer in arrays if layer not in params and layer not in without)
-    report = WeightsReport(origin, tuple(matched), ignored, tuple(missing))
+    report = WeightsReport(origin, tuple(matched), ignored, tuple(missing), tuple(misfits))
     if ignored:
         _log.info("%s: ignored layers that the net lacks: %s", origin, ", ".join(ignored))
     if missing:
