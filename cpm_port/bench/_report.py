@@ -152,7 +152,7 @@ def _machines(records: Mapping[str, Record]) -> list[str]:
 
 def _line(growth: Mapping[str, Any]) -> str:
     sign = "-" if growth["slope"] < 0 else "+"
-    return f"{growth['offset']:.2g} {sign} {abs(growth['slope']):.2g} x s"
+    return f"{growth['offset']:.2g} s {sign} {abs(growth['slope']):.2g} s each"
 
 
 def _seconds(seconds: float) -> str:
@@ -160,7 +160,7 @@ def _seconds(seconds: float) -> str:
 
 
 def _number(ratio: float) -> str:
-    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2g}"
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"
 
 
 def _figure(columns: int, rows: int, width: float, height: float) -> tuple[Any, list[Any]]:
@@ -180,6 +180,6 @@ def _svg(figure: Any) -> bytes:
     import matplotlib as mpl
 
     stream = io.BytesIO()
-    with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "cpm_port"}):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cpm_port"}):
         figure.savefig(stream, format="svg", facecolor="white", metadata={"Date": None})
     return stream.getvalue()

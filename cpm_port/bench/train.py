@@ -2,8 +2,9 @@
 
 What is timed: forward, backward and update of a CPM's train net on one batch that lies on the device already, as
 `cpm-port train` does it (`Objective`, SGD in Caffe's order), without the making of batches; beside it, in turn, a
-product of two large square matrices of the same type, whose rate counts as what the machine can do. The net's
-arithmetic is counted from its convolutions: two operations per multiplication, once forward, once for the weights'
+product of two large square matrices and a convolution of 128 channels by 9 x 9, all of the same type. The faster of
+these two counts as what the machine can do: its matrix rate. (On a CPU they come from different libraries, and the
+product is often the slower one.) The net's arithmetic is counted from its convolutions: two operations per multiplication, once forward, once for the weights'
 gradient, and once for the input's where the input depends on weights.
 
 Parity first: the losses of the timed configuration beside float32 on the CPU.
@@ -18,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from cpm_port.bench._timing import take_turns
 from cpm_port.caffe import infer_shapes, layer_flops, parse_net, parse_solver
@@ -84,19 +86,33 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             torch.mm(left, right)
         _wait(device)
 
+    images = 64 if on_gpu else 2
+    maps = torch.randn(images, 128, 46, 46, device=device, dtype=dtype)
+    kernels = torch.randn(128, 128, 9, 9, device=device, dtype=dtype)
+
+    def convolution() -> None:
+        with torch.no_grad():
+            functional.conv2d(maps, kernels, padding=4)
+        _wait(device)
+
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
-    result = take_turns({"iteration": iteration, f"{products} products of {size}": product}, args.repeats)
-    seconds, product_seconds = result["medians"].values()
+    sides = {"iteration": iteration, f"{products} products of {size}": product, "wide convolution": convolution}
+    result = take_turns(sides, args.repeats)
+    seconds, product_seconds, convolution_seconds = result["medians"].values()
     operations = training_flops(net)
-    matrix_rate = products * 2 * size**3 / product_seconds
+    rates = {
+        "product": products * 2 * size**3 / product_seconds,
+        "convolution": 2 * images * 46**2 * kernels.numel() / convolution_seconds,
+    }
+    matrix_rate = max(rates.values())
     return {
         "parity": parity,
         **result,
         "share of the matrix rate": operations / seconds / matrix_rate,
         "samples per second": batch / seconds,
         "TFLOP per second": operations / seconds / 1e12,
-        "TFLOP per second of the product": matrix_rate / 1e12,
+        **{f"TFLOP per second of the {name}": rate / 1e12 for name, rate in rates.items()},
         "net": f"{design.stages} stages, widest layer {max(vars(design.widths).values())}, box {box}, batch {batch}",
         "how": f"{device}, {amp or 'float32'}, compiled {args.compile}, channels last {args.channels_last}, "
         f"recomputed {args.recompute}, {torch.get_num_threads()} threads",

@@ -17,6 +17,7 @@ from cpm_port.imaging.pyramid import ScaleSearch
 from cpm_port.parts import CPM14, FLIC9
 from tests.inference.nets import colour_net, colour_net_text
 
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision._peers, "matrix_rate", partial(precision._peers.matrix_rate, seconds=0.05))

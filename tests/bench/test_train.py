@@ -50,4 +50,6 @@ def test_the_bench_measures_a_small_net(extra: list[str]) -> None:
     seconds = result["medians"]["iteration"]
     assert result["samples per second"] == pytest.approx(2 / seconds)
     assert result["TFLOP per second"] > 0
+    rates = [result[f"TFLOP per second of the {name}"] for name in ("product", "convolution")]
+    assert result["share of the matrix rate"] == pytest.approx(result["TFLOP per second"] / max(rates))
     assert "of float32 on the CPU" in result["parity"]

@@ -6,6 +6,7 @@ import types
 
 import pytest
 
+from cpm_port.bench import _records, _report
 from cpm_port.cli import bench, main
 
 RESULT = {
@@ -73,3 +74,19 @@ def test_an_unknown_bench_is_bad_input(capsys):
 
 def test_the_reading_bench_is_found():
     assert "read" in bench._names()
+
+
+@pytest.mark.parametrize("words", [["--record", "made_up"], ["made_up", "--record"], ["--record"]])
+def test_results_are_recorded_one_file_a_bench(made_up, tmp_path, monkeypatch, words):
+    monkeypatch.setattr(_records, "records_folder", lambda: tmp_path / "benchmarks")
+    assert run(*words) == 0
+    written = json.loads((tmp_path / "benchmarks/made_up.json").read_text())
+    assert written["results"]["made_up"]["medians"] == RESULT["medians"]
+    assert written["command"].startswith("cpm-port bench")
+    assert written["date"].count("-") == 2
+
+
+def test_the_report_is_written_from_records(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(_report, "write_report", lambda: [tmp_path / "README.md"])
+    assert run("report") == 0
+    assert "README.md" in capsys.readouterr().out

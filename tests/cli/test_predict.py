@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from cpm_port.cli import main
+from cpm_port.engine import MEMORY_BOUND, AcceleratedNet, accelerate
+from cpm_port.graph import CaffeNet
 from cpm_port.imaging.pyramid import BENCHMARK_MULTIPLIERS, TARGET_DIST, demo_multipliers
 from cpm_port.imaging.reading import read_image
 from tests.inference.nets import colour_net, colour_net_text
@@ -65,6 +67,7 @@ def test_the_results_say_where_the_joints_are_and_how_they_were_found(
     assert found["scales"] == pytest.approx([found["base_scale"] * m for m in BENCHMARK_MULTIPLIERS])
     assert found["image_size"] == {"width": 200, "height": 160}
     assert found["mode"] == "benchmark"
+    assert found["place"] == "taken for the image's centre, as tall as the image"
     weights = Path(model[3])
     assert found["model"]["weights"] == {
         "file": "colours.caffemodel",
@@ -75,6 +78,40 @@ def test_the_results_say_where_the_joints_are_and_how_they_were_found(
     said = capsys.readouterr()
     assert "1 of 1 files predicted" in said.out
     assert said.err == ""  # no progress bar for one image
+
+
+def test_how_the_net_runs_may_be_said(
+    image: Path, model: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def spy(net: CaffeNet, **options: object) -> AcceleratedNet:
+        made.append(options)
+        return accelerate(net, memory_bound=0)
+
+    monkeypatch.setattr("cpm_port.engine.modes.accelerate", spy)
+    run = ["predict", str(image), *model, "--out", str(tmp_path / "out")]
+    assert main(run) == main([*run, "--memory-bound", "100", "--plan", "measure"]) == 0
+    assert made == [
+        {"memory_bound": MEMORY_BOUND, "plan": "model"},
+        {"memory_bound": 100 << 20, "plan": "measure"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--memory-bound", "-1"], "--memory-bound -1: 0 or more"),
+        (["--precision", "bf16", "--memory-bound", "5"], "are for float32 on a CPU"),
+        (["--precision", "bf16", "--plan", "measure"], "are for float32 on a CPU"),
+        (["--precision", "tf32"], "'tf32' is a GPU's"),
+    ],
+)
+def test_ways_to_run_that_are_not_there_are_refused(
+    image: Path, model: list[str], options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(image), *model, *options]) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

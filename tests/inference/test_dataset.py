@@ -196,6 +196,22 @@ def test_other_weights_do_not_continue_a_run(root: Path, tmp_path: Path, capsys:
     assert "of another run (weights differ)" in capsys.readouterr().err
 
 
+def test_the_engine_finds_what_the_plain_net_finds(root: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    """`evaluate` runs the Fourier engine; without memory for it, the plain convolutions; the joints are the same."""
+    assert main(_arguments(root, tmp_path / "p.h5", "--limit", "20", "--memory-bound", "0")) == 0
+    found, expected = read_predictions(tmp_path / "p.h5"), read_predictions(uninterrupted)
+    assert np.array_equal(found.joints.xy, expected.joints.xy[:20])
+    assert np.abs(found.scores - expected.scores[:20]).max() <= 1e-5 * np.abs(expected.scores).max()
+
+
+def test_another_precision_does_not_continue_a_run(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(_arguments(root, tmp_path / "p.h5", "--limit", "1")) == 0
+    assert main(_arguments(root, tmp_path / "p.h5", "--limit", "2", "--precision", "bf16")) == 2
+    assert "of another run (precision differ)" in capsys.readouterr().err
+
+
 def test_missing_and_broken_images_stop_the_run_by_name(root: Path, tmp_path: Path) -> None:
     net = load_net(root / "net.prototxt", root / "net.caffemodel")
     samples = read_lsp(root / "joints.mat", tmp_path)[:3]
