@@ -322,7 +322,7 @@ def test_own_data_with_own_parts_trains_flips_and_validates(here: Path, capsys: 
 
 
 def test_two_processes_equal_one(cpm: Path, here: Path) -> None:
-    """Under torchrun with gloo: each makes half of every augmented batch; gradients are added up over two, and clipped."""
+    """Under torchrun with gloo: each makes half of every augmented batch; gradients add up over two and are clipped."""
     train = (cpm.parent / "mpi_train.prototxt").read_text()
     Path("mpi_train.prototxt").write_text(train.replace("std: 0.01", "std: 0.1"))  # so that every layer learns
     Path("solver.prototxt").write_text(cpm.read_text())
