@@ -4,8 +4,9 @@ What is timed: forward, backward and update of a CPM's train net on one batch th
 `cpm-port train` does it (`Objective`, SGD in Caffe's order), without the making of batches; beside it, in turn, a
 product of two large square matrices and a convolution of 128 channels by 9 x 9, all of the same type. The faster of
 these two counts as what the machine can do: its matrix rate. (On a CPU they come from different libraries, and the
-product is often the slower one.) The net's arithmetic is counted from its convolutions: two operations per multiplication, once forward, once for the weights'
-gradient, and once for the input's where the input depends on weights.
+product is often the slower one.) The net's arithmetic is counted from its convolutions: two operations per
+multiplication, once forward, once for the weights' gradient, and once for the input's where the input depends on
+weights.
 
 Parity first: the losses of the timed configuration beside float32 on the CPU.
 
