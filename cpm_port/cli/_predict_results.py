@@ -22,7 +22,7 @@ RESULT_SUFFIXES = {"json": ".json", "joints": "_joints.png", "maps": "_maps.png"
 
 
 def write_image_results(
-    path: Path, stem: Path, image: NDArray[np.uint8], prediction: Prediction, model: dict[str, Any]
+    path: Path, stem: Path, image: NDArray[np.uint8], prediction: Prediction, said: dict[str, Any]
 ) -> None:
     """Write the results of one image; the JSON comes last, so that where it is, all are.
 
@@ -33,8 +33,8 @@ def write_image_results(
     image : ndarray, shape (H, W, 3), uint8, BGR
     prediction : Prediction
         With every stage's maps at `looked_at`.
-    model : dict
-        What to say of the model.
+    said : dict
+        What else the JSON says: the `model`, and how the `place` came about.
     """
     from cpm_port.report.drawing import draw_joints, map_grid
 
@@ -43,7 +43,7 @@ def write_image_results(
     grid = map_grid(image, window, prediction.stage_maps, order, prediction.peak_limit)
     _write_png(stem, "joints", draw_joints(image, prediction.joints_image, order))
     _write_png(stem, "maps", grid)
-    content = {"image": str(path), **search_json(prediction), "joints": joints_json(prediction), "model": model}
+    content = {"image": str(path), **search_json(prediction), "joints": joints_json(prediction), **said}
     _write(stem, "json", (dumped(content, indent=2) + "\n").encode())
 
 

@@ -5,7 +5,11 @@ over the image) and `STEM_maps.png` (the belief maps of every part at every stag
 frame's joints and `STEM_joints.mp4` (`.avi` where no MPEG-4 encoder is there). Further files of the same stem get
 `STEM-2`, `STEM-3`, ...
 
-Images are read, and their pyramids made, on other threads while the net runs.
+Where nobody says where the person is, the default model looks for them in the whole picture
+(`cpm_port.inference.whole_picture`); in videos, and with any other model, LSP's rule holds as in the release: the
+image's centre, and its height as the person's.
+
+Images are read, and their pyramids made, on other threads while the net runs; not where the picture is searched first.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import argparse
 import hashlib
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -29,8 +33,17 @@ from cpm_port.errors import CpmPortError, UsageError
 if TYPE_CHECKING:
     from cpm_port.imaging.pyramid import ScaleSearch
     from cpm_port.inference.interface import BeliefNet
+    from cpm_port.inference.stream import Outcome
+    from cpm_port.zoo import ModelEntry
 
 __all__ = ["configure", "run"]
+
+PLACES = {
+    "given": "given by the user",
+    "found": "looked for in the whole picture",
+    "rule": "taken for the image's centre, as tall as the image",
+}
+"""Where the person was looked for, in the results' words."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +57,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="benchmark",
         help="sum the maps over 0.7 to 1.3 times the base scale, or average them over the demo's wider range",
     )
-    where = parser.add_argument_group("where the person is (default: the image's centre, as tall as the image)")
+    where = parser.add_argument_group(
+        "where the person is (default: the default model looks for them; others take the image's centre and height)"
+    )
     where.add_argument(
         "--center", nargs=2, type=_finite, metavar=("X", "Y"), help="the person's middle; 0-based pixels"
     )
@@ -63,7 +78,10 @@ def run(args: argparse.Namespace) -> int:
     if args.center is not None and args.box is not None:
         raise UsageError("give --box, or --center with --base-scale, not both")
     targets = name_results(list_files(args.images), Path(args.out))
-    net, model, sigma = load_model(args)
+    net, model, entry = load_model(args)
+    sigma = None if entry is None else entry.center_sigma
+    given = args.center is not None or args.box is not None
+    searched = entry is not None and entry.embedded and not given
 
     from tqdm import tqdm
 
@@ -84,7 +102,9 @@ def run(args: argparse.Namespace) -> int:
             progress.update()
 
         images = [target for target in targets if not is_video(target[0])]
-        predict_images(images, net, model, args.mode, choose, attempt, sigma)
+        outcomes = found_people(images, net, args.mode, choose, sigma) if searched else None
+        place = PLACES["given" if given else "found" if searched else "rule"]
+        predict_images(images, net, {"place": place, "model": model}, args.mode, choose, attempt, sigma, outcomes)
         for path, stem in targets:
             if is_video(path):
                 attempt(path, partial(predict_video, path, stem, net, model, args.mode, choose, sigma))
@@ -95,29 +115,64 @@ def run(args: argparse.Namespace) -> int:
 def predict_images(
     targets: Sequence[tuple[Path, Path]],
     net: BeliefNet,
-    model: dict[str, Any],
+    said: dict[str, Any],
     mode: Any,
     choose: Callable[[tuple[int, int]], ScaleSearch],
     attempt: Callable[[Path, Callable[[], None]], None],
     sigma: float | None,
+    outcomes: Generator[Outcome] | None = None,
 ) -> None:
-    """Predict images, given with the stems of their results, in one stream; `attempt` calls what may fail."""
+    """Predict images, given with the stems of their results; `attempt` calls what may fail.
+
+    `outcomes` are the images' (`found_people`); by default they go through one stream, each searched as `choose` says.
+    """
     from cpm_port.imaging.reading import read_image
     from cpm_port.inference.interface import read_interface
-    from cpm_port.inference.stream import Outcome, Person, predict_stream
+    from cpm_port.inference.stream import Person, predict_stream
 
     def write(path: Path, stem: Path, outcome: Outcome) -> None:
         if outcome.error is not None:
             raise outcome.error
         assert outcome.image is not None
         assert outcome.prediction is not None
-        write_image_results(path, stem, outcome.image, outcome.prediction, model)
+        write_image_results(path, stem, outcome.image, outcome.prediction, said)
 
-    people = (Person(str(path), partial(read_image, path), choose) for path, _ in targets)
-    window = partial(looked_at, box_size=read_interface(net).box_size)
-    with closing(predict_stream(net, people, mode, sigma=sigma, stage_window=window)) as outcomes:
+    if outcomes is None:
+        people = (Person(str(path), partial(read_image, path), choose) for path, _ in targets)
+        window = partial(looked_at, box_size=read_interface(net).box_size)
+        outcomes = predict_stream(net, people, mode, sigma=sigma, stage_window=window)
+    with closing(outcomes):
         for (path, stem), outcome in zip(targets, outcomes, strict=True):
             attempt(path, partial(write, path, stem, outcome))
+
+
+def found_people(
+    targets: Sequence[tuple[Path, Path]],
+    net: BeliefNet,
+    mode: Any,
+    choose: Callable[..., ScaleSearch],
+    sigma: float | None,
+) -> Generator[Outcome]:
+    """Look for each image's person in the whole picture, then predict; one after another, since both need the net."""
+    from cpm_port.imaging.reading import read_image
+    from cpm_port.inference.interface import read_interface
+    from cpm_port.inference.predict import predict_person
+    from cpm_port.inference.stream import Outcome
+    from cpm_port.inference.whole_picture import find_person
+
+    for path, _ in targets:
+        try:
+            image = read_image(path)
+            size = (image.shape[0], image.shape[1])
+            search = choose(size, found=find_person(net, image, sigma=sigma))
+            window = looked_at(size, search, read_interface(net).box_size)
+            found = predict_person(
+                net, image, search.center_xy, search.base_scale, search.multipliers, mode, sigma=sigma,
+                stage_window=window,
+            )  # fmt: skip
+            yield Outcome(str(path), image, found)
+        except (CpmPortError, OSError) as error:
+            yield Outcome(str(path), error=error)
 
 
 def is_video(path: Path) -> bool:
@@ -185,8 +240,8 @@ def name_results(files: Sequence[Path], out: Path) -> list[tuple[Path, Path]]:
     return targets
 
 
-def load_model(args: argparse.Namespace) -> tuple[BeliefNet, dict[str, Any], float | None]:
-    """Return the net, made fast; what the results say of it (file names, SHA-256); its center map's sigma, if known."""
+def load_model(args: argparse.Namespace) -> tuple[BeliefNet, dict[str, Any], ModelEntry | None]:
+    """Return the net, made fast; what the results say of it (file names, SHA-256); its entry, if it is the zoo's."""
     choice = chosen_model(args)
     from cpm_port import load_net
 
@@ -195,14 +250,17 @@ def load_model(args: argparse.Namespace) -> tuple[BeliefNet, dict[str, Any], flo
     said: dict[str, Any] = {kind: {"file": path.name, "sha256": _sha256(path)} for kind, path in files.items()}
     if choice.entry is None:
         return net, said, None
-    return net, {"name": choice.entry.name, **said}, choice.entry.center_sigma
+    return net, {"name": choice.entry.name, **said}, choice.entry
 
 
-def choose_search(args: argparse.Namespace, image_size: tuple[int, int], box_size: int) -> ScaleSearch:
+def choose_search(
+    args: argparse.Namespace, image_size: tuple[int, int], box_size: int, found: ScaleSearch | None = None
+) -> ScaleSearch:
     """Return where to look and at which scales.
 
-    Without a person given, LSP's rule: the image's centre, and its height as the person's. The demo's range of scales
-    goes by the person's height in the image; with `--base-scale` that is the height which LSP's rule gives this scale.
+    Without a person given: where one was found, else LSP's rule, the image's centre and its height as the person's. The
+    demo's range of scales goes by the person's height in the image; with `--base-scale`, and where one was found, that
+    is the height which LSP's rule gives this scale.
     """
     from cpm_port.imaging import pyramid
 
@@ -213,6 +271,8 @@ def choose_search(args: argparse.Namespace, image_size: tuple[int, int], box_siz
         search, height = pyramid.demo_search(image_size, tuple(args.box), box_size), None
     elif args.box is not None:
         search, height = pyramid.box_search(tuple(args.box), box_size), None
+    elif found is not None:
+        search, height = found, pyramid.LSP_BOX_SHARE * box_size / found.base_scale
     else:
         search, height = pyramid.lsp_search(image_size, box_size), float(image_size[0])
     if args.multipliers is not None:

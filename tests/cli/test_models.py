@@ -138,7 +138,7 @@ def test_a_photograph_alone_goes_to_the_default_model_with_its_own_preprocessing
     found = json.loads(Path("results/photo.json").read_text())
     assert found["model"]["name"] == "default"
     assert found["model"]["weights"]["file"] == "default.caffemodel"
-    assert found["base_scale"] == pytest.approx(0.8 * 64 / 60)
+    assert found["place"] == "looked for in the whole picture"
     assert np.array_equal(maps[0], center_map(64, 5.0))
 
 

@@ -1,0 +1,121 @@
+"""Claim: whoever stands anywhere in a picture is found, and who fills it from the middle is left to LSP's rule.
+
+Oracles: a net whose joints are known (nets.py); geometry by hand; drawn people, whose joints are exact, for the default
+model: a bar that LSP's rule alone stays far below.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cpm_port import load_net
+from cpm_port.data.drawn import DrawnPeople
+from cpm_port.engine import accelerate
+from cpm_port.errors import ModelFileError, ShapeError
+from cpm_port.evaluation.pck import normalized_errors
+from cpm_port.evaluation.pdj import torso_diameter
+from cpm_port.imaging.pyramid import ScaleSearch, lsp_search, mpii_search
+from cpm_port.inference.predict import predict_person
+from cpm_port.inference.whole_picture import SHARES, STEP, Place, find_person, moved_to, places
+from cpm_port.parts import CPM14
+from cpm_port.zoo import resolve
+from tests.inference.nets import BOX, Spy, colour_net
+
+PEOPLE = 4
+FOUND = 0.4  # share of joints within 0.2 torsos; below what the model reaches (about 0.7), far above what LSP's rule does (about 0)
+
+
+@pytest.mark.parametrize("size", [(300, 400), (90, 33), (7, 500)])
+def test_every_point_is_near_a_place_of_every_height(size: tuple[int, int]) -> None:
+    found = places(size)
+    assert len({place.height for place in found}) == len(SHARES)
+    for share in SHARES:
+        height = share * max(size)
+        at = np.array([(place.x, place.y) for place in found if place.height == height])
+        assert at.min() >= -0.5
+        assert (at.max(axis=0) <= np.array(size[::-1]) - 0.5).all()
+        for corner in ((-0.5, -0.5), (size[1] / 3, size[0] / 7), (size[1] - 0.5, size[0] - 0.5)):
+            assert np.abs(at - corner).max(axis=1).min() <= STEP * height / 2 + 1e-9
+
+
+def test_no_place_is_smaller_than_a_person_can_be_seen() -> None:
+    assert {place.height for place in places((20, 15))} == {20.0, 0.63 * 20, 0.4 * 20}
+    assert places((7, 7)) == []
+
+
+def test_a_place_moves_to_the_middle_of_the_joints_and_to_the_longer_side_of_their_box() -> None:
+    joints = np.array([[10.0, 20.0], [50.0, 120.0], [30.0, 60.0]])
+    assert moved_to(joints, Place(0.0, 0.0, 90.0)) == (30.0, 70.0, 100.0)
+
+
+@pytest.mark.parametrize(("before", "after"), [(10.0, 16.0), (320.0, 200.0)])
+def test_a_height_changes_by_no_more_than_a_factor(before: float, after: float) -> None:
+    joints = np.array([[10.0, 20.0], [50.0, 120.0]])
+    assert moved_to(joints, Place(0.0, 0.0, before)).height == pytest.approx(after)
+
+
+def test_a_place_is_looked_at_as_mpiis_people_are() -> None:
+    search = Place(3.0, 4.0, 100.0).search(BOX, (1.0,))
+    assert search == ScaleSearch((3.0, 4.0), mpii_search((3.0, 4.0), 0.5, BOX).base_scale, (1.0,))
+
+
+def spots(height: int, width: int, middle: tuple[int, int], tall: int, radius: int) -> NDArray[np.uint8]:
+    """Return a picture with the colour net's three parts: squares, spread over `tall` px about a point."""
+    image = np.full((height, width, 3), 128, np.uint8)
+    for channel, (dx, dy) in enumerate(((0.0, -0.5), (0.2, 0.0), (0.0, 0.5))):
+        x, y = round(middle[0] + dx * tall), round(middle[1] + dy * tall)
+        image[max(0, y - radius) : y + radius, max(0, x - radius) : x + radius] = 0
+        image[max(0, y - radius) : y + radius, max(0, x - radius) : x + radius, channel] = 250
+    return image
+
+
+@pytest.mark.parametrize("zoom", [1, 5])
+def test_parts_in_a_corner_are_found_in_pictures_of_any_size(zoom: int) -> None:
+    image = spots(180 * zoom, 240 * zoom, (200 * zoom, 50 * zoom), 80 * zoom, 8 * zoom)
+    search = find_person(colour_net(), image)
+    assert search.center_xy == pytest.approx((204 * zoom, 50 * zoom), abs=16 * zoom)
+    found = predict_person(colour_net(), image, search.center_xy, search.base_scale).joints_image
+    assert np.allclose(found[:, 1], np.array([10, 50, 90]) * zoom, atol=10 * zoom)
+
+
+def test_parts_that_fill_the_picture_from_its_middle_are_left_to_lsps_rule() -> None:
+    image = spots(200, 140, (69, 99), 150, 24)
+    assert find_person(colour_net(), image) == lsp_search((200, 140), BOX)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 300), (300, 2)])
+def test_pictures_of_odd_sizes_are_looked_at(size: tuple[int, int]) -> None:
+    search = find_person(colour_net(), np.full((*size, 3), 200, np.uint8))
+    assert np.isfinite([*search.center_xy, search.base_scale]).all()
+
+
+def test_what_is_no_picture_and_what_are_no_beliefs_is_refused() -> None:
+    with pytest.raises(ShapeError, match="expected"):
+        find_person(colour_net(), np.zeros((20, 20), np.uint8))
+    with pytest.raises(ModelFileError, match="not finite"):
+        find_person(Spy(colour_net(), spoil=float("nan")), np.zeros((20, 20, 3), np.uint8))
+
+
+def test_the_default_model_finds_people_in_corners() -> None:
+    choice = resolve()
+    assert choice.entry is not None
+    net, sigma = accelerate(load_net(choice.net, choice.weights)), choice.entry.center_sigma
+    people = DrawnPeople(count=PEOPLE, size=192, seed=1002, difficulty=30)
+    errors: dict[str, list[NDArray[np.float64]]] = {"searched": [], "rule": []}
+    for i in range(PEOPLE):
+        sample, image = people[i]
+        height, width = image.shape[:2]
+        large = np.full((height + 60 + 40 * i, width + 250 - 25 * i, 3), image.mean(axis=(0, 1)), np.uint8)
+        top, left = (large.shape[0] - height) * (i % 2), (large.shape[1] - width) * (i // 2 % 2)
+        large[top : top + height, left : left + width] = image
+        truth = sample.person.joints + np.array([left, top])
+        rule = lsp_search((large.shape[0], large.shape[1]), choice.entry.box[0])
+        for name, at in (("searched", find_person(net, large, sigma=sigma)), ("rule", rule)):
+            found = predict_person(net, large, at.center_xy, at.base_scale, at.multipliers, sigma=sigma).joints_image
+            errors[name].append(normalized_errors(found[None], truth[None], torso_diameter(truth[None], CPM14)))
+    share = {name: float((np.concatenate(values) <= 0.2).mean()) for name, values in errors.items()}
+    print(share)
+    assert share["searched"] >= FOUND, share
+    assert share["searched"] >= 2 * share["rule"], share
