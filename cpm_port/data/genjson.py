@@ -114,6 +114,8 @@ def _sample(record: Any, own: PartOrder | None, images: str | Path | None, where
         return _numbers(record[name], shape, f"{where}: {name}")
 
     dataset = record["dataset"]
+    if not isinstance(dataset, str) or not isinstance(record["img_paths"], str):
+        raise DataError(f"{where}: dataset {dataset!r}, img_paths {record['img_paths']!r}; two names expected")
     if own is None and dataset not in DATASETS:
         raise DataError(
             f"{where}: data set {dataset!r}; known: {', '.join(DATASETS)}; data of one's own says its parts' names "
@@ -121,13 +123,15 @@ def _sample(record: Any, own: PartOrder | None, images: str | Path | None, where
         )
     order, centric = DATASETS[dataset] if own is None else (own, "person")
     parts, count = len(order), int(numbers("numOtherPeople"))
+    if count < 0 or count != numbers("numOtherPeople"):
+        raise DataError(f"{where}: numOtherPeople is {record['numOtherPeople']}; 0, 1, 2, ... expected")
     joints, places, scales = (
         numbers("joint_others", count, parts, 3),
         numbers("objpos_other", count, 2),
         numbers("scale_provided_other", count),
     )
     others = tuple(_person(joints[k], places[k], float(scales[k]), f"{where}: other {k + 1}") for k in range(count))
-    name, people_index = str(record["img_paths"]), int(numbers("people_index"))
+    name, people_index = record["img_paths"], int(numbers("people_index"))
     return Sample(
         dataset,
         f"{Path(name).stem}_{people_index}",

@@ -134,7 +134,7 @@ class SampleRecords:
     Raises
     ------
     DataError
-        No sample, one without center or scale, or several part orders.
+        No sample, one without center or a positive scale, or several part orders.
     """
 
     def __init__(self, samples: Sequence[Sample], read_image: Callable[[Path], NDArray[np.uint8]]) -> None:
@@ -145,6 +145,9 @@ class SampleRecords:
             raise DataError(
                 f"training records: {len(lacking)} samples have no center or scale, the first {lacking[0]!r}"
             )
+        flat = [s.name for s in samples if not (s.person.scale or 0) > 0]
+        if flat:
+            raise DataError(f"training records: {len(flat)} samples have no positive scale, the first {flat[0]!r}")
         orders = {sample.order.name for sample in samples}
         if len(orders) > 1:
             raise DataError(f"training records: samples of several part orders: {', '.join(sorted(orders))}")

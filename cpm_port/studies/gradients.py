@@ -8,6 +8,8 @@ magnitude, and a histogram of their values.
 The fillers are the paper's, at this size: a Gaussian of standard deviation 0.01 at the released widths, enlarged with
 the root of how many fewer inputs a narrow layer sums, so that a signal grows or shrinks per layer as in the full net.
 
+Histograms are of log10 of the magnitudes; the bar at -20 holds everything below, mostly zeros of inactive units.
+
 `vanishing` is the mean magnitude in the first layer without supervision over that with it: 1 would be none.
 """
 

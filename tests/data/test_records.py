@@ -73,6 +73,9 @@ def test_a_person_without_center_or_scale_cannot_be_trained_on() -> None:
         record_of(lacking, IMAGE)
     with pytest.raises(DataError, match="1 samples have no center or scale, the first 'im0001'"):
         SampleRecords([sample(), lacking], lambda path: IMAGE)
+    flat = replace(sample(), person=replace(person(LSP14), scale=0.0))
+    with pytest.raises(DataError, match="1 samples have no positive scale, the first 'im0001'"):
+        SampleRecords([sample(), flat], lambda path: IMAGE)
 
 
 def test_a_list_of_samples_is_of_one_order() -> None:

@@ -62,6 +62,10 @@ def record(seed: int = 0, *, others: int = 1, joints: int = 16) -> Record:
     return Record("r", "MPI", planes, (60, 80), people[0], tuple(people[1:]))
 
 
+def test_all_nets_of_the_original_are_here(shared: Path) -> None:
+    assert len(CASES) == 12
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_examples_are_the_originals(shared: Path, case: str) -> None:
     folder = shared / "golden/caffe/transformer"
