@@ -8,7 +8,10 @@ product is often the slower one.) The net's arithmetic is counted from its convo
 multiplication, once forward, once for the weights' gradient, and once for the input's where the input depends on
 weights.
 
-Parity first: the losses of the timed configuration beside float32 on the CPU.
+`plain PyTorch` is the same iteration as a port would write it: the readable twin, eager, float32, NCHW, and
+`torch.optim.SGD`. On a CPU both spend their time in the same library's convolutions: we promise nothing there.
+
+Parity first: the losses of the timed configuration, and of plain PyTorch, beside float32 on the CPU.
 
 Without arguments: the full 6-stage net at batch 16 in bfloat16 on a GPU, a narrow one in float32 where there is none.
 """
@@ -16,6 +19,7 @@ Without arguments: the full 6-stage net at batch 16 in bfloat16 on a GPU, a narr
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -24,9 +28,10 @@ from torch.nn import functional
 
 from cpm_port.bench._timing import take_turns
 from cpm_port.caffe import infer_shapes, layer_flops, parse_net, parse_solver
+from cpm_port.engine.precision import arithmetic
 from cpm_port.errors import TrainingError
 from cpm_port.graph import CaffeNet, load_net
-from cpm_port.models import TrainingData, architecture, train_text
+from cpm_port.models import Architecture, TrainingData, architecture, build, from_caffe, train_text
 from cpm_port.training.objective import Objective
 from cpm_port.training.presets import fill_like_he, recipe_of
 
@@ -52,8 +57,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Return medians, samples per second, operations per second and the share of the matrix rate."""
+    """Return medians, ratios, samples per second, operations per second and the share of the matrix rate."""
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    with arithmetic("float32", device):  # bfloat16, where asked, is the objective's own; nothing is ever in TF32
+        return _run(args, device)
+
+
+def _run(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     on_gpu = device.type == "cuda"
     stages, width, box, batch = _FULL if on_gpu else _NARROW
     amp = None if (args.amp or ("bf16" if on_gpu else "none")) == "none" else "bf16"
@@ -67,7 +77,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     layout = torch.channels_last if args.channels_last else torch.contiguous_format
     net.to(device).to(memory_format=layout)  # type: ignore[call-overload]
     inputs = {name: value.to(device).to(memory_format=layout) for name, value in inputs.items()}
-    parity = _parity(exact, Objective(net, bfloat16=amp is not None)({n: v[:1] for n, v in inputs.items()}), amp)
+    first = {name: value[:1] for name, value in inputs.items()}
+    plain = _PlainPort(net, design, device)
+    parity = _parity(exact, Objective(net, bfloat16=amp is not None)(first), amp)
+    _parity(exact.sum(), plain.loss(first), None)
     objective = Objective(net, bfloat16=amp is not None, compiled=args.compile, recompute=args.recompute)
     optimizer, _ = recipe_of(parse_solver(_SOLVER), net.param_info())
 
@@ -98,9 +111,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
-    sides = {"iteration": iteration, f"{products} products of {size}": product, "wide convolution": convolution}
+
+    def plain_iteration() -> None:
+        plain.step(inputs)
+        _wait(device)
+
+    sides = {"iteration": iteration, "plain PyTorch": plain_iteration}
+    sides |= {f"{products} products of {size}": product, "wide convolution": convolution}
     result = take_turns(sides, args.repeats)
-    seconds, product_seconds, convolution_seconds = result["medians"].values()
+    seconds, plain_seconds, product_seconds, convolution_seconds = result["medians"].values()
     operations = training_flops(net)
     rates = {
         "product": products * 2 * size**3 / product_seconds,
@@ -110,6 +129,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "parity": parity,
         **result,
+        "ratios": {"plain PyTorch": plain_seconds / seconds},
         "share of the matrix rate": operations / seconds / matrix_rate,
         "samples per second": batch / seconds,
         "TFLOP per second": operations / seconds / 1e12,
@@ -120,6 +140,31 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if on_gpu else "CPU",
         "peak memory": torch.cuda.max_memory_allocated(device) if on_gpu else None,
     }
+
+
+class _PlainPort:
+    """A CPM and its training as a port of the paper has them, with the weights of a train net."""
+
+    def __init__(self, net: CaffeNet, design: Architecture, device: torch.device) -> None:
+        self._twin = build(design).to(device)
+        blobs = {layer: [blob.detach().cpu().numpy() for blob in blobs] for layer, blobs in net.params.items()}
+        self._twin.load_state_dict(from_caffe(blobs, design))
+        self._optimizer = torch.optim.SGD(self._twin.parameters(), lr=1e-9, momentum=0.9, weight_decay=0.0005)
+
+    def loss(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return half the squared distance of all stages' maps, over the images; stage 1 has labels of its own."""
+        data, label = inputs["data"].contiguous(), inputs["label"]
+        later, first = label.chunk(2, dim=1)
+        stages = self._twin(data)
+        targets = [first, *[later] * (len(stages) - 1)]
+        terms = [(maps - target).square().sum() for maps, target in zip(stages, targets, strict=True)]
+        return torch.stack(terms).sum() / (2 * len(data))
+
+    def step(self, inputs: Mapping[str, Tensor]) -> None:
+        """Do one iteration."""
+        self._optimizer.zero_grad(set_to_none=True)
+        self.loss(inputs).backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
 
 
 def training_flops(net: CaffeNet) -> int:

@@ -76,6 +76,7 @@ class GraphedNet(PreciseNet):
                 for _ in range(_WARM_UPS):
                     super()._compute(own, blobs)
             torch.cuda.current_stream().wait_stream(side)
-            with torch.cuda.graph(graph, pool=self._pool):
+            # Other threads may go on using the GPU (NCCL's watchdog does): only this one's calls are captured.
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 results = super()._compute(own, blobs)
         return _Captured(graph, own, results)

@@ -6,8 +6,10 @@ import argparse
 
 import pytest
 
+from cpm_port.bench import train
 from cpm_port.bench.train import configure, run, training_flops
 from cpm_port.caffe import parse_net
+from cpm_port.errors import TrainingError
 from cpm_port.graph import load_net
 
 _NET = """
@@ -53,3 +55,14 @@ def test_the_bench_measures_a_small_net(extra: list[str]) -> None:
     rates = [result[f"TFLOP per second of the {name}"] for name in ("product", "convolution")]
     assert result["share of the matrix rate"] == pytest.approx(result["TFLOP per second"] / max(rates))
     assert "of float32 on the CPU" in result["parity"]
+    assert result["ratios"] == {"plain PyTorch": result["medians"]["plain PyTorch"] / seconds}
+
+
+def test_a_plain_port_of_another_loss_stops_the_bench(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = train._PlainPort.loss
+    monkeypatch.setattr(train._PlainPort, "loss", lambda *given: 1.01 * honest(*given))
+    parser = argparse.ArgumentParser()
+    configure(parser)
+    size = ["--device", "cpu", "--stages", "2", "--width", "4", "--box-size", "32", "--batch-size", "2"]
+    with pytest.raises(TrainingError, match="off those of float32"):
+        run(parser.parse_args(size))
