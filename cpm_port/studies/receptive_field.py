@@ -1,21 +1,25 @@
 """Accuracy over how much of the image a belief sees: the paper's Figure 4.
 
-Two-stage nets whose second stage refines with kernels of 1 to 11: the larger the kernel, the further away are the
-other parts' beliefs that it can use. Widths are chosen so that all second stages have about as many weights as that
-of kernel 11, so that only the reach differs (kernel 1 stays below: its width is capped at four times the study's).
-The receptive field is that of the last belief map in the net's input, counted as the paper does (a pooling as a
-window of its stride).
+Two-stage nets that differ in the size of their kernels: those that look at the image (9 x 9 and one of 5 x 5 in the
+paper's net, here at most so large) and those of the second stage that look at the first one's beliefs (11 x 11). Widths
+are chosen so that all nets have about as many weights as the paper's kernels at the study's width, so that only the
+reach differs; they are capped at four times that width, which leaves the smallest kernels below.
+
+The receptive field is that of a belief map in the net's input, counted as the paper does (a pooling as a window of its
+stride), whether or not so much of the input exists. Stage 1 is measured too, at its own receptive field.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cpm_port.caffe import NetSpec, infer_shapes, spec_of
+from cpm_port.caffe import NetSpec, infer_shapes, param_shapes, spec_of
 from cpm_port.graph.sources import source_shapes
-from cpm_port.models import Architecture
 from cpm_port.report.receptive import receptive_fields
 from cpm_port.studies.common import (
     THRESHOLDS,
@@ -34,30 +38,28 @@ __all__ = ["DEFAULT", "draw", "run"]
 
 DEFAULT = Scale(stages=2, width=16, box=96, batch=8, iterations=900, people=1500, held_out=200)
 
-_KERNELS = (1, 3, 5, 7, 9, 11)
-_REFINING = ("Mconv1_stage2", "Mconv2_stage2", "Mconv3_stage2")
-_WIDEST = 4  # times the study's width, at kernel 1
+_KERNELS = ((1, 3), (3, 3), (5, 3), (9, 3), (9, 7), (9, 11))
+"""Largest kernel on the image, kernel on the beliefs; the last pair is the paper's."""
+_WIDEST = 4  # times the study's width
 
 
 def run(scale: Scale, say: Say) -> dict[str, Any]:
-    """Train a net per kernel; return receptive fields and PCK of both stages over the thresholds."""
+    """Train a net per pair of kernels; return receptive fields and PCK of both stages over the thresholds."""
     people = draw_people(scale)
-    net = design(scale, 2)
-    first, last = net.outputs
+    first, last = design(scale, 2).outputs
     points = []
-    for kernel in _KERNELS:
-        width = _equal_width(net, kernel)
-        spec = _with_kernel(train_spec(net, scale), kernel, width)
-        field = _field(spec, last)
-        model = train(spec, people, scale, say, name=f"receptive field {field}", iterations=scale.iterations)
+    for on_image, on_beliefs in _KERNELS:
+        spec = _net(scale, on_image, on_beliefs)
+        fields = [_field(spec, blob) for blob in (first, last)]
+        model = train(spec, people, scale, say, name=f"receptive field {fields[1]}", iterations=scale.iterations)
         curves = pck_curves(model, people, [first, last])
-        weights = sum(blob.numel() for name in _REFINING for blob in model.params[name])
         points.append(
             {
-                "kernel": kernel,
-                "width": width,
-                "weights": weights,
-                "receptive_field": field,
+                "kernel_on_image": on_image,
+                "kernel_on_beliefs": on_beliefs,
+                "weights": _count_weights(spec),
+                "receptive_field": fields[1],
+                "receptive_field_of_stage_1": fields[0],
                 "pck": curves[last],
                 "pck_at_0.2": curves[last][-1],
                 "pck_at_0.2_of_stage_1": curves[first][-1],
@@ -68,40 +70,46 @@ def run(scale: Scale, say: Say) -> dict[str, Any]:
 
 def draw(result: dict[str, Any], path: Path) -> None:
     """Draw PCK at 0.2 over the receptive field."""
-    picture, axes = figure(5.0, 3.4)
-    fields = [point["receptive_field"] for point in result["points"]]
-    for key, label, color in (
-        ("pck_at_0.2", "stage 2", "#1f5fa8"),
-        ("pck_at_0.2_of_stage_1", "stage 1 of the same nets", "#999999"),
-    ):
-        axes[0, 0].plot(fields, [p[key] for p in result["points"]], "o-", color=color, linewidth=1.4, label=label)
-    axes[0, 0].set(xlabel="receptive field of the belief, input px", ylabel="PCK@0.2, %")
-    axes[0, 0].grid(color="#dddddd", linewidth=0.5)
-    axes[0, 0].legend(fontsize=8, frameon=False)
+    picture, axes = figure(5.0, 3.6)
+    axis = axes[0, 0]
+    points = sorted(result["points"], key=lambda point: point["receptive_field"])
+    for suffix, label, color, style in (("", "stage 2", "#1f5fa8", "o-"), ("_of_stage_1", "stage 1", "#888888", "s")):
+        fields = [point[f"receptive_field{suffix}"] for point in points]
+        axis.plot(fields, [point[f"pck_at_0.2{suffix}"] for point in points], style, color=color, label=label)
+    box = result["scale"]["box"]
+    axis.axvline(box, color="#bbbbbb", linestyle="--", linewidth=1, label=f"the box, {box} px")
+    axis.set(xlabel="receptive field of the belief, input px", ylabel="PCK@0.2, %")
+    axis.set_title(f"accuracy over receptive field, {result['scale']['iterations']} iterations each", fontsize=9)
+    axis.grid(color="#dddddd", linewidth=0.5)
+    axis.legend(fontsize=8, frameon=False)
     save(picture, path)
 
 
-def _equal_width(net: Architecture, kernel: int) -> int:
-    """Return the width at which the refining layers have about as many weights as with kernel 11 at the net's width."""
-    inputs = net.widths.context + net.maps + 1
-
-    def weights(size: int, width: int) -> int:
-        return size * size * width * (inputs + 2 * width)
-
-    wanted = weights(_KERNELS[-1], net.widths.refinement)
-    widths = range(net.widths.refinement, _WIDEST * net.widths.refinement + 1)
-    return min(widths, key=lambda width: abs(weights(kernel, width) - wanted))
+def _net(scale: Scale, on_image: int, on_beliefs: int) -> NetSpec:
+    """Return the net with these kernels, as wide as makes it as heavy as the paper's kernels at the study's width."""
+    build = functools.partial(_with_kernels, on_image=on_image, on_beliefs=on_beliefs)
+    wanted = _count_weights(_with_kernels(scale, *_KERNELS[-1]))
+    specs = (build(replace(scale, width=width)) for width in range(scale.width, _WIDEST * scale.width + 1))
+    return min(specs, key=lambda spec: abs(_count_weights(spec) - wanted))
 
 
-def _with_kernel(spec: NetSpec, kernel: int, width: int) -> NetSpec:
-    """Return the net with other refining layers in stage 2."""
+def _with_kernels(scale: Scale, on_image: int, on_beliefs: int) -> NetSpec:
+    """Return the study's net with no larger kernels than these."""
+    spec = train_spec(design(scale, 2), scale)
     message: Any = copy.deepcopy(spec.message)
     for layer in message.layer:
-        if layer.name in _REFINING:
-            layer.convolution_param.kernel_size[:] = [kernel]
-            layer.convolution_param.pad[:] = [kernel // 2]
-            layer.convolution_param.num_output = width
+        if layer.type == "Convolution":
+            largest = on_beliefs if layer.name.startswith("M") else on_image
+            size = min(layer.convolution_param.kernel_size[0], largest)
+            layer.convolution_param.kernel_size[:] = [size]
+            layer.convolution_param.pad[:] = [size // 2]
     return spec_of(message, source=spec.source, phase="TRAIN")
+
+
+def _count_weights(spec: NetSpec) -> int:
+    shapes = infer_shapes(spec, source_shapes(spec, {}))
+    sizes = (param_shapes(layer, [shapes[bottom] for bottom in layer.bottoms]) for layer in spec.layers)
+    return sum(math.prod(shape) for shapes_of_layer in sizes for shape in shapes_of_layer)
 
 
 def _field(spec: NetSpec, blob: str) -> int:

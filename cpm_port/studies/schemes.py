@@ -63,6 +63,8 @@ def draw(result: dict[str, Any], path: Path) -> None:
     for name, curve in result["pck"].items():
         axes[0, 0].plot(result["thresholds"], curve, linewidth=1.4, label=f"{_TITLES[name]}: {curve[-1]:.1f}")
     axes[0, 0].set(xlabel="distance / torso", ylabel="PCK, %", ylim=(0, 100), xlim=(0, 0.2))
+    title = f"four ways of training {result['scale']['stages']} stages, {result['scale']['iterations']} iterations each"
+    axes[0, 0].set_title(title, fontsize=9)
     axes[0, 0].grid(color="#dddddd", linewidth=0.5)
     axes[0, 0].legend(fontsize=7, frameon=False)
     save(picture, path)

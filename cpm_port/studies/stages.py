@@ -44,8 +44,15 @@ def draw(result: dict[str, Any], path: Path) -> None:
     """Draw PCK over the normalized distance, one line per number of stages."""
     picture, axes = figure(5.0, 3.6)
     for name, curve in result["pck"].items():
-        axes[0, 0].plot(result["thresholds"], curve, linewidth=1.4, label=f"T = {name}: {curve[-1]:.1f}")
+        axes[0, 0].plot(
+            result["thresholds"],
+            curve,
+            linewidth=1.4,
+            label=f"{name} stage{'s' if name != '1' else ''}: {curve[-1]:.1f}",
+        )
     axes[0, 0].set(xlabel="distance / torso", ylabel="PCK, %", ylim=(0, 100), xlim=(0, 0.2))
+    title = f"accuracy over the number of stages, {result['scale']['iterations']} iterations each"
+    axes[0, 0].set_title(title, fontsize=9)
     axes[0, 0].grid(color="#dddddd", linewidth=0.5)
     axes[0, 0].legend(fontsize=7, frameon=False)
     save(picture, path)

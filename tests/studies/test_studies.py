@@ -11,10 +11,9 @@ import pytest
 
 from cpm_port.cli import main
 from cpm_port.errors import UsageError
-from cpm_port.models import Architecture
 from cpm_port.studies import STUDIES, Scale, default_scale, run_study
 from cpm_port.studies.common import average_curves, design, draw_people, stage_of, train, train_spec, with_stages
-from cpm_port.studies.receptive_field import _equal_width, _field, _with_kernel
+from cpm_port.studies.receptive_field import _KERNELS, _count_weights, _field, _net
 
 TINY = {"width": 8, "box": 48, "batch": 2, "iterations": 6, "people": 8, "held_out": 4}
 
@@ -60,24 +59,31 @@ def test_a_study_gives_curves_and_a_picture(name: str, stages: int, curves: list
 
 
 def test_the_receptive_field_study_gives_points_and_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cpm_port.studies.receptive_field._KERNELS", (3, 11))
+    monkeypatch.setattr("cpm_port.studies.receptive_field._KERNELS", ((9, 3), (9, 11)))
     result = run_study("receptive-field", Scale(**TINY), tmp_path, _silent)
     assert [point["receptive_field"] for point in result["points"]] == [208, 400]
+    assert [point["receptive_field_of_stage_1"] for point in result["points"]] == [160, 160]
     assert (tmp_path / "receptive_field.svg").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("kernel", [1, 3, 5, 7, 9, 11])
-def test_receptive_fields_grow_with_kernels_and_weights_stay_alike(kernel: int) -> None:
-    """By hand: stage 1 sees 160 px (the paper's count), each of three kernels of k adds 8 (k - 1)."""
+@pytest.mark.parametrize("kernels", _KERNELS)
+def test_receptive_fields_grow_with_kernels_and_weights_stay_alike(kernels: tuple[int, int]) -> None:
+    """By hand: kernels of k before, between and after three poolings by two, then three of r on maps of stride 8."""
     scale = default_scale("receptive-field")
-    net: Architecture = design(scale, 2)
-    width = _equal_width(net, kernel)
-    spec = _with_kernel(train_spec(net, scale), kernel, width)
-    assert _field(spec, "Mconv5_stage2") == 160 + 3 * 8 * (kernel - 1)
-    inputs = net.widths.context + net.maps + 1
-    weights = kernel**2 * width * (inputs + 2 * width)
-    if kernel > 5:  # narrower kernels hit the limit on the width
-        assert weights == pytest.approx(121 * 16 * (inputs + 32), rel=0.05)
+    spec = _net(scale, *kernels)
+    k, r = kernels
+    poolings = 1 + 2 + 4
+    stage_1 = 1 + poolings + (k - 1) * (1 + 2 + 4 + 8) + (min(k, 5) - 1) * 8
+    assert _field(spec, "conv7_stage1") == stage_1
+    assert _field(spec, "Mconv5_stage2") == stage_1 + 3 * 8 * (r - 1)
+    if k > 1:  # the narrowest kernels hit the limit on the width
+        assert _count_weights(spec) == pytest.approx(_count_weights(_net(scale, 9, 11)), rel=0.06)
+
+
+def test_kernels_are_no_larger_than_the_papers() -> None:
+    spec = _net(default_scale("receptive-field"), 9, 11)
+    plain = train_spec(design(default_scale("receptive-field"), 2), default_scale("receptive-field"))
+    assert spec.message == plain.message
 
 
 def test_frozen_stages_stay_and_silent_losses_do_not_count() -> None:
