@@ -9,4 +9,7 @@ A bench's module opens with what it compares and what exactly is timed, and offe
 - `missed`: in words, what else fell short, where a bench promises something that is no ratio to a peer.
 
 Every other quantity (a rate, a share) goes under a key of its own.
+
+Modules that begin with an underscore are no benches: peers, timing, and what `--record` keeps (`_records.py`) and
+`cpm-port bench report` makes of it (`_report.py`).
 """
