@@ -132,7 +132,8 @@ def _run_model(args: argparse.Namespace, protocol: Protocol) -> tuple[Prediction
         return None
     write_predictions(target, predictions)
     print(f"predictions: {target}")
-    return predictions, Truth.of(samples, str(labels)), {"truth": identity["labels"]}
+    hashes = {"truth": identity["labels"], "weights": identity["weights"]}
+    return predictions, Truth.of(samples, str(labels)), hashes
 
 
 def _report(
@@ -142,13 +143,15 @@ def _report(
     from cpm_port.evaluation.measure import measure
     from cpm_port.evaluation.reference import load_all, matching_rows, published_elsewhere
     from cpm_port.report.scores import evaluation_table
+    from cpm_port.zoo.entries import recorded_row
 
     measurement = measure(protocol, predictions, truth)
     result = measurement.result(args.threshold, bootstrap_seed=args.bootstrap)
     references = load_all()
     whole = args.limit is None  # a part of the people has no published row
     rows = matching_rows(references, protocol.name, result.threshold, hashes, args.compare) if whole else []
-    print(evaluation_table(result, rows))
+    recorded = recorded_row(hashes.get("weights", ""), protocol.name, result.threshold, result.total.count)
+    print(evaluation_table(result, rows if recorded is None else [*rows, recorded]))
     diagnoses = list(diagnose(protocol, predictions, truth))
     elsewhere = published_elsewhere(references, protocol.name, result.threshold, hashes.get("predictions", ""))
     for row in (*rows, *elsewhere) if whole else ():

@@ -34,12 +34,13 @@ def evaluation_table(result: Result, references: Sequence[Row]) -> str:
         What was measured.
     references : sequence of Row
         Of the same protocol and threshold. Their published values are shown as published, the other numbers of their
-        targets as recomputed from the same files.
+        targets as recomputed from the same files, or as recorded of the same model.
     """
     columns = [*result.parts, "total", "auc"]
     rows = [["", *columns], ["measured", *(_cell(result, column, references) for column in columns)]]
     for row in references:
-        for title, values in (("published", row.published), ("recomputed", row.target)):
+        again = "recorded" if row.status == "measured here" else "recomputed"
+        for title, values in (("published", row.published), (again, row.target)):
             if values:
                 rows.append([f"{title}: {row.model}", *(_number(values.get(c)) for c in columns)])
                 rows.append(["  difference", *(_difference(result, values, c) for c in columns)])
@@ -47,6 +48,10 @@ def evaluation_table(result: Result, references: Sequence[Row]) -> str:
     lines = [f"{result.protocol} @{result.threshold:g}", *table(rows, right=list(right))]
     counts = ", ".join(f"{name} {score.hits}/{score.count}" for name, score in result.parts.items())
     lines.append(f"hits: total {result.total.hits}/{result.total.count}; {counts}")
+    for row in references:
+        if row.status == "measured here" and "total hits" in row.target:
+            same = "the same" if row.target["total hits"] == result.total.hits else "NOT THE SAME"
+            lines.append(f"recorded: {row.model}: total {row.target['total hits']:g}/{result.total.count}: {same}")
     if result.total.interval is not None:
         lines.append("95 % intervals: " + ", ".join(_intervals(result)))
     lines += [f"{name}: {score.percent:.2f}" for name, score in result.extras.items()]

@@ -5,8 +5,8 @@ are not typed here: an official model names rows of `reference_results/`, our ow
 `reference_results/default_model.json`, of which this room reads
 
 - `weights`: `sha256` and `bytes` of the shipped file;
-- `scores`: a list of `dataset`, `split`, `protocol`, `threshold`, `values` (by column, percent) and `source` (the
-  command that measured them);
+- `scores`: a list of `dataset`, `split`, `protocol`, `threshold`, `values` (by column, percent), `hits`, `count` and
+  `source` (the command that measured them);
 
 everything else in it is for its readers.
 
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from cpm_port.errors import DataError, UsageError
-from cpm_port.evaluation.reference import load_all
+from cpm_port.evaluation.reference import Row, load_all
 from cpm_port.parts import CPM14, FLIC9, PartOrder
 from cpm_port.resources import resource_dir
 
@@ -35,6 +35,7 @@ __all__ = [
     "Score",
     "default_record",
     "named",
+    "recorded_row",
     "scores",
 ]
 
@@ -124,8 +125,8 @@ _DEFAULT = ModelEntry(
     "our own, trained on the extended Leeds set, part of the package",
     _DEFAULT_FOLDER / "deploy.prototxt",
     CPM14,
-    box=(128, 128),
-    center_sigma=21.0 * 128 / 368,
+    box=(184, 184),
+    center_sigma=21.0 * 184 / 368,
     file_name="default.caffemodel",
     embedded=True,
 )
@@ -193,6 +194,32 @@ def scores(entry: ModelEntry) -> tuple[Score, ...]:
         Score(reference.dataset, row.split, row.protocol, row.threshold, row.published, "published", row.source)
         for row, reference in found
     )
+
+
+def recorded_row(weights_sha256: str, protocol: str, threshold: float, count: int) -> Row | None:
+    """Return what the default model's record says of a score, to hold a new measurement against.
+
+    Parameters
+    ----------
+    weights_sha256 : str
+        Of the weights that were scored: another file has no recorded score.
+    protocol, threshold
+        Of the score.
+    count : int
+        Joints that were counted: of other people nothing is recorded.
+    """
+    record = default_record()
+    if record is None or record["weights"]["sha256"] != weights_sha256:
+        return None
+    for score in record["scores"]:
+        if (score["protocol"], score["threshold"], score.get("count")) == (protocol, threshold, count):
+            target = {**score["values"], "total hits": score["hits"]}
+            target |= {"auc": score["auc"]} if score.get("auc") is not None else {}
+            return Row(
+                "default", "default", score["split"], protocol, threshold, "measured here", {}, score["source"], target,
+                0.0, None, {}, "",
+            )  # fmt: skip
+    return None
 
 
 def default_record() -> dict[str, Any] | None:
