@@ -2,15 +2,19 @@
 
 `accelerate(net)` returns a `CaffeNet` that shares everything with `net` and computes differently where nobody asks for
 gradients: convolutions in the frequency domain where that pays (`plan.py`), ReLU and pooling joined to them
-(`program.py`), activations channels-last. Anything else (gradients, another device or dtype, autocast, tracing) runs
-the net's own layers, so training and export never see the engine.
+(`program.py`), activations channels-last. Anything else (gradients, another device or dtype, autocast, tracing, hooks
+on layers, inputs that are not finite) runs the net's own layers, so training and export never see the engine.
 
 Weights are transformed on first use, and again when they have changed. A change is noticed by the tensor's version or
 place, or by a sample of its values, which also sees writes past torch (`.data`, NumPy views) unless they leave all of
-some 64 values as they were; `forget()` is for those.
+some 64 values as they were; `forget()` is for those. Tensors made in inference mode have no version: all of their
+values are looked at in every pass.
 
-It knowingly differs: results agree to about 1e-6 of a blob's largest value rather than bit by bit, and a value that is
-infinite or NaN spoils its neighbourhood (a tile) rather than its receptive field.
+A net runs one pass at a time, with all of torch's threads; further threads that call it wait. So the memory bound
+holds whoever calls. Copies and pickles of a net hold its parameters, and transform them anew.
+
+It knowingly differs: results agree to about 1e-6 of a blob's largest value rather than bit by bit, and a value that
+becomes infinite or NaN on the way spoils its neighbourhood (`fft.py`) rather than its receptive field.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -41,9 +45,8 @@ MEMORY_BOUND = 1792 << 20
 
 _WORKSPACE = 128 << 20
 _SAMPLES = 64
+_OWN = {"_turn", "_workspace", "_weights_bound", "_plans", "_current_plan", "_transformed"}  # what `_start` makes
 _PLANS = 64  # kept at most, one for each size of inputs and set of wanted blobs; the oldest one goes
-
-_PLANNING = threading.Lock()  # one net's shapes and plans change together, whichever thread asks
 
 PlanSource = Literal["model", "measure"]
 _Key = tuple[str, int]  # a layer's key in the net, a tile size
@@ -52,7 +55,7 @@ _Convolve = FourierConv | PointwiseConv
 
 
 def accelerate(net: CaffeNet, *, memory_bound: int = MEMORY_BOUND, plan: PlanSource = "model") -> AcceleratedNet:
-    """Return a net with the same parameters that runs faster on the CPU when no gradients are wanted.
+    """Return a net with the same parameters that runs faster on the CPU under `torch.no_grad()` or `inference_mode()`.
 
     Parameters
     ----------
@@ -100,26 +103,44 @@ class AcceleratedNet(CaffeNet):
         self.__dict__.update(net.__dict__)
         self.memory_bound = memory_bound
         self.plan_source = plan
-        self._workspace = Workspace(min(_WORKSPACE, memory_bound // 8))
-        self._weights_bound = memory_bound - self._workspace.nbytes
+        self._start()
+
+    def _start(self) -> None:
+        """Make what a copy does not share and a pickle does not hold."""
+        self._turn = threading.RLock()
+        self._workspace = Workspace(min(_WORKSPACE, self.memory_bound // 8))
+        self._weights_bound = self.memory_bound - self._workspace.nbytes
         self._plans: dict[tuple[object, ...], _Plan] = {}
         self._current_plan: _Plan | None = None
         self._transformed: dict[_Key, tuple[_Fingerprint, _Convolve]] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what `copy` and `pickle` take along: everything but what `_start` makes."""
+        return {name: value for name, value in self.__dict__.items() if name not in _OWN}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Begin with nothing planned or transformed."""
+        super().__setstate__(state)
+        self._start()
+
     def forward(self, inputs: Mapping[str, Blob] | Blob, blobs: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Run the net; parameters, result and errors as those of `CaffeNet.forward`."""
-        if torch.is_grad_enabled() or _is_traced():
+        if torch.is_grad_enabled() or _is_traced() or self._is_watched():
             return super().forward(inputs, blobs)
         table = self._take_inputs(inputs)
-        if not all(_is_plain(tensor) for tensor in (*table.values(), *self.parameters())):
+        plain = all(_is_plain(tensor) for tensor in (*table.values(), *self.parameters()))
+        if not plain or not all(_is_finite(tensor) for tensor in table.values()):
             return super().forward(table, blobs)
-        wanted = self._wanted(blobs)
+        with self._turn:
+            return self._run_fast(table, self._wanted(blobs))
+
+    def _run_fast(self, table: dict[str, Tensor], wanted: list[str]) -> dict[str, Tensor]:
+        """Run the operations of the wanted blobs; takes the inputs out of `table`, so that they can go."""
         shapes = {name: tuple(tensor.shape) for name, tensor in table.items()}
-        with _PLANNING:
-            self._reshape(shapes)
-            plan = self._plan(shapes, tuple(wanted))
+        self._reshape(shapes)
+        plan = self._plan(shapes, tuple(wanted))
         values = {plan.program.inputs[name]: tensor for name, tensor in table.items()}
-        del table
+        table.clear()
         for operation in plan.program.operations:
             tops = self._run(operation, plan.ways.get(operation.key), [values[value] for value in operation.reads])
             values.update(zip(operation.writes, tops, strict=True))
@@ -130,9 +151,10 @@ class AcceleratedNet(CaffeNet):
 
     def forget(self) -> None:
         """Drop all transformed weights and plans; the next run makes them anew."""
-        self._plans.clear()
-        self._current_plan = None
-        self._transformed.clear()
+        with self._turn:
+            self._plans.clear()
+            self._current_plan = None
+            self._transformed.clear()
 
     @property
     def ways(self) -> dict[str, int]:
@@ -143,7 +165,11 @@ class AcceleratedNet(CaffeNet):
     @property
     def transformed_bytes(self) -> int:
         """Memory that transformed weights take now."""
-        return sum(conv.nbytes for _, conv in self._transformed.values())
+        return sum(conv.nbytes for _, conv in list(self._transformed.values()))
+
+    def _is_watched(self) -> bool:
+        """Tell whether a layer has hooks: they see every layer run, and its own bottoms and tops."""
+        return any(module._forward_hooks or module._forward_pre_hooks for module in self._layer_modules())
 
     def _run(self, operation: Operation, way: Way | None, bottoms: list[Tensor]) -> Sequence[Tensor]:
         module = self.get_submodule(operation.key)
@@ -231,16 +257,26 @@ def _fingerprint(*tensors: Tensor | None) -> _Fingerprint:
     """Return what tells a tensor's content from that of another time: its place, its version, some of its values."""
     parts: list[object] = []
     for tensor in tensors:
-        if tensor is not None:
+        if tensor is None:
+            continue
+        values = tensor.detach().numpy()
+        if tensor.is_inference():  # without a version
+            parts.append((tensor.data_ptr(), hash(values.tobytes())))
+        else:
             every = max(1, tensor.numel() // _SAMPLES)
-            sample = tensor.detach().numpy().flat[::every].tobytes()  # whatever the layout, no other value is touched
-            version = None if tensor.is_inference() else tensor._version
-            parts.append((tensor.data_ptr(), version, sample))
+            sample = values.flat[::every].tobytes()  # whatever the layout, no other value is touched
+            parts.append((tensor.data_ptr(), tensor._version, sample))
     return tuple(parts)
 
 
 def _is_plain(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.layout == torch.strided
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Tell whether all values are finite (or too large to be added up, which the plain layers may take as well)."""
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(np.add.reduce(tensor.detach().numpy(), axis=None)))
 
 
 def _is_traced() -> bool:

@@ -91,7 +91,7 @@ def estimate(job: ConvJob, workspace: int) -> list[Way]:
     traffic = 4 * pixels * job.outputs * (1 + 3 * (job.pool.kernel > 1))
     ways = [Way(0, 2 * pixels * maps * job.kernel**2 / rate + traffic / _TRAFFIC, 0)]
     if job.kernel == 1:
-        return [*ways, Way(1, ways[0].seconds / 2, 4 * maps)]
+        return [*ways, Way(1, ways[0].seconds / 2, 4 * job.channels * (job.outputs + -job.outputs % LANES))]
     if job.outputs % LANES:
         return ways
     padded = -(-job.channels // LANES) * LANES

@@ -75,8 +75,10 @@ def compile_program(net: CaffeNet, wanted: Sequence[str]) -> Program:
 
 
 def is_plain_convolution(module: nn.Module) -> bool:
-    """Tell whether the Fourier way covers a layer: a 2-D convolution of stride 1, 'same', one group, K odd."""
+    """Tell whether the Fourier way covers a layer: a 2-D convolution of one map, stride 1, 'same', one group, K odd."""
     if type(module) is not Convolution or module.axis != 1 or module.spatial_axes != 2 or module.fields.group != 1:
+        return False
+    if len(module.spec.bottoms) != 1:
         return False
     kernel = module.blob(0).shape[2:]
     same = all(size == kernel[0] and size % 2 == 1 for size in kernel)

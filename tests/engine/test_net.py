@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,11 @@ def make(width: int = 32, stages: int = 2) -> CaffeNet:
 @pytest.fixture
 def net() -> CaffeNet:
     return make()
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans, "cache_file", lambda: tmp_path / "times.json")
 
 
 def data(count: int = 1, height: int = 48, width: int = 56) -> torch.Tensor:
@@ -123,6 +130,106 @@ def test_a_copy_is_of_its_own(net: CaffeNet) -> None:
     assert not run(copied, data())[BELIEFS].any()
 
 
+def test_copies_and_pickles_hold_the_parameters_once(net: CaffeNet) -> None:
+    fast = accelerate(net, memory_bound=8 << 20, plan="model")
+    before = run(fast, data())[BELIEFS]
+    assert fast.transformed_bytes
+    stored = pickle.dumps(fast)
+    assert len(stored) < 1.1 * len(pickle.dumps(net))
+    for copied in (copy.deepcopy(fast), pickle.loads(stored)):
+        assert copied.transformed_bytes == 0
+        assert copied.memory_bound == fast.memory_bound
+        assert torch.equal(run(copied, data())[BELIEFS], before)
+
+
+def test_hooks_on_layers_see_every_layer(net: CaffeNet) -> None:
+    fast, seen = accelerate(net), []
+    handles = [
+        net.get_submodule(step.key).register_forward_hook(lambda module, *_: seen.append(module.spec.name))
+        for step in net.steps
+    ]
+    compare(run(fast, data()), run(net, data()))
+    names = [step.spec.name for step in net.steps]
+    assert seen == names * 2
+    for handle in handles:
+        handle.remove()
+    run(fast, data())
+    assert fast.transformed_bytes
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_inputs_that_are_not_finite_spoil_what_they_spoil_in_the_plain_net(net: CaffeNet, value: float) -> None:
+    x = data(3)
+    x[0, 0, -1, -1] = value
+    found, expected = run(accelerate(net), x, ["pool1_stage1"]), run(net, x, ["pool1_stage1"])
+    for blob, tensor in expected.items():
+        assert torch.equal(torch.isfinite(found[blob]), torch.isfinite(tensor))
+        assert torch.isfinite(tensor[1:]).all()
+
+
+@pytest.mark.parametrize("plan", ["model", "measure"])
+def test_an_empty_batch_gives_empty_maps(net: CaffeNet, plan: str, own_cache: None) -> None:
+    found, expected = run(accelerate(net, plan=plan), data()[:0]), run(net, data()[:0])
+    assert {blob: tensor.shape for blob, tensor in found.items()} == {blob: t.shape for blob, t in expected.items()}
+
+
+def test_threads_take_turns_and_keep_the_memory_bound() -> None:
+    net = make(width=16)
+    fast = accelerate(net, memory_bound=4 << 20)
+    inputs = [data(1, 40 + 8 * (i % 3), 48 + 8 * (i // 3)) for i in range(6)]
+    expected = [run(net, x) for x in inputs]
+    over: list[int] = []
+
+    def predict(thread: int) -> None:
+        for turn in range(12):
+            which = (turn * (thread + 1) + thread) % len(inputs)
+            compare(run(fast, inputs[which]), expected[which])
+            if fast.transformed_bytes + (fast.memory_bound // 8) > fast.memory_bound:
+                over.append(fast.transformed_bytes)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(predict, range(4)))
+    assert not over
+
+
+ODD = """
+name: "odd" input: "data" input_dim: 1 input_dim: 16 input_dim: 24 input_dim: 30
+input: "other" input_dim: 1 input_dim: 16 input_dim: 24 input_dim: 30
+layer { name: "two" type: "Convolution" bottom: "data" bottom: "other" top: "a" top: "b"
+        convolution_param { num_output: 16 kernel_size: 9 pad: 4 weight_filler { type: "xavier" } } }
+layer { name: "relu" type: "ReLU" bottom: "a" top: "a" }
+layer { name: "grouped" type: "Convolution" bottom: "a" top: "c"
+        convolution_param { num_output: 32 group: 2 kernel_size: 5 pad: 2 weight_filler { type: "xavier" } } }
+layer { name: "dilated" type: "Convolution" bottom: "c" top: "d"
+        convolution_param { num_output: 16 kernel_size: 3 pad: 2 dilation: 2 weight_filler { type: "xavier" } } }
+layer { name: "strided" type: "Convolution" bottom: "d" top: "e"
+        convolution_param { num_output: 16 kernel_size: 5 pad: 2 stride: 2 weight_filler { type: "xavier" } } }
+layer { name: "flat" type: "Convolution" bottom: "e" top: "f"
+        convolution_param { num_output: 16 kernel_h: 1 kernel_w: 5 pad_w: 2 weight_filler { type: "xavier" } } }
+layer { name: "unbiased" type: "Convolution" bottom: "f" top: "g"
+        convolution_param { num_output: 32 kernel_size: 7 pad: 3 bias_term: false weight_filler { type: "xavier" } } }
+layer { name: "leaky" type: "ReLU" bottom: "g" top: "g" relu_param { negative_slope: 0.1 } }
+layer { name: "few" type: "Convolution" bottom: "g" top: "h"
+        convolution_param { num_output: 5 kernel_size: 9 pad: 4 weight_filler { type: "xavier" } } }
+"""
+
+
+@pytest.mark.parametrize("shape", [(1, 24, 30), (2, 7, 50), (5, 40, 16)])
+def test_layers_that_the_engine_does_not_cover_run_as_they_are(shape: tuple[int, int, int]) -> None:
+    torch.manual_seed(0)
+    net = load_net(parse_net(ODD))
+    fast = accelerate(net)
+    count, height, width = shape
+    noise = torch.randn(2, count, 16, height, width)
+    whole = torch.randn(count, 16, 2 * height, 2 * width)
+    for x in (noise[0], noise[0].contiguous(memory_format=torch.channels_last), whole[:, :, ::2, ::2]):
+        inputs = {"data": x, "other": noise[1]}
+        blobs = [blob for blob in net.blob_shapes if blob not in inputs]
+        with torch.no_grad():
+            compare(fast(inputs, blobs), net(inputs, blobs))
+    assert set(fast.ways) == {"unbiased", "few"}
+
+
 def test_gradients_are_those_of_the_plain_layers(net: CaffeNet) -> None:
     fast, gradients = accelerate(net), []
     for way in (net, fast):
@@ -173,6 +280,20 @@ def test_looking_for_changes_copies_no_weights(net: CaffeNet, monkeypatch: pytes
     assert not weight.is_contiguous()
     monkeypatch.setattr(torch.Tensor, "reshape", lambda *_: pytest.fail("copied"))
     run(fast, data())
+
+
+def test_tensors_without_a_version_are_looked_at_whole() -> None:
+    """Parameters that were made in inference mode; one value of a hundred thousand changes."""
+    with torch.inference_mode():
+        net = make()
+        fast = accelerate(net)
+        before = run(fast, data())[BELIEFS]
+        weight = net.params["Mconv1_stage2"][0]
+        assert weight.is_inference()
+        weight[3, 1, 2, 4] += 50.0
+        after = run(fast, data())
+        assert not torch.equal(after[BELIEFS], before)
+        compare(after, run(net, data()))
 
 
 @pytest.mark.parametrize("bound", [0, 1 << 20, 3 << 20, 8 << 20])
