@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_path"]
+from cpm_port.errors import UsageError
+
+__all__ = ["atomic_path", "require_writable_folder"]
 
 
 @contextmanager
@@ -41,6 +43,22 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_writable_folder(path: str | os.PathLike[str]) -> None:
+    """Refuse a folder that could not be written to, before the work whose results are to go there; make none yet.
+
+    Raises
+    ------
+    UsageError
+        It, or the nearest folder above it that exists, is no folder or may not be written to.
+    """
+    folder = Path(path).absolute()
+    nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    if not nearest.is_dir():
+        raise UsageError(f"{path}: {nearest} is a file; a folder for the results expected")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UsageError(f"{path}: {nearest} may not be written to; a folder for the results expected")
 
 
 def _umask() -> int:

@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cpm_port._atomic import require_writable_folder
 from cpm_port.cli._devices import add_engine, checked_device, made_fast
 from cpm_port.cli._models import add_model, chosen_model
 from cpm_port.cli._predict_results import RESULT_SUFFIXES, looked_at, write_image_results
@@ -72,11 +73,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict every image and video; report broken ones and go on; 1 if there were any."""
+    """Predict every image and video; report broken ones and go on; 2 if there were any."""
     if (args.center is None) != (args.base_scale is None):
         raise UsageError("--center and --base-scale belong together")
     if args.center is not None and args.box is not None:
         raise UsageError("give --box, or --center with --base-scale, not both")
+    _check_numbers(args)
+    require_writable_folder(args.out)
     targets = name_results(list_files(args.images), Path(args.out))
     net, model, entry = load_model(args)
     sigma = None if entry is None else entry.center_sigma
@@ -109,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
             if is_video(path):
                 attempt(path, partial(predict_video, path, stem, net, model, args.mode, choose, sigma))
     print(f"{len(targets) - failed} of {len(targets)} files predicted into {args.out}")
-    return 1 if failed else 0
+    return 2 if failed else 0
 
 
 def predict_images(
@@ -266,7 +269,7 @@ def choose_search(
 
     if args.center is not None:
         search = pyramid.ScaleSearch((args.center[0], args.center[1]), args.base_scale)
-        height = pyramid.LSP_BOX_SHARE * box_size / pyramid.positive("--base-scale", args.base_scale)
+        height = pyramid.LSP_BOX_SHARE * box_size / args.base_scale
     elif args.box is not None and args.mode == "demo":
         search, height = pyramid.demo_search(image_size, tuple(args.box), box_size), None
     elif args.box is not None:
@@ -276,17 +279,32 @@ def choose_search(
     else:
         search, height = pyramid.lsp_search(image_size, box_size), float(image_size[0])
     if args.multipliers is not None:
-        multipliers = tuple(pyramid.positive("--multipliers", multiplier) for multiplier in args.multipliers)
-        return pyramid.ScaleSearch(search.center_xy, search.base_scale, multipliers)
+        return pyramid.ScaleSearch(search.center_xy, search.base_scale, tuple(args.multipliers))
     if args.mode == "demo" and height is not None:
         return pyramid.ScaleSearch(search.center_xy, 1.0, pyramid.demo_multipliers(image_size[0], height, box_size))
     return search
 
 
+def _check_numbers(args: argparse.Namespace) -> None:
+    """Refuse scales and sizes that no image could make sense of, before any work is done."""
+    from cpm_port.imaging.pyramid import positive
+
+    for multiplier in args.multipliers or ():
+        positive("--multipliers", multiplier)
+    if args.base_scale is not None:
+        positive("--base-scale", args.base_scale)
+    if args.box is not None:
+        positive("--box: width", args.box[2])
+        positive("--box: height", args.box[3])
+
+
 def _finite(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
     if not math.isfinite(number):
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} found, a finite number expected")
     return number
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -156,7 +157,7 @@ def test_a_folder_with_a_broken_file_gives_all_the_others(
     (folder / "broken.png").write_bytes(image.read_bytes()[:300])
     (folder / "notes.txt").write_text("no image")
     out = tmp_path / "out"
-    assert main(["predict", str(folder), *model, "--out", str(out)]) == 1
+    assert main(["predict", str(folder), *model, "--out", str(out)]) == 2
     assert sorted(path.name for path in out.glob("*.json")) == ["person.json", "zebra.json"]
     said = capsys.readouterr()
     assert "broken.png: corrupt or cut short" in said.err
@@ -169,7 +170,7 @@ def test_an_absent_file_is_reported_and_the_others_go_on(
     image: Path, model: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert main(["predict", str(tmp_path / "none.png"), str(image), *model, "--out", str(out)]) == 1
+    assert main(["predict", str(tmp_path / "none.png"), str(image), *model, "--out", str(out)]) == 2
     assert (out / "person.json").is_file()
     assert "none.png: no such image" in capsys.readouterr().err
 
@@ -181,7 +182,7 @@ def test_a_center_far_from_one_image_fails_that_image_only(
     cv2.imwrite(str(tiny), picture()[:4, :4])
     out = tmp_path / "out"
     options = ["--center", "150", "100", "--base-scale", "1", "--out", str(out)]
-    assert main(["predict", str(image), str(tiny), *model, *options]) == 1
+    assert main(["predict", str(image), str(tiny), *model, *options]) == 2
     assert [path.name for path in out.glob("*.json")] == ["person.json"]
     assert "tiny.png: center (150, 100) of an image 4 x 4" in capsys.readouterr().err
 
@@ -234,21 +235,48 @@ def test_contradicting_arguments_are_refused(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--multipliers", "-1"], "--multipliers is -1"),
+        (["--multipliers", "1", "-1"], "--multipliers is -1"),
         (["--center", "1", "2", "--base-scale", "0"], "--base-scale is 0"),
-        (["--box", "0", "0", "0", "9"], "width of the box"),
+        (["--box", "0", "0", "0", "9"], "--box: width is 0"),
+        (["--box", "0", "0", "9", "-9"], "--box: height is -9"),
     ],
 )
-def test_senseless_numbers_fail_the_image(
+def test_senseless_numbers_are_refused_before_any_work(
     image: Path, model: list[str], tmp_path: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["predict", str(image), *model, "--out", str(tmp_path / "out"), *options]) == 1
-    assert message in capsys.readouterr().err
+    assert (
+        main(["predict", str(image), str(tmp_path / "none.png"), *model, "--out", str(tmp_path / "out"), *options]) == 2
+    )
+    said = capsys.readouterr()
+    assert message in said.err
+    assert "none.png" not in said.err
+    assert not said.out
 
 
-def test_numbers_must_be_finite(image: Path, model: list[str], tmp_path: Path) -> None:
-    with pytest.raises(SystemExit):
-        main(["predict", str(image), *model, "--out", str(tmp_path / "out"), "--box", "0", "nan", "1", "1"])
+def test_numbers_must_be_finite(
+    image: Path, model: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in ("nan", "wide"):
+        with pytest.raises(SystemExit):
+            main(["predict", str(image), *model, "--out", str(tmp_path / "out"), "--box", "0", number, "1", "1"])
+        assert f"'{number}' found, a finite number expected" in capsys.readouterr().err
+
+
+def test_results_that_could_not_be_written_are_refused_before_any_work(
+    image: Path, model: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for out in (file, file / "below"):
+        assert main(["predict", str(image), *model, "--out", str(out)]) == 2
+        said = capsys.readouterr()
+        assert f"{out}: {file} is a file; a folder for the results expected" in said.err
+        assert not said.out
+    assert file.read_text() == "mine"
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert main(["predict", str(image), *model, "--out", str(tmp_path / "a" / "b")]) == 2
+    assert f"{tmp_path} may not be written to" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
 
 
 def test_one_file_of_a_model_is_not_enough(

@@ -119,7 +119,7 @@ def test_a_folder_gives_its_images_and_videos(
     film(folder / "a.avi", 2)
     cv2.imwrite(str(folder / "a.png"), drawn(0))
     (folder / "broken.mkv").write_bytes(b"no video" * 50)
-    assert main(["predict", str(folder), *model, "--out", str(out)]) == 1
+    assert main(["predict", str(folder), *model, "--out", str(out)]) == 2
     assert sorted(path.name for path in out.glob("*.json")) == ["a-2.json", "a.json", "b.json"]
     said = capsys.readouterr()
     assert "broken.mkv: not a video that can be decoded" in said.err
@@ -131,7 +131,7 @@ def test_a_video_cut_short_gives_its_frames_and_an_error(
     suffix: str, model: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, out = cut(film(tmp_path / f"walk{suffix}", 20), 0.6), tmp_path / "out"
-    assert main(["predict", str(source), *model, "--out", str(out)]) == 1
+    assert main(["predict", str(source), *model, "--out", str(out)]) == 2
     assert "cut short: it holds " in capsys.readouterr().err
     found = json.loads((out / "walk.json").read_text())
     assert found["complete"] is False
@@ -148,7 +148,7 @@ def test_what_is_no_video_is_an_error(
         cut(film(path), 0.6)
     else:
         path.write_bytes(content)
-    assert main(["predict", str(path), *model, "--out", str(tmp_path / "out")]) == 1
+    assert main(["predict", str(path), *model, "--out", str(tmp_path / "out")]) == 2
     assert "walk.mp4: not a video that can be decoded here, or cut short before its index" in capsys.readouterr().err
     assert list((tmp_path / "out").glob("*")) == []
 
@@ -158,7 +158,7 @@ def test_senseless_places_fail_the_video_and_write_nothing(
 ) -> None:
     source, out = film(tmp_path / "walk.avi", 3), tmp_path / "out"
     options = ["--center", "9000", "9000", "--base-scale", "0.5", "--out", str(out)]
-    assert main(["predict", str(source), *model, *options]) == 1
+    assert main(["predict", str(source), *model, *options]) == 2
     assert "walk.avi: frame 0: center (9000, 9000)" in capsys.readouterr().err
     assert list(out.iterdir()) == []
 

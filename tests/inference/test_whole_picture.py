@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cpm_port import load_net
 from cpm_port.data.drawn import DrawnPeople
 from cpm_port.engine import accelerate
-from cpm_port.errors import ModelFileError, ShapeError
+from cpm_port.errors import ModelFileError, ShapeError, UsageError
 from cpm_port.evaluation.pck import normalized_errors
 from cpm_port.evaluation.pdj import torso_diameter
 from cpm_port.imaging.pyramid import ScaleSearch, lsp_search, mpii_search
@@ -119,3 +119,12 @@ def test_the_default_model_finds_people_in_corners() -> None:
     print(share)
     assert share["searched"] >= FOUND, share
     assert share["searched"] >= 2 * share["rule"], share
+
+
+def test_a_strip_too_flat_for_lsps_rule_is_searched_all_the_same() -> None:
+    strip, net = np.full((2, 12_000, 3), 128, np.uint8), colour_net(box=192)
+    rule = lsp_search((2, 12_000), 192)
+    with pytest.raises(UsageError, match="larger than"):
+        predict_person(net, strip, rule.center_xy, rule.base_scale)
+    search = find_person(net, strip)
+    assert predict_person(net, strip, search.center_xy, search.base_scale).joints_image.shape == (3, 2)
