@@ -3,18 +3,20 @@
 For every precision that the device has, on the same people and the same scales:
 
 - `belief_error`: the largest difference of a belief from the plain net's in float32, over the largest belief;
-- `largest_joint_shift_px`, `joints_moved`: how far joints went from the plain float32 ones, image px;
+- `largest_joint_shift_px`, `joints_moved`, `joints_moved_far` (more than 3 px): how far joints went from the plain
+  float32 ones, image px;
 - `pck_percent`, `pck_difference`: PCK at 0.2 of the torso (left shoulder to right hip), and what it lost or won in
   percentage points against plain float32. Against the drawn people's joints; for images (`--images`), whose joints
-  nobody says, against plain float32's own.
-
+  nobody says, against plain float32's own; for a data set (`--data`), under the protocol that `--protocol` names, as
+  `cpm-port evaluate` counts, and then also `joints_found` of the `joints_counted`, and plain float32's;
 - `persons_per_second`, of the timed person;
 - `matrix_rate_percent`: the rate at which one pass over all scales gets through the operations of the direct sums, in
   percent of the measured rate of matrix products, in bfloat16 on a GPU, else in float32.
 
 Timed: `predict_person`, image to joints, the first person, in every precision; and `plain port, one scale at a time`,
 the same with the plain net (eager, float32) and a pass for every scale. First, float32 must give the plain net's
-beliefs to 1e-5. On a GPU two things are promised of the full net: half of the matrix rate in bf16, and three times the
+beliefs to 1e-5. One person after another is looked at by all nets, so that memory does not grow with their number.
+On a GPU two things are promised of the full net: half of the matrix rate in bf16, and three times the
 plain port's speed in a precision that moves no joint.
 
 The model is `--net` and `--weights`, or one of the zoo (`--model`), or else a seeded one: its joints lie where noise
@@ -26,8 +28,8 @@ from __future__ import annotations
 import argparse
 import copy
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,16 +42,24 @@ from cpm_port import load_net
 from cpm_port.bench import _peers
 from cpm_port.bench._timing import take_turns
 from cpm_port.data.drawn import DrawnPeople
+from cpm_port.data.images import check_images
+from cpm_port.data.predictions import Predictions
+from cpm_port.data.samples import Sample
+from cpm_port.data.scored import find_images, find_labels, read_scored
 from cpm_port.engine.modes import fast_net
 from cpm_port.engine.precision import PRECISIONS, arithmetic
 from cpm_port.errors import ModelFileError, UsageError
+from cpm_port.evaluation.measure import measure
 from cpm_port.evaluation.pck import pck
-from cpm_port.imaging.pyramid import ScaleSearch, build_pyramid, lsp_search, mpii_search
+from cpm_port.evaluation.protocols import named
+from cpm_port.evaluation.truth import Truth
+from cpm_port.imaging.pyramid import Pyramid, ScaleSearch, build_pyramid, lsp_search, mpii_search
 from cpm_port.imaging.reading import read_image
-from cpm_port.inference.interface import BeliefNet, read_interface
+from cpm_port.inference.dataset import search_of
+from cpm_port.inference.interface import BeliefNet, NetInterface, read_interface
 from cpm_port.inference.predict import device_of, gather, net_input, predict_person, run_net
 from cpm_port.models import architecture
-from cpm_port.parts import CPM14, PartOrder
+from cpm_port.parts import CPM14, FLIC9, Convention, Joints, PartOrder
 from cpm_port.zoo import resolve
 
 __all__ = ["configure", "run"]
@@ -57,6 +67,7 @@ __all__ = ["configure", "run"]
 PARITY = 1e-5  # of the largest belief: what float32 must keep
 GPU_TIMES, GPU_PERCENT = 3.0, 50.0  # times faster than the plain port; of the matrix rate in bf16
 THRESHOLD = 0.2
+FAR = 3.0  # px
 _PLAIN = "plain port, one scale at a time"
 _TORSO = ("left_shoulder", "right_hip")
 
@@ -70,12 +81,12 @@ class _Seen:
     truth: NDArray[np.float64] | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Found:
-    """What a net made of the people."""
+    """What a net made of the people: their joints, and the largest error of a belief beside plain float32."""
 
-    beliefs: list[NDArray[np.float32]]
-    joints: NDArray[np.float64]
+    joints: list[NDArray[np.float64]] = field(default_factory=list)
+    belief_error: float = 0.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -86,6 +97,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=int, help="seeded net: no hidden convolution has more channels")
     parser.add_argument("--box-size", type=int, default=368, help="seeded net: side of the input (%(default)s)")
     parser.add_argument("--images", type=Path, nargs="+", metavar="F", help="images, looked at by LSP's rule")
+    parser.add_argument("--data", type=Path, metavar="ROOT", help="a data set: labels, and images/; instead of the two")
+    parser.add_argument("--protocol", default="lspet-held-out", help="of --data (%(default)s)")
+    parser.add_argument("--limit", type=int, metavar="N", help="of --data: the first N people only")
     parser.add_argument("--people", type=int, default=4, help="people to draw, without --images (%(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ... (%(default)s)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -94,48 +108,58 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Check parity, measure every precision, and return errors, shifts, scores and medians."""
+    if args.people < 1:
+        raise UsageError(f"--people {args.people}: at least 1 asked")
+    if args.limit is not None and args.limit < 1:
+        raise UsageError(f"--limit {args.limit}: at least 1 asked")
+    if args.data is not None and args.images:
+        raise UsageError("give --data or --images, not both")
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
         net, sigma, model = _load(args, Path(folder))
     interface = read_interface(net, sigma=sigma)
-    people = _people(args, interface.box_size)
+    samples = _samples(args)
+    people = _people(args, samples, interface.box_size)
     names = [name for name in PRECISIONS if name != "tf32" or args.device.startswith("cuda")]
-    with arithmetic("float32", torch.device(args.device)):
-        plain = _find(net, people, sigma)
-    nets = {name: fast_net(copy.deepcopy(net), name) for name in names}  # each lays its weights out its own way
-    found = {name: _find(fast, people, sigma) for name, fast in nets.items()}
+    # A copy each: every one lays its weights out its own way.
+    nets: dict[str, Any] = {name: fast_net(copy.deepcopy(net), name) for name in names}
+    first, truth, plain, found = _find(net, nets, people, sigma)
     measured: dict[str, dict[str, Any]] = {
-        name: _compare(found[name], plain, people, interface.part_order) for name in names
+        name: _compare(found[name], plain, truth, interface.part_order) for name in names
     }
+    if samples is not None:
+        plain_score = _score(args, samples, plain, interface.part_order)
+        for name in names:
+            score = _score(args, samples, found[name], interface.part_order)
+            measured[name] |= {**score, "pck_difference": score["pck_percent"] - plain_score["pck_percent"]}
     error, moved = measured["float32"]["belief_error"], measured["float32"]["joints_moved"]
     if not error <= PARITY:
         raise ModelFileError(f"float32 differs from the plain net by {error:.1e} of the largest; at most {PARITY}")
-    sides: dict[str, Callable[[], Any]] = {}
-    for name, fast in nets.items():
-        sides[name] = partial(_predict, fast, people[0], sigma)
-    sides[_PLAIN] = partial(_plain_port, net, people[0], sigma)
+    sides: dict[str, Callable[[], Any]] = {side: partial(_predict, fast, first, sigma) for side, fast in nets.items()}
+    sides[_PLAIN] = partial(_plain_port, net, first, sigma)
     timed = take_turns(sides, args.repeats)
     medians = timed["medians"]
     times = {name: medians[_PLAIN] / medians[name] for name in names}
     device = torch.device(args.device)
     rate = _peers.matrix_rate(device, torch.bfloat16 if device.type == "cuda" else torch.float32)
-    for name, fast in nets.items():
+    for name in names:
         measured[name]["persons_per_second"] = 1 / medians[name]
         measured[name]["times_faster_than_plain_port"] = times[name]
-        measured[name]["matrix_rate_percent"] = 100 * _rate(fast, people[0], sigma, args.repeats) / rate
+        measured[name]["matrix_rate_percent"] = 100 * _rate(nets[name], first, sigma, args.repeats) / rate
     return {
         "parity": f"float32 against the plain net: {error:.1e} of the largest belief, {moved} joints moved",
         **timed,
         "missed": _missed(measured) if device.type == "cuda" else [],
         "times_faster_than_float32": {name: medians["float32"] / medians[name] for name in names[1:]},
         "model": model,
-        "people": f"{len(people)} {'images' if args.images else 'drawn'}",
-        "scales": len(people[0].search.multipliers),
+        "people": f"{len(plain.joints)} {_source(args)}",
+        "scales": len(first.search.multipliers),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
         "matrix_rate": rate,
         "threads": args.threads,
         "repeats": args.repeats,
         "precisions": measured,
+        **({} if samples is None else {"plain_float32": plain_score}),
     }
 
 
@@ -150,52 +174,107 @@ def _load(args: argparse.Namespace, folder: Path) -> tuple[Any, float | None, st
     return net, None if choice.entry is None else choice.entry.center_sigma, choice.weights.name
 
 
-def _people(args: argparse.Namespace, box_size: int) -> list[_Seen]:
-    if args.images:
-        images = [read_image(path) for path in args.images]
-        return [_Seen(image, lsp_search((image.shape[0], image.shape[1]), box_size)) for image in images]
-    if args.people < 1:
-        raise UsageError(f"--people {args.people}: at least 1 asked")
-    people = []
-    for sample, image in (DrawnPeople(args.people, seed=368)[index] for index in range(args.people)):
-        person = sample.person
-        assert person.center is not None
-        assert person.scale is not None
-        people.append(_Seen(image, mpii_search(person.center, person.scale, box_size), person.joints))
-    return people
+def _samples(args: argparse.Namespace) -> list[Sample] | None:
+    """Return the people of the data set, where one is given."""
+    if args.data is None:
+        return None
+    protocol = named(args.protocol)
+    centric = protocol.convention.centric
+    labels = find_labels(protocol.dataset, args.data, centric)
+    samples = read_scored(protocol.dataset, labels, images=find_images(args.data), centric=centric)[: args.limit]
+    check_images(samples)
+    return samples
 
 
-def _find(net: BeliefNet, people: Sequence[_Seen], sigma: float | None) -> _Found:
+def _source(args: argparse.Namespace) -> str:
+    return f"of {args.protocol}" if args.data is not None else "images" if args.images else "drawn"
+
+
+def _people(args: argparse.Namespace, samples: Sequence[Sample] | None, box_size: int) -> Iterator[_Seen]:
+    if samples is not None:
+        for sample in samples:
+            image = read_image(sample.require_image())
+            yield _Seen(image, search_of(sample, (image.shape[0], image.shape[1]), box_size))
+    elif args.images:
+        for path in args.images:
+            image = read_image(path)
+            yield _Seen(image, lsp_search((image.shape[0], image.shape[1]), box_size))
+    else:
+        for sample, image in (DrawnPeople(args.people, seed=368)[index] for index in range(args.people)):
+            person = sample.person
+            assert person.center is not None
+            assert person.scale is not None
+            yield _Seen(image, mpii_search(person.center, person.scale, box_size), person.joints)
+
+
+def _find(
+    net: Any, nets: Mapping[str, BeliefNet], people: Iterable[_Seen], sigma: float | None
+) -> tuple[_Seen, list[NDArray[np.float64]], _Found, dict[str, _Found]]:
+    """Let the plain net and all others look at everybody.
+
+    Returns
+    -------
+    first : _Seen
+        The first person.
+    truth : list of ndarray
+        The joints of those people whose joints are known.
+    plain, found
+        What plain float32 made of them, and each of the nets.
+    """
+    plain, found = _Found(), {name: _Found() for name in nets}
     interface = read_interface(net, sigma=sigma)
-    beliefs, joints = [], []
+    first, truth = None, []
     for person in people:
+        first = first or person
+        truth += [] if person.truth is None else [person.truth]
         pyramid = build_pyramid(person.image, person.search.center_xy, person.search.scales, interface.box_size)
-        maps = run_net(net, interface, pyramid)
-        joints.append(gather(maps, pyramid.geometries, interface, person.search).joints_image)
-        beliefs.append(maps.final.cpu().numpy())
-    return _Found(beliefs, np.stack(joints))
+        with arithmetic("float32", device_of(net)):
+            exact = _note(net, pyramid, interface, person, plain)
+        for name, fast in nets.items():
+            maps = _note(fast, pyramid, interface, person, found[name])
+            error = float(np.abs(maps - exact).max() / np.abs(exact).max())
+            found[name].belief_error = max(found[name].belief_error, error)
+    assert first is not None
+    return first, truth, plain, found
 
 
-def _compare(found: _Found, plain: _Found, people: Sequence[_Seen], order: PartOrder) -> dict[str, Any]:
-    error = max(
-        float(np.abs(mine - theirs).max() / np.abs(theirs).max())
-        for mine, theirs in zip(found.beliefs, plain.beliefs, strict=True)
-    )
-    shifts = np.linalg.norm(found.joints - plain.joints, axis=2)
+def _note(
+    net: BeliefNet, pyramid: Pyramid, interface: NetInterface, person: _Seen, found: _Found
+) -> NDArray[np.float32]:
+    """Note the joints that a net finds; return its belief maps."""
+    maps = run_net(net, interface, pyramid)
+    found.joints.append(gather(maps, pyramid.geometries, interface, person.search).joints_image)
+    result: NDArray[np.float32] = maps.final.cpu().numpy()
+    return result
+
+
+def _compare(found: _Found, plain: _Found, truth: Sequence[NDArray[np.float64]], order: PartOrder) -> dict[str, Any]:
+    joints, exact = np.stack(found.joints), np.stack(plain.joints)
+    shifts = np.linalg.norm(joints - exact, axis=2)
     result: dict[str, Any] = {
-        "belief_error": error,
+        "belief_error": found.belief_error,
         "largest_joint_shift_px": float(shifts.max()),
         "joints_moved": int((shifts > 0).sum()),
+        "joints_moved_far": int((shifts > FAR).sum()),
         "joints": int(shifts.size),
     }
     if order == CPM14:
-        known = [person.truth for person in people if person.truth is not None]
-        truth = np.stack(known) if known else plain.joints
+        known = np.stack(truth) if truth else exact
         first, last = (order.index(part) for part in _TORSO)
-        torso = np.maximum(np.linalg.norm(truth[:, first] - truth[:, last], axis=1), 1.0)
-        score, before = (_percent(joints, truth, torso) for joints in (found.joints, plain.joints))
+        torso = np.maximum(np.linalg.norm(known[:, first] - known[:, last], axis=1), 1.0)
+        score, before = (_percent(these, known, torso) for these in (joints, exact))
         result |= {"pck_percent": score, "pck_difference": score - before}
     return result
+
+
+def _score(args: argparse.Namespace, samples: Sequence[Sample], found: _Found, order: PartOrder) -> dict[str, Any]:
+    """Score the joints found under the data set's protocol."""
+    joints = np.stack(found.joints)
+    convention = Convention(order, 0, "observer" if order == FLIC9 else "person")
+    names = tuple(sample.name for sample in samples)
+    predictions = Predictions(Joints(joints, convention), np.ones(joints.shape[:2]), names, "the net")
+    total = measure(named(args.protocol), predictions, Truth.of(samples, str(args.data))).result().total
+    return {"pck_percent": total.percent, "joints_found": total.hits, "joints_counted": total.count}
 
 
 def _percent(joints: NDArray[np.float64], truth: NDArray[np.float64], torso: NDArray[np.float64]) -> float:

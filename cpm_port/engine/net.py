@@ -120,7 +120,7 @@ class AcceleratedNet(CaffeNet):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Begin with nothing planned or transformed."""
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._start()
 
     def forward(self, inputs: Mapping[str, Blob] | Blob, blobs: Sequence[str] | None = None) -> dict[str, Tensor]:

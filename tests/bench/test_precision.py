@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import json
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
+from scipy.io import savemat
 
+from cpm_port import load_net
 from cpm_port.bench import precision
-from cpm_port.bench.precision import _compare, _Found, _Seen
+from cpm_port.bench.precision import _compare, _Found
+from cpm_port.cli import main
 from cpm_port.errors import ModelFileError, UsageError
-from cpm_port.imaging.pyramid import ScaleSearch
+from cpm_port.models import architecture, deploy_text
 from cpm_port.parts import CPM14, FLIC9
+from cpm_port.training.presets import fill_like_he
 from tests.inference.nets import colour_net, colour_net_text
 
 
@@ -81,24 +87,66 @@ def test_a_float32_that_is_none_stops_the_bench(monkeypatch: pytest.MonkeyPatch)
         precision.run(arguments(*SMALL, "--people", "1"))
 
 
-def test_nobody_to_draw_is_refused() -> None:
-    with pytest.raises(UsageError, match="--people 0"):
-        precision.run(arguments(*SMALL, "--people", "0"))
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--people", "0"), "--people 0"),
+        (("--data", "x", "--limit", "0"), "--limit 0"),
+        (("--data", "x", "--images", "y"), "give --data or --images"),
+    ],
+)
+def test_people_that_are_not_there_are_refused(words: tuple[str, ...], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        precision.run(arguments(*SMALL, *words))
+
+
+def test_a_data_set_is_scored_as_evaluate_scores_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw = np.random.default_rng(0)
+    savemat(tmp_path / "joints.mat", {"joints": draw.uniform(1, 60, (3, 14, 6))})
+    (tmp_path / "images").mkdir()
+    for number in range(1, 7):
+        image = draw.integers(0, 256, (60, 60, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / f"images/im{number:04d}.jpg"), image)
+    torch.manual_seed(0)
+    text = deploy_text(architecture("mpi", width=4, stages=1, box=(64, 64)))
+    (tmp_path / "net.prototxt").write_text(text)
+    net = load_net(tmp_path / "net.prototxt")
+    fill_like_he(net, list(net.params))
+    net.save(tmp_path / "net.caffemodel")
+    model = ["--net", str(tmp_path / "net.prototxt"), "--weights", str(tmp_path / "net.caffemodel")]
+    data = ["--data", str(tmp_path), "--protocol", "lsp-pc"]
+    result = precision.run(arguments("--repeats", "1", "--threads", "1", *model, *data))
+    scores = {}
+    for name in ("float32", "bf16"):
+        out = ["--precision", name, "--save", str(tmp_path / f"{name}.h5"), "--json", str(tmp_path / f"{name}.json")]
+        assert main(["evaluate", *data, *model, *out]) == 0
+        total = json.loads((tmp_path / f"{name}.json").read_text())["total"]
+        found = result["precisions"][name]
+        assert (found["joints_found"], found["joints_counted"]) == (total["hits"], total["count"])
+        assert found["pck_percent"] == pytest.approx(total["percent"])
+        scores[name] = total["percent"]
+    capsys.readouterr()
+    found = result["precisions"]["bf16"]
+    assert found["pck_difference"] == pytest.approx(scores["bf16"] - scores["float32"])
+    assert result["plain_float32"]["pck_percent"] == pytest.approx(scores["float32"])
+    assert found["joints_moved_far"] <= found["joints_moved"] <= found["joints"] == 14 * 6
+    limited = precision.run(arguments("--repeats", "1", "--threads", "1", *model, *data, "--limit", "1"))
+    assert limited["people"] == "1 of lsp-pc"
 
 
 def test_errors_shifts_and_scores_are_those_worked_out_by_hand() -> None:
     truth = np.tile(np.arange(14.0)[:, None] * 10, (1, 2))  # left shoulder to right hip: 3 parts apart, 42.4 px
     torso = np.linalg.norm(truth[CPM14.index("left_shoulder")] - truth[CPM14.index("right_hip")])
-    seen = [_Seen(np.zeros((9, 9, 3), np.uint8), ScaleSearch((4.0, 4.0), 1.0), truth)]
-    plain = _Found([np.array([1.0, -4.0, 0.5], np.float32)], truth[None].copy())
-    moved = truth[None].copy()
-    moved[0, 0] += [3.0, 4.0]  # 5 px: still a hit
-    moved[0, 1] += [0.0, 0.21 * torso]  # a miss
-    found = _Found([np.array([1.0, -4.0, 0.6], np.float32)], moved)
-    result = _compare(found, plain, seen, CPM14)
-    assert result["belief_error"] == pytest.approx(0.1 / 4)
+    plain = _Found([truth.copy()])
+    moved = truth.copy()
+    moved[0] += [3.0, 4.0]  # 5 px: still a hit
+    moved[1] += [0.0, 0.21 * torso]  # a miss
+    moved[2] += [0.0, 3.0]  # not far
+    found = _Found([moved], 0.025)
+    result = _compare(found, plain, [truth], CPM14)
+    assert result["belief_error"] == 0.025
     assert result["largest_joint_shift_px"] == pytest.approx(0.21 * torso)
-    assert (result["joints_moved"], result["joints"]) == (2, 14)
+    assert (result["joints_moved"], result["joints_moved_far"], result["joints"]) == (3, 2, 14)
     assert result["pck_percent"] == pytest.approx(100 * 13 / 14)
     assert result["pck_difference"] == pytest.approx(-100 / 14)
-    assert "pck_percent" not in _compare(found, plain, seen, FLIC9)
+    assert "pck_percent" not in _compare(found, plain, [truth], FLIC9)
