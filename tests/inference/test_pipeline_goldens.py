@@ -25,6 +25,9 @@ import pytest
 import torch
 
 from cpm_port import CaffeNet, load_net
+from cpm_port.engine import AcceleratedNet, accelerate
+from cpm_port.engine.modes import fast_net
+from cpm_port.engine.precision import arithmetic
 from cpm_port.imaging.boxing import box_geometry
 from cpm_port.imaging.pyramid import BENCHMARK_MULTIPLIERS, ScaleSearch, build_pyramid, demo_search, lsp_search
 from cpm_port.imaging.reading import read_image
@@ -89,6 +92,11 @@ def case(request: pytest.FixtureRequest, shared: Path) -> Case:
 def net(shared: Path) -> CaffeNet:
     folder = shared / "golden" / "pipeline"
     return load_net(folder / "small_mpi.prototxt", folder / "small_mpi.caffemodel")
+
+
+@pytest.fixture(scope="module")
+def fast(net: CaffeNet) -> AcceleratedNet:
+    return accelerate(net)
 
 
 def assert_sums_equal(maps: np.ndarray, case: Case) -> None:
@@ -158,7 +166,10 @@ def test_sums_and_joints_follow_from_caffes_beliefs(case: Case) -> None:
     np.testing.assert_allclose(prediction.scores, case.arrays["peak_sum"], rtol=SUM_TOLERANCE, atol=SUM_TOLERANCE)
 
 
-def test_the_whole_pipeline_gives_the_releases_joints(case: Case, net: CaffeNet) -> None:
+@pytest.mark.parametrize("way", ["net", "fast"])
+def test_the_whole_pipeline_gives_the_releases_joints(case: Case, way: str, request: pytest.FixtureRequest) -> None:
+    """By the plain layers, and by the engine as `predict` and `evaluate` run it."""
+    net: CaffeNet = request.getfixturevalue(way)
     search = case.search(case.release_scale)
     prediction = predict_person(
         net, case.image, search.center_xy, search.base_scale, search.multipliers, keep_maps=True
@@ -168,6 +179,8 @@ def test_the_whole_pipeline_gives_the_releases_joints(case: Case, net: CaffeNet)
     assert prediction.part_order is CPM14
     assert (prediction.joints_image + 1 == case.arrays["prediction_xy_1based"]).all()
     np.testing.assert_allclose(prediction.scores, case.arrays["peak_sum"], rtol=SUM_TOLERANCE, atol=SUM_TOLERANCE * 10)
+    if isinstance(net, AcceleratedNet):
+        assert any(net.ways.values())
 
 
 @pytest.mark.parametrize("case", list(UNITS_OFF), indirect=True)
@@ -178,18 +191,20 @@ def test_joints_hold_at_the_recorded_scale_too(case: Case, net: CaffeNet) -> Non
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-def test_a_gpu_gives_the_same_joints_and_sums(case: Case, shared: Path) -> None:
+@pytest.mark.parametrize("captured", [False, True])
+def test_a_gpu_gives_the_same_joints_and_sums(case: Case, captured: bool, shared: Path) -> None:
     folder = shared / "golden" / "pipeline"
     net = load_net(folder / "small_mpi.prototxt", folder / "small_mpi.caffemodel", device="cuda")
     search = case.search(case.release_scale)
-    convolution_tf32 = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
+    with arithmetic("float32", torch.device("cuda")):
         prediction = predict_person(
-            net, case.image, search.center_xy, search.base_scale, search.multipliers, keep_maps=True
+            fast_net(net) if captured else net,
+            case.image,
+            search.center_xy,
+            search.base_scale,
+            search.multipliers,
+            keep_maps=True,
         )
-    finally:
-        torch.backends.cudnn.allow_tf32 = convolution_tf32
     assert prediction.score_maps is not None
     assert_sums_equal(prediction.score_maps, case)
     assert (prediction.joints_image + 1 == case.arrays["prediction_xy_1based"]).all()
