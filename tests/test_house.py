@@ -31,7 +31,7 @@ ROOMS = (
     {"training"},
     {"report", "zoo"},
     {"bench", "studies"},
-    {"__main__", "cli", "demo"},
+    {"__main__", "cli", "demo", "scorecard"},
 )  # from first to last: a room imports from its own row and those above
 WITHOUT_TORCH = ("caffe", "evaluation", "zoo")
 

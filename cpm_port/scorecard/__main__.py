@@ -1,0 +1,192 @@
+r"""Measure the default model and write its record, the numbers in its card, and two pictures.
+
+    python -m cpm_port.scorecard --lspet ../shared/datasets/lspet_dataset \
+        --lsp-labels ../shared/datasets/lsp/lsp-joints-PC.mat --lsp-images ../shared/datasets/lsp_test_images
+
+For whoever has replaced `deploy.prototxt` or `default.caffemodel` in a checkout; some minutes on two cores. Everything
+is measured before anything is written: `reference_results/default_model.json`, `MODEL_CARD.md` beside the weights, and
+in `docs/pictures` `default_model_curve.svg` and `default_model_failures.png` (drawn people only: photographs of data
+sets stay where they are).
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from cpm_port import load_net
+from cpm_port._atomic import atomic_path
+from cpm_port.bench._records import checkout
+from cpm_port.caffe import read_net
+from cpm_port.data.lsp import read_lsp
+from cpm_port.data.scored import find_images, find_labels, read_scored
+from cpm_port.engine.modes import fast_net
+from cpm_port.errors import CpmPortError
+from cpm_port.inference.interface import BeliefNet
+from cpm_port.report.inspect import inspect_net
+from cpm_port.report.plots import cases, curves
+from cpm_port.scorecard import measuring
+from cpm_port.scorecard.card import around_numbers, numbers
+from cpm_port.scorecard.shapes import with_costs
+from cpm_port.zoo import ModelEntry, named
+from cpm_port.zoo.store import file_sha256
+
+__all__ = ["describe_files", "main", "measure_all"]
+
+SHOWN, COLOURS = 12, 128  # drawn people in the picture of failures, and its colours
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure and write; return 0, or 2 for bad input."""
+    parser = argparse.ArgumentParser(prog="python -m cpm_port.scorecard")
+    parser.add_argument(
+        "--lspet", type=Path, required=True, metavar="DIR", help="extended Leeds set: joints.mat, images/"
+    )
+    parser.add_argument("--lsp-labels", type=Path, required=True, metavar="FILE", help="LSP's person-centric labels")
+    parser.add_argument(
+        "--lsp-images", type=Path, required=True, nargs="+", metavar="DIR", help="folders with some of its test images"
+    )
+    args = parser.parse_args(argv)
+    try:
+        entry = named("default")
+        place = checkout() / "reference_results" / "default_model.json"
+        card = entry.net.with_name("MODEL_CARD.md")
+        before = json.loads(place.read_text(encoding="utf-8"))
+        head, tail = around_numbers(card.read_text(encoding="utf-8"))
+        record, pictures = measure_all(entry, args.lspet, args.lsp_labels, args.lsp_images, before)
+        files = {
+            place: _json(record).encode(),
+            card: (head + numbers(record) + tail).encode(),
+            **{checkout() / "docs" / "pictures" / name: picture for name, picture in pictures.items()},
+        }
+        for path, content in files.items():
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(content)
+            print(f"written: {path}")
+    except (CpmPortError, OSError) as error:
+        print(f"python -m cpm_port.scorecard: {error}", file=sys.stderr)
+        return 2
+    for score in record["scores"]:
+        total = score["values"]["total"]
+        print(f"{score['dataset']}, {score['split']}: {total:.2f} %, {score['hits']} of {score['count']} joints")
+    return 0
+
+
+def measure_all(
+    entry: ModelEntry, lspet: Path, lsp_labels: Path, lsp_images: list[Path], before: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return the model's record and its pictures by file name.
+
+    Parameters
+    ----------
+    entry : ModelEntry
+        The embedded model; its weights' recorded SHA-256 is not asked for, since this is what records it.
+    lspet : Path
+        Folder of the extended Leeds set.
+    lsp_labels, lsp_images : Path, list of Path
+        LSP's labels, and folders with some of its test images.
+    before : dict
+        The record as it was; what people wrote is taken from it.
+
+    Raises
+    ------
+    CpmPortError
+        Its leaves: files that are missing or not what they should be.
+    """
+    sigma = entry.center_sigma
+    held_out = read_scored("LSPET", find_labels("LSPET", lspet, "person"), images=find_images(lspet))
+    six = measuring.lsp_samples(read_lsp(lsp_labels), lsp_images)
+    net = fast_net(load_net(entry.net, entry.net.with_name(entry.file_name)))
+
+    candidates = with_costs(before["candidates"])
+    found_six = measuring.find_everywhere(net, six, sigma)
+    few = measuring.measured(found_six.joints, six, measuring.LSP)
+    searched = measuring.measured(measuring.whole_pictures(net, six, sigma), six, measuring.LSP)
+    drawn, worst = measuring.drawn_people(net, sigma, SHOWN)
+    found = measuring.find_everywhere(net, held_out, sigma)
+    many = measuring.measured(found.joints, held_out, measuring.HELD_OUT)
+
+    record = {
+        "title": before["title"],
+        **describe_files(entry, net, before["net"]["command"]),
+        "scores": [
+            measuring.score_section(
+                many,
+                "LSPET",
+                "images 8501 to 9000, held out",
+                "the release's pyramid of seven scales, center and scale from the labels' box; labelled joints of "
+                "people whose torso is labelled",
+                "cpm-port evaluate --protocol lspet-held-out --data ../shared/datasets/lspet_dataset --bootstrap 1",
+            )
+            | {"first": measuring.first_people(many)},
+            measuring.score_section(
+                few,
+                "LSP",
+                f"{len(six)} of the test images",
+                "the release's pyramid of seven scales, center and scale by LSP's rule from the image's size "
+                "(searched: where cpm-port predict photo.jpg looks); so few people that the interval says little",
+                "python -m cpm_port.scorecard",
+            )
+            | {"images": measuring.per_image(few, six)}
+            | {"searched": {"hits": searched.result().total.hits, "images": measuring.per_image(searched, six)}},
+        ],
+        "stages": measuring.stage_section(found, held_out, measuring.HELD_OUT),
+        "by_pose": measuring.by_pose(many, held_out),
+        "left_and_right": measuring.left_and_right(found.joints, held_out, measuring.HELD_OUT),
+        "drawn_people": drawn,
+        "training": before["training"],
+        "limits": before["limits"],
+        "candidates": candidates,
+    }
+    lines = {"LSPET, held out": many.curve(), f"LSP, {len(six)} images": few.curve()}
+    return record, {
+        "default_model_curve.svg": curves("the default model: detection rate", "error / torso", lines),
+        "default_model_failures.png": _small(cases("the drawn people whom the default model finds worst", worst)),
+    }
+
+
+def describe_files(entry: ModelEntry, net: BeliefNet, command: str) -> dict[str, Any]:
+    """Return the record's `weights` and `net`: the shipped files and what the net is."""
+    weights = entry.net.with_name(entry.file_name)
+    facts = inspect_net(read_net(entry.net))
+    return {
+        "weights": _file(weights) | {"bytes": weights.stat().st_size},
+        "net": {
+            **_file(entry.net),
+            "command": command,
+            "stages": len(measuring.belief_blobs(net)),
+            "parts": len(entry.part_order),
+            "box": entry.box[0],
+            "parameters": facts["parameters"],
+            "flops_per_forward": facts["flops"],
+        },
+    }
+
+
+def _json(record: Mapping[str, Any]) -> str:
+    """Return the record as JSON, a list of numbers on one line."""
+    text = json.dumps(record, indent=2, allow_nan=False)
+    return re.sub(r"\[\s+([-\d.,\s]+?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
+
+
+def _small(picture: bytes) -> bytes:
+    """Return a PNG picture in few colours."""
+    stream = io.BytesIO()
+    Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS).save(stream, "png", optimize=True)
+    return stream.getvalue()
+
+
+def _file(path: Path) -> dict[str, Any]:
+    return {"file": path.relative_to(checkout()).as_posix(), "sha256": file_sha256(path)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
