@@ -112,7 +112,7 @@ def growth_picture(record: Record) -> bytes:
         x = [float(value) for value in seconds]
         panel.plot(x, [growth["offset"] + growth["slope"] * value for value in x], color=_OTHERS, linewidth=1.2)
         panel.plot(x, list(seconds.values()), "o", color=_OURS, markersize=4)
-        panel.set_ylim(0, None)
+        panel.set_ylim(0, 1.1 * max(seconds.values()))
         panel.set_xlabel(name, fontsize=8.5, color=_INK)
         panel.set_title(_line(growth), fontsize=8, color=_INK)
     axes[0].set_ylabel("seconds", fontsize=8.5, color=_INK)
