@@ -29,7 +29,8 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         choices=("float32", "tf32", "bf16"),
         default="float32",
         help="the net's arithmetic (default %(default)s, as Caffe's); tf32, on GPUs only, and bf16 are coarser and "
-        "faster, but bf16 on a CPU only for nets of small kernels (`cpm-port bench precision` measures both)",
+        "faster; on a CPU, bf16 is faster for nets of small kernels only, like the default model, and about four times "
+        "slower for the released ones (`cpm-port bench precision` measures it)",
     )
     group.add_argument(
         "--memory-bound",

@@ -2,8 +2,9 @@
 
 A CPM's pass is some eighty small launches; a graph launches them as one. Inputs are copied into the graph's own memory,
 results out of it. Graphs of several shapes share one pool of memory, which is safe because they are replayed one after
-another and nothing but their inputs and outputs outlives a replay. Weights are read where they were when the graph was
-captured: values loaded into the parameters are seen, parameters that were moved make the net capture anew.
+another and nothing but their inputs and outputs outlives a replay; threads that call at once take turns. Weights are
+read where they were when the graph was captured: values loaded into the parameters are seen, parameters that were
+moved make the net capture anew.
 
 On a CPU, `GraphedNet` runs as `PreciseNet` does. No GPU has run this module yet: neither the capture nor any speed-up
 by it is measured, and its tests skip where there is no GPU.
@@ -24,7 +25,7 @@ from cpm_port.graph import CaffeNet
 __all__ = ["GraphedNet"]
 
 _WARM_UPS = 3  # passes before the capture, in which libraries choose their kernels
-_GRAPHS = 8  # kept at most; the oldest one goes
+_GRAPHS = 8  # kept at most; the one that was not used for longest goes
 
 _Key = tuple[object, ...]
 
@@ -43,30 +44,50 @@ class GraphedNet(PreciseNet):
 
     def __init__(self, net: CaffeNet, precision: Precision = "float32") -> None:
         super().__init__(net, precision)
+        self._start()
+
+    def _start(self) -> None:
+        """Make what a copy does not share and a pickle does not hold."""
         self._graphs: dict[_Key, _Captured] = {}
         self._places: list[int] = []
         self._pool: Any = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what `copy` and `pickle` take along: everything but the graphs."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_graphs", "_places", "_pool")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Begin with nothing captured."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._start()
+
     def _compute(self, inputs: Mapping[str, Tensor], blobs: Sequence[str] | None) -> dict[str, Tensor]:
         if self.device.type != "cuda":
             return super()._compute(inputs, blobs)
+        return self._replay(inputs, blobs)
+
+    def _replay(self, inputs: Mapping[str, Tensor], blobs: Sequence[str] | None) -> dict[str, Tensor]:
+        """Run the inputs through the graph of their shapes, captured now where there is none."""
         places = [parameter.data_ptr() for parameter in self.net.parameters()]
         if places != self._places:
             self._graphs.clear()
-            self._places, self._pool = places, torch.cuda.graph_pool_handle()
+            self._places, self._pool = places, None
         shapes = tuple((name, tuple(tensor.shape)) for name, tensor in inputs.items())
         key = (shapes, tuple(blobs or ()))
-        captured = self._graphs.get(key)
+        captured = self._graphs.pop(key, None)
         if captured is None:
             while len(self._graphs) >= _GRAPHS:
                 del self._graphs[next(iter(self._graphs))]
-            captured = self._graphs[key] = self._capture(inputs, blobs)
+            captured = self._capture(inputs, blobs)
+        self._graphs[key] = captured  # the last one now
         for name, tensor in inputs.items():
             captured.inputs[name].copy_(tensor)
         captured.graph.replay()
         return {name: tensor.clone() for name, tensor in captured.results.items()}
 
     def _capture(self, inputs: Mapping[str, Tensor], blobs: Sequence[str] | None) -> _Captured:
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
         own = {name: tensor.clone() for name, tensor in inputs.items()}
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(self.device):

@@ -7,6 +7,8 @@
   nets of 3 x 3 kernels (the default model: 0.7 times its time), and slower for large ones (the full MPI net on two
   cores with AVX512-BF16: 4.6 times); elsewhere it is for its results alone.
 
+Passes are started one at a time, whichever thread asks: TF32's switches are the process's.
+
 What an error of that size does to belief maps and joints is measured by `cpm-port bench precision`. On a CPU bf16 errs
 by 1.1 % of the largest belief in the full MPI net with seeded weights, by 1.3 % in the default model, where 2 of 84
 joints of six photographs moved, by 1 px. No GPU has run this module's code yet.
@@ -14,9 +16,10 @@ joints of six photographs moved, by 1 px. No GPU has run this module's code yet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +32,8 @@ __all__ = ["PRECISIONS", "PreciseNet", "Precision", "arithmetic"]
 
 Precision = Literal["float32", "tf32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+_TURN = threading.RLock()
 
 
 def check_precision(precision: str, device: torch.device) -> None:
@@ -49,14 +54,33 @@ def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
         An unknown precision, or one that the device lacks.
     """
     check_precision(precision, device)
-    convolution, product = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = convolution.allow_tf32, product.allow_tf32
-    convolution.allow_tf32 = product.allow_tf32 = precision == "tf32"
+    put_back = _switch_tf32(precision == "tf32")
     try:
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):
             yield
     finally:
-        convolution.allow_tf32, product.allow_tf32 = before
+        put_back()
+
+
+def _switch_tf32(on: bool) -> Callable[[], None]:
+    """Set TF32's switches; return what puts them back.
+
+    PyTorch has two sets of them. Once somebody has used the newer one (`fp32_precision`), the older one cannot be read.
+    """
+    convolution, product = torch.backends.cudnn, torch.backends.cuda.matmul
+    try:
+        before: tuple[Any, ...] = (convolution.allow_tf32, product.allow_tf32)
+        owners, name, value = (convolution, product), "allow_tf32", on
+    except RuntimeError:
+        owners, name, value = (convolution.conv, product), "fp32_precision", "tf32" if on else "ieee"  # type: ignore
+        before = tuple(getattr(owner, name) for owner in owners)
+
+    def set_to(values: Iterable[Any]) -> None:
+        for owner, each in zip(owners, values, strict=True):
+            setattr(owner, name, each)
+
+    set_to((value, value))
+    return lambda: set_to(before)
 
 
 class PreciseNet(nn.Module):
@@ -79,7 +103,8 @@ class PreciseNet(nn.Module):
         self.net = net
         self.precision: Precision = precision
         check_precision(precision, self.device)
-        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for parameter in net.parameters():
+            parameter.data = _channels_last(parameter.data)
 
     @property
     def device(self) -> torch.device:
@@ -99,7 +124,7 @@ class PreciseNet(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor], blobs: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Run the net; `inputs` and `blobs` as of `CaffeNet.forward`, results float32 and contiguous."""
-        with torch.inference_mode():
+        with _TURN, torch.inference_mode():
             return self._compute({name: _channels_last(tensor) for name, tensor in inputs.items()}, blobs)
 
     def _compute(self, inputs: Mapping[str, Tensor], blobs: Sequence[str] | None) -> dict[str, Tensor]:

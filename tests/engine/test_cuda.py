@@ -6,7 +6,12 @@ skips without one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -15,7 +20,7 @@ from torch import Tensor, nn
 
 from cpm_port.caffe import parse_net
 from cpm_port.engine import AcceleratedNet
-from cpm_port.engine.cuda import GraphedNet
+from cpm_port.engine.cuda import GraphedNet, _Captured
 from cpm_port.engine.modes import fast_net
 from cpm_port.engine.precision import PRECISIONS, PreciseNet, arithmetic
 from cpm_port.errors import UsageError
@@ -155,6 +160,128 @@ def test_switches_are_as_asked_and_put_back_whatever_happens(
     assert inside == expected
     assert switches() == before
     assert not torch.is_autocast_enabled("cpu")
+
+
+def test_switches_set_by_the_newer_names_do_not_get_in_the_way() -> None:
+    """PyTorch refuses to read the older switches once the newer ones say something else; in a process of its own."""
+    if not hasattr(torch.backends.cuda.matmul, "fp32_precision"):
+        pytest.skip("this PyTorch has one set of switches")
+    code = """
+import torch
+from cpm_port.engine.precision import arithmetic
+product, convolution = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+product.fp32_precision = "tf32"
+before = product.fp32_precision, convolution.fp32_precision
+for precision, device, expected in (("float32", "cpu", "ieee"), ("tf32", "cuda", "tf32")):
+    with arithmetic(precision, torch.device(device)):
+        assert (product.fp32_precision, convolution.fp32_precision) == (expected, expected)
+    assert (product.fp32_precision, convolution.fp32_precision) == before
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_layouts_of_other_ranks_stay_as_they_are() -> None:
+    text = """
+name: "deep" input: "data" input_shape { dim: 1 dim: 2 dim: 4 dim: 5 dim: 6 }
+layer { name: "c" type: "Convolution" bottom: "data" top: "c"
+        convolution_param { num_output: 3 kernel_size: 3 pad: 1 weight_filler { type: "xavier" } } }
+"""
+    net, x = load_net(parse_net(text)), torch.randn(1, 2, 4, 5, 6)
+    assert largest(PreciseNet(net)({"data": x})["c"], net({"data": x})["c"]) < 1e-6
+
+
+@dataclass
+class Recomputing:
+    """Stands for a CUDA graph: a replay reads and writes the memory that the capture saw."""
+
+    net: PreciseNet
+    inputs: Mapping[str, Tensor]
+    results: Mapping[str, Tensor]
+    blobs: Sequence[str] | None
+
+    def replay(self) -> None:
+        for name, blob in PreciseNet._compute(self.net, self.inputs, self.blobs).items():
+            self.results[name].copy_(blob)
+
+
+class PretendedGpu(GraphedNet):
+    """Goes the way of a GPU's graphs on a CPU; `captures` counts."""
+
+    captures = 0
+
+    def _compute(self, inputs: Mapping[str, Tensor], blobs: Sequence[str] | None) -> dict[str, Tensor]:
+        return self._replay(inputs, blobs)
+
+    def _capture(self, inputs: Mapping[str, Tensor], blobs: Sequence[str] | None) -> _Captured:
+        self.captures += 1
+        own = {name: tensor.clone() for name, tensor in inputs.items()}
+        results = PreciseNet._compute(self, own, blobs)
+        return _Captured(Recomputing(self, own, results, blobs), own, results)  # type: ignore[arg-type]
+
+
+def test_every_shape_is_captured_once_and_replayed_with_what_is_given_now() -> None:
+    net = small_net()
+    graphed, plain = PretendedGpu(net), PreciseNet(net)
+    for turn in range(2):
+        for images, side in ((2, 32), (3, 32), (2, 48)):
+            for seed in range(2):
+                x = data(images, side) * (seed + 1)
+                found, expected = graphed({"data": x}, ["pool1"]), plain({"data": x}, ["pool1"])
+                assert list(found) == list(expected)
+                assert all(torch.equal(found[name], blob) for name, blob in expected.items())
+        assert graphed.captures == 3, turn
+    graphed({"data": data()})
+    assert graphed.captures == 4  # other blobs, another graph
+
+
+def test_the_shape_that_was_not_used_for_longest_goes() -> None:
+    graphed = PretendedGpu(small_net())
+    for images in range(1, 9):
+        graphed({"data": data(images)})
+    graphed({"data": data(1)})  # used again
+    graphed({"data": data(9)})
+    assert graphed.captures == 9
+    graphed({"data": data(1)})
+    assert graphed.captures == 9
+    graphed({"data": data(2)})
+    assert graphed.captures == 10
+
+
+def test_moved_weights_are_captured_anew_and_loaded_ones_are_seen() -> None:
+    net = small_net()
+    graphed, x = PretendedGpu(net), data()
+    first = graphed({"data": x})["conv3"]
+    with torch.no_grad():
+        net.params["conv3"][1].add_(1.0)
+    assert largest(graphed({"data": x})["conv3"], first + 1.0) < 1e-6
+    assert graphed.captures == 1
+    moved = net.params["conv3"][1]
+    moved.data = moved.data.clone() + 1.0
+    assert largest(graphed({"data": x})["conv3"], first + 2.0) < 1e-6
+    assert graphed.captures == 2
+
+
+def test_a_copy_captures_for_itself() -> None:
+    graphed, x = PretendedGpu(small_net()), data()
+    first = graphed({"data": x})["conv3"]
+    copied = copy.deepcopy(graphed)
+    with torch.no_grad():
+        copied.net.params["conv3"][1].add_(1.0)
+    assert largest(copied({"data": x})["conv3"], first + 1.0) < 1e-6
+    assert torch.equal(graphed({"data": x})["conv3"], first)
+
+
+def test_threads_get_the_results_of_their_own_inputs() -> None:
+    net = small_net()
+    graphed = PretendedGpu(net)
+    inputs = [data() * scale for scale in (1, 2, 3, 4)]
+    expected = [PreciseNet(net)({"data": x})["conv3"] for x in inputs]
+
+    def ask(which: int) -> bool:
+        return all(torch.equal(graphed({"data": inputs[which]})["conv3"], expected[which]) for _ in range(20))
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(ask, range(4)))
 
 
 def test_float32_stays_so_under_autocast_from_outside() -> None:
