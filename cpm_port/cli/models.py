@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """List, add or download; 1 where one of several files could not be added."""
+    """List, add or download; 2 where one of several files could not be added."""
     if args.action == "add":
         return _add(args)
     if args.action == "download":
@@ -67,11 +67,11 @@ def _add(args: argparse.Namespace) -> int:
     for file in args.files:
         try:
             _say(*add(file))
-        except CpmPortError as error:
+        except (CpmPortError, OSError) as error:
             failed += 1
             print(f"cpm-port models: {error}", file=sys.stderr)
     print(LICENCE)
-    return 1 if failed else 0
+    return 2 if failed else 0
 
 
 def _download(args: argparse.Namespace) -> int:

@@ -19,8 +19,8 @@ The rule, ours (the release has none; its test code is always told, or takes LSP
    eighth of the picture's diagonal from the middle, height within a factor of 1.3), the rule is returned as it is: a
    picture cut to its person gives what it gives without the search.
 
-Of several people one is found. A strip that is less than 8 px tall so is nobody's height: there LSP's rule takes no part,
-unless the picture is so small that there is nothing else. All of this sees the picture shrunk to four box sides.
+Of several people one is found. All of this sees the picture shrunk to four box sides. Where that is less than 8 px tall
+its height is nobody's, and LSP's rule takes no part, unless the picture is so small that there is nothing else.
 
 Conventions: points are `(x, y)`, 0-based image px; a height is a person's, image px, in MPII's sense: the longer side
 of the box around the joints.

@@ -1,8 +1,9 @@
 """Fetch a model's file over HTTP: address after address, in pieces if need be, and never half a file under its name.
 
 What has come so far lies in `NAME/FILE.part` in the folder of installed models, beside a note of where it is from. A
-broken connection is taken up where it broke, at once and by a later call, if the address is the same and the server
-knows ranges; `If-Range` makes it begin anew where the file has changed meanwhile. A complete part goes through the same
+broken connection is taken up where it broke, at once and by a later call, if the address is the same, and the server
+knows ranges and says by a tag or a date which state of the file it gives: `If-Range`, and what the answer says, make it
+begin anew where the file has changed meanwhile. A complete part goes through the same
 door as a file that the user brings (`store.add`); what fails there is removed.
 
 The weights' size is known from the net, so a page that apologizes, or anything else too small or much too large, is
@@ -23,7 +24,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import IO, Any
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
 
 from cpm_port import __version__
@@ -31,7 +32,7 @@ from cpm_port._atomic import atomic_path
 from cpm_port.errors import MissingFileError, ModelFileError, UsageError
 from cpm_port.zoo.entries import GONE, ModelEntry
 from cpm_port.zoo.recognition import weight_bytes
-from cpm_port.zoo.store import Installed, add, find_installed, model_folder
+from cpm_port.zoo.store import Installed, add, checked_sha256, find_installed, model_folder
 
 __all__ = ["download"]
 
@@ -39,11 +40,16 @@ _CHUNK = 1 << 18
 _TIMEOUT = 30.0  # seconds without a byte
 _STALLS = 3  # tries in a row that bring nothing, after which an address is given up
 _ROOM = 16 << 20  # what a file may hold besides its weights and their gradients, bytes
+_URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=~"  # what quoting leaves as it is
 _WEB_PAGE = re.compile(rb"\s*<(!doctype|html|head|body|\?xml)", re.IGNORECASE)
 
 
 class _RefusalError(Exception):
     """An address does not give the file; the reason."""
+
+
+class _UnwritableError(Exception):
+    """What comes cannot be kept; the reason. No address can mend that."""
 
 
 @dataclass
@@ -64,6 +70,14 @@ class _Part:
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
+
+    def append(self, chunk: bytes) -> None:
+        rest = memoryview(chunk)
+        try:
+            while rest:  # the file is not buffered: a disk that is nearly full takes a part
+                rest = rest[self.file.write(rest) :]
+        except OSError as error:
+            raise _UnwritableError(error.strerror or str(error)) from error
 
     def restart(self, url: str, validator: str | None) -> None:
         """Empty the part; from now on it is the file at `url`."""
@@ -100,20 +114,29 @@ def download(
     Raises
     ------
     UsageError
-        The model ships with the package; an address is not of HTTP; or the model is being fetched already.
+        The model ships with the package; an address is not of HTTP, or `sha256` no SHA-256; or the model is being
+        fetched already.
     MissingFileError
         No address gave the file; the message says why each did not, and what to do.
+    OSError
+        What comes cannot be written to the folder of installed models.
     """
     if entry.embedded:
         raise UsageError(f"{entry.name} ships with the package; there is nothing to fetch")
     for url in urls:
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-            raise UsageError(f"--url {url}: an address of http or https expected")
+        _check_address(url)
+    sha256 = checked_sha256(sha256)
     installed = find_installed(entry)
     if installed is not None:
         return installed, False
     with _opened_part(entry) as part:
-        result, reasons = _try_all((*urls, *entry.urls), part, entry, sha256, pause)
+        try:
+            result, reasons = _try_all((*urls, *entry.urls), part, entry, sha256, pause)
+        except _UnwritableError as error:
+            raise OSError(
+                f"{part.file.name}: cannot be written beyond {part.size} bytes: {error}; {entry.name} takes about "
+                f"{weight_bytes(entry)} bytes twice over while it is installed. What came is kept: call again to go on"
+            ) from error
         if result is not None or not part.size:
             part.remove()
     if result is not None:
@@ -150,7 +173,7 @@ def _opened_part(entry: ModelEntry) -> Iterator[_Part]:
     """Open the part for this process alone."""
     path = model_folder(entry) / f"{entry.file_name}.part"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
+    with path.open("ab", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -160,9 +183,8 @@ def _opened_part(entry: ModelEntry) -> Iterator[_Part]:
 
 def _fetch(url: str, part: _Part, entry: ModelEntry, pause: float) -> None:
     """Bring the whole file into the part, over as many connections as that takes."""
-    stalls = 0
+    stalls, furthest = 0, part.size
     while True:
-        before = part.size
         try:
             if _receive(url, part, entry):
                 return
@@ -173,8 +195,11 @@ def _fetch(url: str, part: _Part, entry: ModelEntry, pause: float) -> None:
                 raise _RefusalError(reason) from error
         except (OSError, HTTPException) as error:
             reason = str(getattr(error, "reason", error)) or type(error).__name__
-        stalls = 0 if part.size > before else stalls + 1
+        stalls = 0 if part.size > furthest else stalls + 1
+        furthest = max(furthest, part.size)
         if stalls == _STALLS:
+            if not part.origin().get("validator"):
+                part.restart(url, None)  # nothing would tell whether the rest belongs to it
             kept = f"; {part.size} bytes are kept, call again to go on" if part.size else ""
             raise _RefusalError(f"{reason}{kept}")
         time.sleep(pause)
@@ -183,14 +208,13 @@ def _fetch(url: str, part: _Part, entry: ModelEntry, pause: float) -> None:
 def _receive(url: str, part: _Part, entry: ModelEntry) -> bool:
     """Take what one connection brings; return whether the file is complete."""
     origin = part.origin()
-    have = part.size if origin.get("url") == url else 0
+    same = origin.get("validator") if origin.get("url") == url else None
+    have = part.size if same else 0
     headers = {"User-Agent": f"cpm-port/{__version__}"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
-        if origin.get("validator"):
-            headers["If-Range"] = origin["validator"]
+    if same and have:
+        headers |= {"Range": f"bytes={have}-", "If-Range": same}
     try:
-        response = urlopen(Request(url, headers=headers), timeout=_TIMEOUT)
+        response = urlopen(Request(quote(url, safe=_URL_CHARACTERS), headers=headers), timeout=_TIMEOUT)
     except HTTPError as error:
         if error.code != 416 or not have:
             raise
@@ -201,7 +225,7 @@ def _receive(url: str, part: _Part, entry: ModelEntry) -> bool:
     with response:
         resumed = response.status == 206
         first, total = _range(response.headers.get("Content-Range")) if resumed else (0, None)
-        if resumed and first != have:
+        if resumed and (first != have or _validator(response) not in (None, same)):
             part.restart(url, None)
             return False
         if not resumed:
@@ -230,10 +254,19 @@ def _write(response: HTTPResponse, part: _Part, url: str, entry: ModelEntry, sta
             if part.size + len(chunk) > most:
                 part.restart(url, None)
                 raise _RefusalError(f"it sends more than {most} bytes")
-            part.file.write(chunk)
-            part.file.flush()
+            part.append(chunk)
             bar.update(len(chunk))
             chunk = response.read1(_CHUNK)
+
+
+def _check_address(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise UsageError(f"--url {url}: an address of http or https expected")
 
 
 def _validator(response: HTTPResponse) -> str | None:

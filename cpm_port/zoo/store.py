@@ -2,15 +2,19 @@
 
 `$CPM_PORT_MODELS`, or `cpm_port/models` in the user's data folder (`$XDG_DATA_HOME`, by default `~/.local/share`). In
 it, `NAME/NAME.caffemodel` (`.caffemodel.h5` for an HDF5 file) and `NAME/model.json`. The record is written last: a
-model is installed if it is there.
+model is installed if it is there. Who installs a model holds a lock on its folder meanwhile.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +26,16 @@ from cpm_port.errors import ModelFileError, UsageError
 from cpm_port.zoo.entries import ModelEntry
 from cpm_port.zoo.recognition import recognise
 
-__all__ = ["Installed", "add", "file_sha256", "find_installed", "model_folder", "models_dir", "url_file_name"]
+__all__ = [
+    "Installed",
+    "add",
+    "checked_sha256",
+    "file_sha256",
+    "find_installed",
+    "model_folder",
+    "models_dir",
+    "url_file_name",
+]
 
 _VARIABLE = "CPM_PORT_MODELS"
 
@@ -126,19 +139,21 @@ def add(
     Raises
     ------
     MissingFileError, ModelFileError, UsageError
-        As `recognise`; ModelFileError also where the SHA-256 is not the expected one; UsageError where another file is
-        installed under the model's name.
+        As `recognise`; ModelFileError also where the SHA-256 is not the expected one, or the file changes while it is
+        copied; UsageError also where `sha256` is none, or another file is installed under the model's name.
     """
     path = Path(path)
     called = path.name if origin is None else url_file_name(origin)
+    sha256 = checked_sha256(sha256)
     entry, how = recognise(path, name, file_name=called)
     digest = file_sha256(path)
     for expected in (entry.sha256, sha256):
         if expected not in (None, digest):
             raise ModelFileError(f"{path}: its SHA-256 is {digest}, {expected} expected")
-    installed = find_installed(entry)
-    if installed is None:
-        return _install(path, entry, origin or called, how), True
+    with _alone(entry):
+        installed = find_installed(entry)
+        if installed is None:
+            return _install(path, digest, entry, origin or called, how), True
     if installed.sha256 != digest:
         raise UsageError(
             f"{entry.name} is installed from another file ({installed.original_name}, SHA-256 {installed.sha256}); "
@@ -153,19 +168,41 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def checked_sha256(said: str | None) -> str | None:
+    """Return a SHA-256 that a user says in lower case; UsageError where it is none."""
+    if said is not None and re.fullmatch("[0-9a-fA-F]{64}", said) is None:
+        raise UsageError(f"SHA-256 {said!r}: 64 hexadecimal digits expected")
+    return None if said is None else said.lower()
+
+
 def url_file_name(url: str) -> str:
     """Return the last part of an address's path."""
     return unquote(urlsplit(url).path).rpartition("/")[2]
 
 
-def _install(path: Path, entry: ModelEntry, original_name: str, how: str) -> Installed:
+@contextmanager
+def _alone(entry: ModelEntry) -> Iterator[None]:
+    """Wait until no other process installs this model, and keep others waiting."""
+    folder = model_folder(entry)
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _install(path: Path, digest: str, entry: ModelEntry, original_name: str, how: str) -> Installed:
     """Copy a file into the model's folder, whole or not at all, and write its record."""
     with path.open("rb") as file:
         suffix = ".caffemodel.h5" if file.read(len(HDF5_MAGIC)) == HDF5_MAGIC else ".caffemodel"
     target = model_folder(entry) / f"{entry.name}{suffix}"
     with atomic_path(target) as temporary:
         shutil.copyfile(path, temporary)
-        digest, size = file_sha256(temporary), temporary.stat().st_size
+        size = temporary.stat().st_size
+        if file_sha256(temporary) != digest:
+            raise ModelFileError(f"{path}: changed while it was copied; add it again when it is complete")
     added = datetime.now(UTC).isoformat(timespec="seconds")
     installed = Installed(entry.name, target.name, digest, size, original_name, how, added)
     with atomic_path(target.with_name("model.json")) as temporary:

@@ -94,7 +94,7 @@ def test_of_several_files_the_good_ones_are_added(
     flic = write_model(official.with_name("f.caffemodel"), zoo["flic-4s"].net)
     broken = official.with_name("b.caffemodel")
     broken.write_bytes(official.read_bytes()[:-5])
-    assert main(["models", "add", str(official), str(broken), str(flic)]) == 1
+    assert main(["models", "add", str(official), str(broken), str(flic)]) == 2
     said = capsys.readouterr()
     assert "b.caffemodel" in said.err
     assert sorted(path.name for path in models.iterdir()) == ["flic-4s", "mpii-6s"]

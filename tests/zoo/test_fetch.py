@@ -5,13 +5,16 @@ Oracle: an HTTP server of the test's own on 127.0.0.1, which breaks off, ignores
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import hashlib
 import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -59,17 +62,18 @@ class Handler(BaseHTTPRequestHandler):
         if way == "no-length":
             self.answer(200, content, {}, length=None)
             return
-        headers = {"ETag": tag} if tag else {"Last-Modified": "Wed, 21 Oct 2015 07:28:00 GMT"}
+        headers = {"ETag": tag} if tag else {"Last-Modified": self.server.date} if self.server.date else {}
         start = 0
-        same = self.headers.get("If-Range") in (None, *headers.values())
-        if asked and way in ("ranges", "breaking") and same:
+        same = way == "deaf-to-if-range" or self.headers.get("If-Range") in (None, *headers.values())
+        if asked and way in ("ranges", "breaking", "deaf-to-if-range") and same:
             start = int(asked.removeprefix("bytes=").removesuffix("-"))
             if start >= len(content):
                 self.answer(416, b"", {"Content-Range": f"bytes */{len(content)}"})
                 return
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         body = content[start:]
-        sent = body[: self.server.breaks_after] if way.startswith("breaking") else body
+        end = next(self.server.breaking_points, self.server.breaks_after)
+        sent = body[:end] if way.startswith("breaking") else body
         self.answer(206 if start else 200, sent, headers, length=len(body))
 
     def answer(self, code: int, body: bytes, headers: dict[str, str], length: int | None = -1) -> None:
@@ -88,7 +92,9 @@ class Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     content: bytes
     tag: str | None = '"one"'
+    date: str | None = "Wed, 21 Oct 2015 07:28:00 GMT"
     breaks_after = 1000
+    breaking_points: Iterator[int] = iter(())
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -197,17 +203,82 @@ def test_a_part_longer_than_the_file_is_begun_anew(server: Server, folder: Path,
     assert [asked for _, asked, _ in server.requests] == [f"bytes={len(content) + 4}-", None]
 
 
-@pytest.mark.parametrize("validator", ['"old"', None])
+@pytest.mark.parametrize(
+    ("way", "validator", "asked"),
+    [
+        ("ranges", '"old"', ["bytes=1234-"]),
+        ("deaf-to-if-range", '"old"', ["bytes=1234-", None]),  # it goes on in the new file, and its tag says so
+        ("ranges", None, [None]),  # nothing could tell
+    ],
+)
 def test_a_file_that_changed_meanwhile_is_fetched_anew(
-    validator: str | None, server: Server, folder: Path, content: bytes
+    way: str, validator: str | None, asked: list[str | None], server: Server, folder: Path, content: bytes
 ) -> None:
-    keep(folder, server.url("ranges"), b"x" * 1234, validator)
-    if validator is None:  # nothing tells that it changed, but what comes out is no model
-        with pytest.raises(MissingFileError, match="what came is thrown away: not a whole model"):
+    keep(folder, server.url(way), b"x" * 1234, validator)
+    assert get(server.url(way))
+    assert_installed(folder, content)
+    assert [range_ for _, range_, _ in server.requests] == asked
+
+
+def test_a_part_is_not_kept_where_nothing_could_tell_that_the_file_changed(server: Server, folder: Path) -> None:
+    server.tag, server.date, server.breaks_after = None, None, 1000
+    with pytest.raises(MissingFileError, match="the connection broke\n") as caught:
+        get(server.url("breaking"))
+    assert "are kept" not in str(caught.value)
+    assert not folder.exists()
+    assert [asked for _, asked, _ in server.requests] == [None] * 4
+
+
+def test_a_server_that_breaks_off_anywhere_and_ignores_ranges_is_given_up(server: Server) -> None:
+    ends = iter([500, 1000, 700, 900, 800, 950, 600, 990] * 20)
+    server.breaking_points = ends
+    with pytest.raises(MissingFileError, match="the connection broke"):
+        get(server.url("breaking-and-deaf-to-ranges"))
+    assert len(server.requests) == 5  # twice further than before, then three times not
+
+
+def test_a_full_disk_ends_it_and_keeps_what_came(
+    server: Server, folder: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        """An open file on a disk with room for 1234 bytes."""
+
+        def __init__(self, file: IO[bytes]) -> None:
+            self.file = file
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.file, name)
+
+        def write(self, data: memoryview) -> int:
+            room = 1234 - self.file.seek(0, 2)
+            if room == 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return self.file.write(data[:room])
+
+    part_type = fetch_module._Part
+    with monkeypatch.context() as patch:
+        patch.setattr(fetch_module, "_Part", lambda file, note: part_type(Full(file), note))
+        with pytest.raises(OSError, match=r"part: cannot be written beyond 1234 bytes: No space left") as caught:
             get(server.url("ranges"))
-        assert not folder.exists()
+    assert "What came is kept: call again to go on" in str(caught.value)
+    assert not isinstance(caught.value, MissingFileError)  # it is not for want of an address
+    assert len(server.requests) == 1
+    assert (folder / f"{FILE}.part").read_bytes() == content[:1234]
     assert get(server.url("ranges"))
     assert_installed(folder, content)
+    assert [asked for _, asked, _ in server.requests] == [None, "bytes=1234-"]
+
+
+def test_addresses_may_hold_blanks_and_letters_of_any_script(server: Server, folder: Path, content: bytes) -> None:
+    assert get(server.url("plain").replace(FILE, f"Modèle (1)/{FILE}?a=%20b"))
+    assert_installed(folder, content)
+
+
+def test_a_hash_may_be_written_in_capitals_and_must_be_one(server: Server, folder: Path, content: bytes) -> None:
+    with pytest.raises(UsageError, match="SHA-256 'abc': 64 hexadecimal digits expected"):
+        get(server.url("plain"), sha256="abc")
+    assert not server.requests
+    assert get(server.url("plain"), sha256=hashlib.sha256(content).hexdigest().upper())
 
 
 def test_a_date_tells_a_change_where_the_server_gives_no_tag(server: Server, folder: Path, content: bytes) -> None:
@@ -312,7 +383,10 @@ def test_without_an_address_it_says_what_to_do(folder: Path) -> None:
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("url", ["ftp://a.example/m", "file:///m", "model.caffemodel", "http:///m"])
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://a.example/m", "file:///m", "model.caffemodel", "http:///m", "http://[::1", "http://a.example:99999/m"],
+)
 def test_only_http_is_spoken(url: str, folder: Path) -> None:
     with pytest.raises(UsageError, match="an address of http or https expected"):
         get(url)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,6 +92,45 @@ def test_an_interrupted_copy_leaves_no_model(models: Path, official: Path, monke
     assert list((models / "mpii-6s").iterdir()) == []
     assert find_installed(ENTRIES["mpii-6s"]) is None
     assert add(official)[1]
+
+
+def test_two_at_once_give_one_whole_model(
+    models: Path, official: Path, zoo: dict[str, ModelEntry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = write_model(tmp_path / "other.caffemodel", zoo["mpii-6s"].net, seed=1)
+    copy, meanwhile = store.shutil.copyfile, []
+
+    def slow(source: Path, target: Path) -> None:
+        if not meanwhile:
+            meanwhile.append(threads.submit(add, other, "mpii-6s"))
+            with pytest.raises(TimeoutError):  # it waits
+                meanwhile[0].result(timeout=0.5)
+        copy(source, target)
+
+    monkeypatch.setattr(store.shutil, "copyfile", slow)
+    with ThreadPoolExecutor(1) as threads:
+        installed, new = add(official)
+        with pytest.raises(UsageError, match="is installed from another file"):
+            meanwhile[0].result()
+    assert new
+    assert resolve("mpii-6s").weights.read_bytes() == official.read_bytes()
+    assert find_installed(ENTRIES["mpii-6s"]) == installed
+
+
+def test_a_file_that_changes_while_it_is_copied_is_not_installed(
+    models: Path, official: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = store.shutil.copyfile
+
+    def rewritten(source: Path, target: Path) -> None:
+        copy(source, target)
+        with Path(target).open("ab") as file:
+            file.write(b"more")
+
+    monkeypatch.setattr(store.shutil, "copyfile", rewritten)
+    with pytest.raises(ModelFileError, match="changed while it was copied"):
+        add(official)
+    assert list((models / "mpii-6s").iterdir()) == []
 
 
 def test_a_known_hash_is_asked_of_the_file(models: Path, official: Path, monkeypatch: pytest.MonkeyPatch) -> None:
