@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--arch",
         choices=tuple(ARCHITECTURES),
         default="mpi",
-        help="; ".join(f"{name}: {arch.title}" for name, arch in ARCHITECTURES.items()) + " (default mpi)",
+        help="; ".join(f"{name}: {arch.summary}" for name, arch in ARCHITECTURES.items()) + " (default mpi)",
     )
     net.add_argument("--stages", type=int, metavar="T", help="number of stages, where another is wanted")
     net.add_argument("--parts", type=int, metavar="P", help="number of parts, where another is wanted")

@@ -8,7 +8,8 @@ with the background last. Stages count from 1.
 Source: the reference notes (`release_testing.md`) section 2, steps 3 and 4. The demo takes, for every stage s, the last
 blob whose name contains `stage<s>`.
 
-Knowingly different: `stage1` is not found in `stage10`. A net without stages in its blob names has one, its output.
+Knowingly different: `stage1` is not found in `stage10`. A net without stages in its blob names has one, its output. The
+VGG net's first stage, `conv5_2_CPM`, is found though its name does not say so.
 """
 
 from __future__ import annotations
@@ -126,10 +127,19 @@ def numbered_parts(num_parts: int) -> PartOrder:
 
 
 def _stages(net: BeliefNet, output: str) -> dict[int, str]:
-    """Return stage -> the last blob named after it, leaving out blobs that are no belief maps like the output."""
+    """Return stage -> the last blob like the output that is named after it.
+
+    A first stage of another name is the last convolution like the output before the second stage's.
+    """
     found: dict[int, str] = {}
-    for blob in net.blob_shapes:
-        for stage in re.findall(r"stage(\d+)", blob):
-            found[int(stage)] = blob
-    shape = net.blob_shapes[output][1:]
-    return {stage: found[stage] for stage in sorted(found) if net.blob_shapes[found[stage]][1:] == shape} or {1: output}
+    first = None
+    for layer in net.spec.layers:
+        for blob in layer.tops:
+            if net.blob_shapes[blob][1:] == net.blob_shapes[output][1:]:
+                numbers = re.findall(r"stage(\d+)", blob)
+                found.update((int(number), blob) for number in numbers)
+                if not found and layer.type == "Convolution":
+                    first = blob
+    if found and 1 not in found and first:
+        found[1] = first
+    return {stage: found[stage] for stage in sorted(found)} or {1: output}

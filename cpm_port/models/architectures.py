@@ -138,6 +138,13 @@ class Architecture:
         return "data" if self.center_map else "image"
 
     @property
+    def summary(self) -> str:
+        """The net in a line: what it is, stages, parts, box."""
+        height, width = self.box
+        parts = f"{self.parts} part{'s' if self.parts > 1 else ''}"
+        return f"{self.title}: {self.stages} stages, {parts}, box {height} x {width}"
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the belief maps, one per stage, as Caffe calls them."""
         first, later = (self.classifier_names[1], "Mconv7") if self.front else ("conv7_stage1", "Mconv5")
@@ -147,12 +154,12 @@ class Architecture:
 ARCHITECTURES = {
     net.name: net
     for net in (
-        Architecture("mpi", "the paper's net for MPII: 6 stages, 14 parts", stages=6, parts=14),
-        Architecture("leeds", "the paper's net for LSP; the same as mpi", stages=6, parts=14),
-        Architecture("flic", "the paper's net for FLIC: 4 stages, 9 parts", stages=4, parts=9),
+        Architecture("mpi", "the paper's net for MPII", stages=6, parts=14),
+        Architecture("leeds", "the paper's net for LSP, the same as mpi", stages=6, parts=14),
+        Architecture("flic", "the paper's net for FLIC", stages=4, parts=9),
         Architecture(
             "mpi-vgg",
-            "the later net for MPII with a VGG front: 6 stages, 14 parts",
+            "the later net for MPII, with a VGG front",
             stages=6,
             parts=14,
             front=MPI_FRONT,
@@ -160,7 +167,7 @@ ARCHITECTURES = {
         ),
         Architecture(
             "person",
-            "finds the centres of people, no center map: 4 stages, 1 map",
+            "finds the centres of people, without center map",
             stages=4,
             parts=1,
             box=(376, 656),

@@ -166,7 +166,7 @@ def deploy_text(net: Architecture) -> str:
         ("input_shape", [("dim", dim) for dim in dims]),
     ]
     _body(writer)
-    return writer.text(f"# {net.title}: the deploy net, written by `cpm-port prototxt`.")
+    return writer.text(f"# {net.summary}. The deploy net, written by `cpm-port prototxt`.")
 
 
 def train_text(net: Architecture, data: TrainingData | None = None) -> str:
@@ -199,7 +199,7 @@ def train_text(net: Architecture, data: TrainingData | None = None) -> str:
         writer.layer("no_later_stage", "Silence", ["label_lower"], [])
     for stage, (beliefs, label) in enumerate(zip(net.outputs, labels, strict=True), start=1):
         writer.layer(f"loss_stage{stage}", "EuclideanLoss", [beliefs, label], [f"loss_stage{stage}"])
-    return writer.text(f"# {net.title}: the train net, written by `cpm-port prototxt`.")
+    return writer.text(f"# {net.summary}. The train net, written by `cpm-port prototxt`.")
 
 
 def solver_text(net_path: str, snapshot_prefix: str, settings: SolverSettings | None = None) -> str:

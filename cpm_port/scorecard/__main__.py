@@ -30,7 +30,7 @@ from cpm_port.data.lsp import read_lsp
 from cpm_port.data.scored import find_images, find_labels, read_scored
 from cpm_port.engine.modes import fast_net
 from cpm_port.errors import CpmPortError
-from cpm_port.inference.interface import BeliefNet
+from cpm_port.inference.interface import BeliefNet, read_interface
 from cpm_port.report.inspect import inspect_net
 from cpm_port.report.plots import cases, curves
 from cpm_port.scorecard import measuring
@@ -162,7 +162,7 @@ def describe_files(entry: ModelEntry, net: BeliefNet, command: str) -> dict[str,
         "net": {
             **_file(entry.net),
             "command": command,
-            "stages": len(measuring.belief_blobs(net)),
+            "stages": len(read_interface(net).stages),
             "parts": len(entry.part_order),
             "box": entry.box[0],
             "parameters": facts["parameters"],

@@ -42,7 +42,6 @@ __all__ = [
     "HELD_OUT",
     "LSP",
     "Found",
-    "belief_blobs",
     "by_pose",
     "drawn_people",
     "find_everywhere",
@@ -83,19 +82,11 @@ class Found(NamedTuple):
         return list(self.pyramid.values())[-1]
 
 
-def belief_blobs(net: BeliefNet) -> list[str]:
-    """Return the blob of every stage's belief maps, in the net's order: convolutions' tops shaped like the output."""
-    (output,) = net.spec.outputs
-    tops = [layer.tops[0] for layer in net.spec.layers if layer.type == "Convolution"]
-    return [top for top in tops if net.blob_shapes[top] == net.blob_shapes[output]]
-
-
 def find_everywhere(net: BeliefNet, samples: Sequence[Sample], sigma: float | None) -> Found:
     """Find people's joints by every stage, at seven scales and at one."""
-    stages = belief_blobs(net)
-    interface = replace(read_interface(net, sigma=sigma), stages=dict(enumerate(stages)))
-    shape = (len(samples), len(CPM14), 2)
-    found = Found({stage: np.empty(shape) for stage in stages}, {stage: np.empty(shape) for stage in stages})
+    interface = read_interface(net, sigma=sigma)
+    blobs, shape = interface.stages.values(), (len(samples), len(CPM14), 2)
+    found = Found({blob: np.empty(shape) for blob in blobs}, {blob: np.empty(shape) for blob in blobs})
     for row, sample in enumerate(_progress(samples, samples[0].dataset)):
         image = read_image(sample.require_image())
         search = search_of(sample, (image.shape[0], image.shape[1]), interface.box_size)
@@ -103,12 +94,12 @@ def find_everywhere(net: BeliefNet, samples: Sequence[Sample], sigma: float | No
         beliefs = run_net(net, interface, pyramid, stages=True)
         at = search.multipliers.index(1.0)
         middle = ScaleSearch(search.center_xy, search.base_scale, (1.0,))
-        for number, stage in enumerate(stages):
-            maps = beliefs.stages[number]
+        for stage, blob in interface.stages.items():
+            maps = beliefs.stages[stage]
             merged = gather(Beliefs(maps), pyramid.geometries, interface, search)
             alone = gather(Beliefs(maps[at : at + 1]), pyramid.geometries[at : at + 1], interface, middle)
-            found.pyramid[stage][row] = merged.joints_image
-            found.single_scale[stage][row] = alone.joints_image
+            found.pyramid[blob][row] = merged.joints_image
+            found.single_scale[blob][row] = alone.joints_image
     return found
 
 

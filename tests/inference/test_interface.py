@@ -9,6 +9,7 @@ from cpm_port.caffe import parse_net
 from cpm_port.errors import UsageError
 from cpm_port.graph import load_net
 from cpm_port.inference.interface import numbered_parts, read_interface
+from cpm_port.models import architecture, deploy_text
 from cpm_port.parts import CPM14, FLIC9, LSP14
 from tests.inference.nets import colour_net_text
 
@@ -42,6 +43,11 @@ def test_a_call_with_another_size_does_not_change_the_box() -> None:
 def test_stage_1_is_not_found_in_stage_10() -> None:
     text = colour_net_text().replace("conv_stage2", "conv_stage10")
     assert dict(read_interface(load_net(parse_net(text))).stages) == {1: "conv_stage1", 10: "conv_stage10"}
+
+
+def test_the_first_stage_is_found_where_only_the_later_ones_say_which_they_are() -> None:
+    net = load_net(parse_net(deploy_text(architecture("mpi-vgg", stages=3, width=16, front_share=0.25, box=(64, 64)))))
+    assert dict(read_interface(net).stages) == {1: "conv5_2_CPM", 2: "Mconv7_stage2", 3: "Mconv7_stage3"}
 
 
 def test_a_net_without_stages_has_one() -> None:

@@ -135,8 +135,7 @@ def pictured(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
 def test_every_stage_and_scale_finds_what_predicting_with_it_alone_finds(pictured: list[Sample]) -> None:
     net = colour_net(parts=14)
     found = measuring.find_everywhere(net, pictured, None)
-    assert measuring.belief_blobs(net) == list(found.pyramid) == list(found.single_scale)
-    assert list(found.pyramid) == ["conv_stage1", "conv_stage2"]
+    assert list(found.pyramid) == list(found.single_scale) == ["conv_stage1", "conv_stage2"]
     for row, one in enumerate(pictured):
         image = cv2.imread(str(one.require_image()))
         search = search_of(one, image.shape[:2], BOX)
