@@ -12,7 +12,7 @@ from typing import Any
 
 from cpm_port._atomic import atomic_path
 from cpm_port.bench._records import Record, checkout, read_records, records_folder
-from cpm_port.errors import DataError, UsageError
+from cpm_port.errors import CpmPortError, DataError, UsageError
 
 __all__ = ["BEGIN", "END", "growth_picture", "markdown", "speed_picture", "write_report"]
 
@@ -37,15 +37,25 @@ def write_report() -> list[Path]:
     ------
     UsageError
         No checkout, nothing recorded, or no place for it in the README.
+    DataError
+        A record is not what its bench gives.
     """
     root, records = checkout(), read_records(records_folder())
     if not records:
         raise UsageError(f"nothing is recorded in {records_folder()}; `cpm-port bench --record` does it")
     readme = root / "README.md"
-    pictures = {root / "docs/pictures/speed.svg": speed_picture(records)}
-    if "scaling" in records:
-        pictures[root / "docs/pictures/growth.svg"] = growth_picture(records["scaling"])
-    text = with_report(readme.read_text(encoding="utf-8"), records)
+    try:
+        pictures = {root / "docs/pictures/speed.svg": speed_picture(records)}
+        if "scaling" in records:
+            pictures[root / "docs/pictures/growth.svg"] = growth_picture(records["scaling"])
+        text = with_report(readme.read_text(encoding="utf-8"), records)
+    except CpmPortError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DataError(
+            f"{records_folder()}: a record lacks what the report says of it ({error!r}); "
+            f"there are {', '.join(records)}; record that bench again"
+        ) from error
     for path, content in {**pictures, readme: text.encode()}.items():
         with atomic_path(path) as temporary:
             temporary.write_bytes(content)

@@ -117,6 +117,24 @@ def test_a_report_needs_records_and_a_place(recorded: Callable[..., dict[str, Re
         _report.write_report()
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"net": {}},
+        {"net": {**NET, "medians": []}},
+        {"net": NET, "scaling": {"series": {"scales": {"x": 1.0}}, "growth": {}}},
+    ],
+)
+def test_a_record_that_lacks_something_is_bad_input(
+    broken: dict[str, Any], recorded: Callable[..., dict[str, Record]], tmp_path: Path
+) -> None:
+    recorded(**broken)
+    before = (tmp_path / "README.md").read_text()
+    with pytest.raises(DataError, match="benchmarks: a record lacks what the report says of it"):
+        _report.write_report()
+    assert (tmp_path / "README.md").read_text() == before
+
+
 def test_the_checkouts_readme_is_that_of_its_records() -> None:
     """What `cpm-port bench report` would write is there already; numbers in the README are recorded ones."""
     records = read_records(ROOT / "reference_results/benchmarks")
