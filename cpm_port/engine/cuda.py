@@ -98,6 +98,7 @@ class GraphedNet(PreciseNet):
                     super()._compute(own, blobs)
             torch.cuda.current_stream().wait_stream(side)
             # Other threads may go on using the GPU (NCCL's watchdog does): only this one's calls are captured.
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            # The stream is given, for the default one is of whichever GPU came first in the process.
+            with torch.cuda.graph(graph, pool=self._pool, stream=side, capture_error_mode="thread_local"):
                 results = super()._compute(own, blobs)
         return _Captured(graph, own, results)

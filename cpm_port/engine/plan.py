@@ -11,6 +11,7 @@ that costs the least time per byte saved. Running directly takes no bytes, so ev
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import sys
@@ -28,6 +29,7 @@ from cpm_port._atomic import atomic_path
 from cpm_port.engine._memory import Workspace
 from cpm_port.engine.fft import FEW_CHANNELS, LANES, TILE_SIZES, FourierConv, Pool, tile_geometry
 from cpm_port.engine.pointwise import PointwiseConv
+from cpm_port.errors import UsageError
 
 __all__ = ["ConvJob", "Way", "cache_file", "choose", "estimate", "measure", "prepare", "run_direct"]
 
@@ -145,6 +147,11 @@ def measure(job: ConvJob, workspace: int, file: Path | None = None) -> list[Way]
         As for `estimate`.
     file : Path, optional
         The file of measured times; by default `cache_file()`. Times that it lacks are measured and added.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be written.
     """
     path = file or cache_file()
     known = _read_times(path)
@@ -156,8 +163,11 @@ def measure(job: ConvJob, workspace: int, file: Path | None = None) -> list[Way]
     lacking = [way.size for way in ways if str(way.size) not in times]
     if lacking:
         times.update({str(size): _time(job, size, workspace) for size in lacking})
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+        try:
+            with atomic_path(path) as temporary:
+                temporary.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"a measured plan is kept in {path}, which cannot be written: {error}") from error
     return [Way(way.size, times[str(way.size)], way.nbytes) for way in ways]
 
 
@@ -228,7 +238,8 @@ def _read_times(path: Path) -> dict[str, dict[str, dict[str, float]]]:
     whole = isinstance(content, dict) and all(
         isinstance(jobs, dict)
         and all(
-            isinstance(times, dict) and all(isinstance(value, float) for value in times.values())
+            isinstance(times, dict)
+            and all(isinstance(value, float) and 0 <= value < math.inf for value in times.values())
             for times in jobs.values()
         )
         for jobs in content.values()

@@ -7,12 +7,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cpm_port.engine import plan as plans
-from cpm_port.engine.fft import Pool
-from cpm_port.engine.plan import ConvJob, Way, cache_file, choose, estimate, measure
+from cpm_port.engine.fft import Pool, compiled
+from cpm_port.engine.plan import ConvJob, Way, cache_file, choose, estimate, measure, prepare
+from cpm_port.errors import UsageError
 
 JOB = ConvJob(images=1, channels=16, outputs=32, kernel=9, height=46, width=46, rectify=True, pool=Pool())
 
@@ -78,13 +80,32 @@ def test_times_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert measure(JOB, 1 << 27, file) == first
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"a": 1}', '{"a": {"b": {"32": "fast"}}}'])
+def test_times_that_cannot_be_kept_are_an_error_that_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans, "_time", lambda *_: 0.5)
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"kept in .*file/times\.json, which cannot be written"):
+        measure(JOB, 1 << 27, tmp_path / "file" / "times.json")
+
+
+@pytest.mark.skipif(not compiled(), reason="only compiled kernels pack weights")
+def test_what_a_pointwise_convolution_takes_is_what_its_estimate_says() -> None:
+    way = estimate(ConvJob(1, 20, 15, 1, 46, 46, False, Pool()), 1 << 27)[1]
+    assert way.nbytes == prepare(torch.randn(15, 20, 1, 1), None, way.size).nbytes
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"a": 1}', '{"a": {"b": {"32": "fast"}}}', '{"a": {"b": {"32": NaN}}}']
+)
 def test_a_spoilt_file_of_times_is_replaced(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "times.json"
     file.write_text(content)
     monkeypatch.setattr(plans, "_time", lambda *_: 0.5)
     assert all(way.seconds == 0.5 for way in measure(JOB, 1 << 27, file))
-    assert json.loads(file.read_text())
+    written = json.loads(file.read_text())
+    assert len(written) == 1
+    assert "a" not in written
 
 
 def test_the_cache_folder_is_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
