@@ -161,6 +161,8 @@ class FourierConv:
         geometry = tile_geometry(height, width, self.kernel, self.size, pool)
         if geometry is None or min(pool.size(height), pool.size(width)) < 1:
             raise ShapeError(f"input is {tuple(x.shape)}: nothing left after {pool} in tiles of {self.size}")
+        if count == 0:
+            return empty(0, pool.size(height), pool.size(width), self.outputs).permute(0, 3, 1, 2)
         if not compiled():
             y = reference(x, self._weights, self._bias, self.size)
             y = F.max_pool2d(y.relu() if rectify else y, pool.kernel, pool.stride, ceil_mode=True)
@@ -173,8 +175,6 @@ class FourierConv:
                         geometry.per_tile, int(rectify))  # fmt: skip
         workspace = workspace or Workspace()
         y = empty(count, target.height, target.width, self.outputs)
-        if count == 0:
-            return y.permute(0, 3, 1, 2)
         if self.few:
             self._run_few(_plain(x), tiles, target, flat(y), workspace)
         else:

@@ -270,7 +270,9 @@ def _fingerprint(*tensors: Tensor | None) -> _Fingerprint:
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    return tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.layout == torch.strided
+    """Tell whether a tensor is float32 in this machine's memory, and no subclass with ideas of its own."""
+    own = type(tensor) in (Tensor, nn.Parameter)
+    return own and tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.layout == torch.strided
 
 
 def _is_finite(tensor: Tensor) -> bool:
