@@ -28,3 +28,8 @@ def __getattr__(name: str) -> Any:
 
         return getattr(graph, name)
     raise AttributeError(f"module 'cpm_port' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Name what is imported on first use too, so that `help` and completion show it."""
+    return sorted({*globals(), *__all__})

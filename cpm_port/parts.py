@@ -305,10 +305,10 @@ class Joints:
 
 
 def from_matlab(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1-based MATLAB pixel coordinates to the package's 0-based ones."""
+    """Return MATLAB's pixel coordinates, whose first is 1, as the package's, whose first is 0; any shape, float64."""
     return np.asarray(xy, dtype=np.float64) - 1.0
 
 
 def to_matlab(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """0-based pixel coordinates to MATLAB's 1-based ones."""
+    """Return the package's pixel coordinates, whose first is 0, as MATLAB's, whose first is 1; any shape, float64."""
     return np.asarray(xy, dtype=np.float64) + 1.0

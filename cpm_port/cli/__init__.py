@@ -64,5 +64,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 1
     except OSError as error:  # a folder that cannot be written, a full disk
-        print(f"cpm-port {args.verb}: {error}", file=sys.stderr)
+        print(f"cpm-port {args.verb}: {_told(error)}", file=sys.stderr)
         return 2
+
+
+def _told(error: OSError) -> str:
+    """Say where first, as the package's own errors do."""
+    where = error.filename2 or error.filename
+    if where is None or error.strerror is None:
+        return str(error)
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        return f"{where}: {error.strerror}; a folder expected"
+    return f"{where}: {error.strerror}"

@@ -14,6 +14,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from cpm_port._atomic import require_writable_folder
+
 __all__ = ["configure", "run"]
 
 
@@ -34,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the study and print where its results are."""
     from cpm_port.studies import Scale, default_scale, run_study
 
+    require_writable_folder(args.out)
     asked = {f.name: getattr(args, f.name) for f in fields(Scale) if getattr(args, f.name) is not None}
     scale = replace(default_scale(args.name), **asked)
     result = run_study(args.name, scale, args.out, lambda line: print(line, file=sys.stderr, flush=True))

@@ -22,7 +22,10 @@ ENOUGH_PEOPLE = 200  # fewer say too little: 7 % of 200 is 14 +- 4
 
 
 def share_crossed(xy: NDArray[np.float64], order: PartOrder) -> float:
-    """Return the share of people, 0 to 1, whose right shoulder lies to the right of the left one in the image."""
+    """Return the share of people, 0 to 1, whose right shoulder lies to the right of the left one in the image.
+
+    `xy` is (N, P, 2), image px, parts in `order`.
+    """
     right, left = xy[:, order.index("right_shoulder"), 0], xy[:, order.index("left_shoulder"), 0]
     return float((right > left).mean())
 

@@ -19,7 +19,7 @@ __all__ = ["collect_history", "restore_history", "to_numpy"]
 
 
 def collect_history(optimizer: CaffeOptimizer, params: Sequence[Tensor]) -> list[np.ndarray]:
-    """Return all history blobs, C-ordered float32."""
+    """Return all history blobs, C-ordered float32, each of its parameter's shape."""
     columns = zip(*(optimizer.history(p) for p in params), strict=True)
     return [to_numpy(blob) for column in columns for blob in column]
 

@@ -42,7 +42,8 @@ def euclidean_loss(prediction: Tensor, target: Tensor) -> Tensor:
 def masked_euclidean_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """Return the Euclidean loss over the cells whose target is not NaN; with no NaN it equals `euclidean_loss`.
 
-    The divisor stays 2 N, so that a labelled joint weighs the same whatever else is labelled in its batch.
+    Both are of one shape, (N, ...), and the result is a float32 scalar. The divisor stays 2 N, so that a labelled joint
+    weighs the same whatever else is labelled in its batch.
     """
     _same_shape(prediction, target)
     labelled = ~torch.isnan(target)

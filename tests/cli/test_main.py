@@ -1,0 +1,60 @@
+"""Claim: the command line says where, what it found and what it expected, and its exit code says how it went.
+
+Oracle: files that are in the way, and what a user must read then.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+import cpm_port
+from cpm_port.cli import VERBS, main
+
+
+def test_a_file_in_a_folders_place_is_named_with_what_is_expected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for out, reason in ((file, "File exists"), (file / "below", "Not a directory")):
+        assert main(["prototxt", "--arch", "flic", "--out", str(out)]) == 2
+        assert capsys.readouterr().err == f"cpm-port prototxt: {out}: {reason}; a folder expected\n"
+    assert file.read_text() == "mine"
+
+
+def test_a_full_disk_is_said_with_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(source: object, target: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(source), None, str(target))
+
+    monkeypatch.setattr(os, "replace", full)
+    assert main(["prototxt", "--arch", "flic", "--out", str(tmp_path)]) == 2
+    assert (
+        capsys.readouterr().err == f"cpm-port prototxt: {tmp_path / 'flic_deploy.prototxt'}: No space left on device\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_asks_for_its_folder_before_it_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    assert main(["study", "gradients", "--out", str(file)]) == 2
+    assert capsys.readouterr().err == f"cpm-port study: {file}: {file} is a file; a folder for the results expected\n"
+
+
+def test_every_verb_is_listed_and_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    listed = capsys.readouterr().out
+    assert all(f"    {verb} " in listed for verb in VERBS)
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"{cpm_port.__version__}\n"
+
+
+def test_what_is_imported_on_first_use_is_named_before() -> None:
+    assert set(cpm_port.__all__) <= set(dir(cpm_port))
+    assert cpm_port.load_net.__name__ == "load_net"
