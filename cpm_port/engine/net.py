@@ -272,7 +272,13 @@ def _fingerprint(*tensors: Tensor | None) -> _Fingerprint:
 def _is_plain(tensor: Tensor) -> bool:
     """Tell whether a tensor is float32 in this machine's memory, and no subclass with ideas of its own."""
     own = type(tensor) in (Tensor, nn.Parameter)
-    return own and tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.layout == torch.strided
+    plain = own and tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.layout == torch.strided
+    if plain:
+        try:
+            tensor.data_ptr()
+        except RuntimeError:  # it stands for others: vmap, jvp
+            return False
+    return plain
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -109,7 +109,7 @@ class LayerModule(nn.Module):
     def blob(self, index: int) -> nn.Parameter:
         """Return parameter `index`."""
         found = self._parameters[str(index)]
-        assert isinstance(found, nn.Parameter)
+        assert found is not None
         return found
 
     def share_blob(self, index: int, owner: nn.Parameter) -> None:

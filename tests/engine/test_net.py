@@ -352,6 +352,25 @@ def test_a_tensor_of_a_kind_of_its_own_sees_the_plain_layers(net: CaffeNet) -> N
     assert fast.transformed_bytes == 0
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # by torch's own jvp
+def test_what_torch_does_with_functions_it_does_with_the_net(net: CaffeNet) -> None:
+    """Mapped over, differentiated forwards, called with other parameters: as the plain net."""
+    fast, x = accelerate(net), data(2)
+    halves = {name: tensor.detach() / 2 for name, tensor in net.state_dict().items()}
+
+    def results(way: CaffeNet) -> list[torch.Tensor]:
+        def one(y: torch.Tensor) -> torch.Tensor:
+            return way({"data": y})[BELIEFS]
+
+        mapped = torch.func.vmap(lambda y: one(y[None])[0])(x)
+        _, tangent = torch.func.jvp(one, (x,), (x,))
+        return [mapped, tangent, torch.func.functional_call(way, halves, ({"data": x},))[BELIEFS], one(x)]
+
+    with torch.no_grad():
+        for found, expected in zip(results(fast), results(net), strict=True):
+            assert relative_error(found, expected.numpy()) <= TOLERANCE
+
+
 def test_autocast_runs_the_plain_layers(net: CaffeNet) -> None:
     fast = accelerate(net)
     with torch.autocast("cpu", torch.bfloat16):
