@@ -34,7 +34,7 @@ VERBS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code: 0 done, 1 a check failed, 2 bad input."""
+    """Run the command line; return the exit code: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
     parser = argparse.ArgumentParser(prog="cpm-port", description="Convolutional Pose Machines from Caffe to PyTorch.")
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
@@ -63,6 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except KeyboardInterrupt:
+        print(f"cpm-port {args.verb}: interrupted", file=sys.stderr)
+        return 130  # as of any program that SIGINT ended
     except OSError as error:  # a folder that cannot be written, a full disk
         print(f"cpm-port {args.verb}: {_told(error)}", file=sys.stderr)
         return 2

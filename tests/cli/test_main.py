@@ -58,3 +58,15 @@ def test_every_verb_is_listed_and_the_version_is_printed(capsys: pytest.CaptureF
 def test_what_is_imported_on_first_use_is_named_before() -> None:
     assert set(cpm_port.__all__) <= set(dir(cpm_port))
     assert cpm_port.load_net.__name__ == "load_net"
+
+
+def test_an_interrupted_command_says_so_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(source: object, target: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    assert main(["prototxt", "--arch", "flic", "--out", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "cpm-port prototxt: interrupted\n"
+    assert list(tmp_path.iterdir()) == []
