@@ -2,7 +2,7 @@
 
 `shared` is the one door to the reference material beside the checkout (`../shared`, or `$CPM_PORT_SHARED`): tests that
 ask for it skip, with a reason, where it is absent. `golden` reads `tests/golden/`, whose every array has its
-provenance.
+provenance. `opencv4` is for tests whose oracle is OpenCV 4.14.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import opencv4
 from tests.support import load_golden, shared_dir
 
 
@@ -29,3 +30,10 @@ def shared() -> Path:
 def golden() -> Callable[[str], dict[str, np.ndarray]]:
     """Return the reader of `tests/golden/`."""
     return load_golden
+
+
+@pytest.fixture(scope="session", name="opencv4")
+def opencv4_fixture() -> None:
+    """OpenCV 4.14 in the peers' environment; skip where there is none."""
+    if reason := opencv4.why_absent():
+        pytest.skip(reason)
