@@ -89,7 +89,7 @@ def curves(title: str, axis: str, models: Mapping[str, Curve], *, total: str = "
         panel.set_yticks(range(0, 101, 20))
         panel.grid(color="#e3e3e3", linewidth=0.7)
         panel.tick_params(labelsize=8, colors=_INK, length=2.5)
-        panel.legend(loc="lower right", fontsize=7, frameon=True, framealpha=0.9, edgecolor="none", borderpad=0.3)
+        panel.legend(loc="best", fontsize=7, frameon=True, framealpha=0.9, edgecolor="none", borderpad=0.3)
         if i % columns == 0:
             panel.set_ylabel("detected, %", fontsize=8.5, color=_INK)
         if i + columns >= len(panels):
