@@ -4,14 +4,13 @@
 - `tf32`: their inputs are rounded to 10 bits, sums are float32. GPUs only.
 - `bf16`: autocast to bfloat16 (8 bits): convolutions, products and what lies between them. Weights stay float32 and
   are rounded anew in every pass. On a CPU that has its instructions it is faster than the Fourier engine in float32 for
-  nets of 3 x 3 kernels (the default model: 0.7 times its time), and slower for large ones (the full MPI net on two
-  cores with AVX512-BF16: 4.6 times); elsewhere it is for its results alone.
+  narrow nets (the default model), and several times slower for wide ones of large kernels (the full MPI net on two cores
+  with AVX512-BF16); elsewhere it is for its results alone.
 
 Passes are started one at a time, whichever thread asks: TF32's switches are the process's.
 
-What an error of that size does to belief maps and joints is measured by `cpm-port bench precision`. On a CPU bf16 errs
-by 1.1 % of the largest belief in the full MPI net with seeded weights, by 1.3 % in the default model, where 2 of 84
-joints of six photographs moved, by 1 px. No GPU has run this module's code yet.
+What an error of that size does to belief maps and joints is measured by `cpm-port bench precision`
+(for the full net: `reference_results/benchmarks/precision.json`). No GPU has run this module's code yet.
 """
 
 from __future__ import annotations
