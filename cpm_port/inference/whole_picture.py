@@ -15,8 +15,8 @@ The rule, ours (the release has none; its test code is always told, or takes LSP
 3. *Second look.* The best four that are not neighbours, moved to the middle of the joints found and scaled to the
    longer side of their box (at most by 1.6), and LSP's rule as fifth, are looked at twice, at three scales, moved and
    scaled again in between. A pose that is there stays when the view changes; the sum over scales rewards that.
-4. *LSP's rule keeps its own.* Where the best of the five is the person whom LSP's rule means too (center within an
-   eighth of the picture's diagonal from the middle, height within a factor of 1.3), the rule is returned as it is: a
+4. *LSP's rule keeps its own.* Where the best of the five is the person whom LSP's rule means too (center within a
+   sixteenth of the picture's diagonal from the middle, height within a factor of 1.3), the rule is returned as it is: a
    picture cut to its person gives what it gives without the search.
 
 Of several people one is found. All of this sees the picture shrunk to four box sides. Where that is less than 8 px tall
@@ -50,7 +50,7 @@ FINALISTS = 4
 MULTIPLIERS = (0.8, 1.0, 1.25)
 LOOKS = 2
 MOST = 1.6
-SAME_HEIGHT, SAME_PLACE = 1.3, 0.25
+SAME_HEIGHT, SAME_PLACE = 1.3, 0.125
 WORKING_BOXES = 4
 SMALLEST = 8.0
 BOXES = 15
