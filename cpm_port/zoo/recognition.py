@@ -57,7 +57,13 @@ def recognise(path: str | Path, name: str | None = None, *, file_name: str | Non
         the name of another of them.
     """
     path = Path(path)
-    fitting = check_weights(path, [entry for entry in ENTRIES.values() if not entry.embedded])
+    fitting = check_weights(path, list(ENTRIES.values()))
+    embedded = next((entry for entry in fitting if entry.embedded), None)
+    if embedded is not None:
+        raise ModelFileError(
+            f"{path}: a net like {embedded.name}, which is part of the package; expected one of the authors' models. "
+            f"To run this file: --net {embedded.net} --weights {path}"
+        )
     names = ", ".join(entry.name for entry in fitting)
     stem = (file_name or path.name).lower().split(".")[0]
     called = next((entry for entry in fitting if Path(entry.file_name).stem.lower() == stem), None)

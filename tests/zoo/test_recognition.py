@@ -196,5 +196,7 @@ def test_the_default_models_net_is_no_official_one(monkeypatch: pytest.MonkeyPat
     if not weights.is_file():
         pytest.skip("the default model is not part of this checkout")
     assert check_weights(weights, [default]) == (default,)
-    with pytest.raises(ModelFileError, match="none of the models"):
+    with pytest.raises(
+        ModelFileError, match=r"a net like default, which is part of the package; .* --net \S+ --weights"
+    ):
         recognise(weights)
