@@ -26,8 +26,8 @@ from cpm_port.cli import main as command_line
 from cpm_port.data.drawn import DrawnPeople
 from cpm_port.evaluation.pck import normalized_errors
 from cpm_port.evaluation.pdj import torso_diameter
-from cpm_port.imaging.pyramid import mpii_search
 from cpm_port.imaging.reading import read_image
+from cpm_port.inference.dataset import search_of
 from cpm_port.inference.predict import predict_person
 from cpm_port.models import Architecture, architecture, build, from_caffe, to_caffe, write_files
 from cpm_port.parts import CPM14
@@ -114,9 +114,7 @@ def find_drawn_people(folder: Path) -> bool:
     pictures, hits, count = [], 0, 0
     for sample, image in (people[i] for i in range(PEOPLE)):
         person = sample.person
-        assert person.center is not None
-        assert person.scale is not None
-        search = mpii_search(person.center, person.scale, box_size)
+        search = search_of(sample, (image.shape[0], image.shape[1]), box_size)
         found = predict_person(net, image, search.center_xy, search.base_scale, search.multipliers).joints_image
         errors = normalized_errors(found[None], person.joints[None], torso_diameter(person.joints[None], CPM14))
         hits, count = hits + int((errors <= THRESHOLD).sum()), count + int(np.isfinite(errors).sum())

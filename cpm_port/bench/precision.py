@@ -53,7 +53,7 @@ from cpm_port.evaluation.measure import measure
 from cpm_port.evaluation.pck import pck
 from cpm_port.evaluation.protocols import named
 from cpm_port.evaluation.truth import Truth
-from cpm_port.imaging.pyramid import Pyramid, ScaleSearch, build_pyramid, lsp_search, mpii_search
+from cpm_port.imaging.pyramid import Pyramid, ScaleSearch, build_pyramid, lsp_search
 from cpm_port.imaging.reading import read_image
 from cpm_port.inference.dataset import search_of
 from cpm_port.inference.interface import BeliefNet, NetInterface, read_interface
@@ -201,10 +201,7 @@ def _people(args: argparse.Namespace, samples: Sequence[Sample] | None, box_size
             yield _Seen(image, lsp_search((image.shape[0], image.shape[1]), box_size))
     else:
         for sample, image in (DrawnPeople(args.people, seed=368)[index] for index in range(args.people)):
-            person = sample.person
-            assert person.center is not None
-            assert person.scale is not None
-            yield _Seen(image, mpii_search(person.center, person.scale, box_size), person.joints)
+            yield _Seen(image, search_of(sample, (image.shape[0], image.shape[1]), box_size), sample.person.joints)
 
 
 def _find(

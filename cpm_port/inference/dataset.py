@@ -79,7 +79,8 @@ def joined_shard(device: str) -> Iterator[Shard]:
 def search_of(sample: Sample, image_size: tuple[int, int], box_size: int = RELEASE_BOX_SIZE) -> ScaleSearch:
     """Return where the release looks for a sample's person.
 
-    People of the extended Leeds set who have center and scale (`cpm_port.data.lspet`) are looked for as MPII's are.
+    People of the extended Leeds set who have center and scale (`cpm_port.data.lspet`), and drawn people, are looked for
+    as MPII's are.
 
     Parameters
     ----------
@@ -95,7 +96,7 @@ def search_of(sample: Sample, image_size: tuple[int, int], box_size: int = RELEA
         A FLIC sample without torso box, or an MPII one without center or scale.
     """
     person = sample.person
-    if sample.dataset in ("MPI", "LSPET") and person.center is not None and person.scale is not None:
+    if sample.dataset in ("MPI", "LSPET", "DRAWN") and person.center is not None and person.scale is not None:
         return mpii_search(person.center, person.scale, box_size)
     if sample.dataset in ("LSP", "LSPET"):
         return lsp_search(image_size, box_size)

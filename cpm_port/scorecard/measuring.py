@@ -27,7 +27,7 @@ from cpm_port.evaluation.measure import Measurement, measure
 from cpm_port.evaluation.protocols import named
 from cpm_port.evaluation.scores import Score
 from cpm_port.evaluation.truth import Truth
-from cpm_port.imaging.pyramid import ScaleSearch, build_pyramid, mpii_search
+from cpm_port.imaging.pyramid import ScaleSearch, build_pyramid
 from cpm_port.imaging.reading import read_image
 from cpm_port.inference.dataset import search_of
 from cpm_port.inference.interface import BeliefNet, read_interface
@@ -210,9 +210,7 @@ def drawn_people(net: BeliefNet, sigma: float | None, shown: int) -> tuple[dict[
     people = [DRAWN[index] for index in range(len(DRAWN))]
     found = []
     for sample, image in _progress(people, "drawn people"):
-        assert sample.person.center is not None
-        assert sample.person.scale is not None
-        found.append(_joints(net, image, mpii_search(sample.person.center, sample.person.scale, box), sigma))
+        found.append(_joints(net, image, search_of(sample, (image.shape[0], image.shape[1]), box), sigma))
     xy, samples = np.stack(found), [sample for sample, _ in people]
     measurement = measured(xy, samples, LSP)
     exchanged = _exchanged(measurement, xy, samples).sum(axis=1)

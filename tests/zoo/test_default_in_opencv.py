@@ -14,7 +14,8 @@ import torch
 from cpm_port import load_net
 from cpm_port.data.drawn import DrawnPeople
 from cpm_port.engine import accelerate
-from cpm_port.imaging.pyramid import build_pyramid, mpii_search
+from cpm_port.imaging.pyramid import build_pyramid
+from cpm_port.inference.dataset import search_of
 from cpm_port.inference.interface import read_interface
 from cpm_port.inference.predict import net_input
 from cpm_port.zoo import named
@@ -31,9 +32,7 @@ def test_opencv_gives_every_stages_beliefs_from_the_shipped_files(tmp_path: Path
     stages = list(read_interface(net).stages.values())
     assert len(stages) == 3
     sample, image = DrawnPeople(count=1, seed=1001, difficulty=50)[0]
-    assert sample.person.center is not None
-    assert sample.person.scale is not None
-    search = mpii_search(sample.person.center, sample.person.scale, entry.box[0])
+    search = search_of(sample, (image.shape[0], image.shape[1]), entry.box[0])
     crops = build_pyramid(image, search.center_xy, search.scales[3:4], entry.box[0]).crops
     data = net_input(crops, 4, entry.center_sigma)
     theirs = opencv4.forward(entry.net, weights, data.numpy(), stages, tmp_path)
