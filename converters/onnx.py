@@ -17,8 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from cpm_port._atomic import atomic_path
 from cpm_port.errors import MissingDependencyError, ModelFileError, UsageError
+from cpm_port.files.atomic import atomic_path
 
 from .registry import Format, Model
 

@@ -18,10 +18,10 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from cpm_port._atomic import atomic_path
 from cpm_port.caffe import NetSpec, format_prototxt, message_class
 from cpm_port.caffe.dialects import parse_message
 from cpm_port.errors import MissingFileError, ModelFileError
+from cpm_port.files.atomic import atomic_path
 
 from .registry import Array, Format, Model, whole_net
 

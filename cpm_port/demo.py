@@ -20,12 +20,12 @@ import torch
 from numpy.typing import NDArray
 
 import cpm_port
-from cpm_port._atomic import atomic_path
 from cpm_port.caffe import read_net, read_weights, write_weights
 from cpm_port.cli import main as command_line
-from cpm_port.data.drawn import DrawnPeople
+from cpm_port.drawn.source import DrawnPeople
 from cpm_port.evaluation.pck import normalized_errors
 from cpm_port.evaluation.pdj import torso_diameter
+from cpm_port.files.atomic import atomic_path
 from cpm_port.imaging.reading import read_image
 from cpm_port.inference.dataset import search_of
 from cpm_port.inference.predict import predict_person

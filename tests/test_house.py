@@ -21,19 +21,21 @@ from tests.support import GOLDEN, PROVENANCE_FIELDS, ROOT
 
 PACKAGE = ROOT / "cpm_port"
 ROOMS = (
-    {"_atomic", "errors", "parts", "resources"},
+    {"compute", "errors", "files", "parts", "resources"},
     {"caffe"},
     {"graph"},
     {"converters", "engine", "models"},
     {"imaging"},
-    {"data"},
+    {"annotations", "predictions"},
+    {"records"},
+    {"drawn"},
     {"inference", "evaluation"},
     {"training"},
     {"report", "zoo"},
     {"bench", "studies"},
     {"__main__", "cli", "demo", "scorecard"},
 )  # from first to last: a room imports from its own row and those above
-WITHOUT_TORCH = ("caffe", "evaluation", "zoo")
+WITHOUT_TORCH = ("annotations", "caffe", "drawn", "evaluation", "files", "predictions", "records", "zoo")
 
 
 def row_of(room: str) -> int:

@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 
-from cpm_port._atomic import atomic_path
 from cpm_port.errors import DataError, UsageError
+from cpm_port.files.atomic import atomic_path
 from cpm_port.resources import resource_dir
 
 __all__ = ["Record", "checkout", "describe_machine", "read_records", "records_folder", "write_results"]

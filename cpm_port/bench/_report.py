@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cpm_port._atomic import atomic_path
 from cpm_port.bench._records import Record, checkout, read_records, records_folder
 from cpm_port.errors import CpmPortError, DataError, UsageError
+from cpm_port.files.atomic import atomic_path
 
 __all__ = ["BEGIN", "END", "growth_picture", "markdown", "speed_picture", "write_report"]
 

@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 
 from cpm_port.bench._timing import take_turns
 from cpm_port.caffe import parse_net
-from cpm_port.data.drawn import DrawnRecords
-from cpm_port.data.lmdb import write_lmdb
+from cpm_port.drawn.source import DrawnRecords
 from cpm_port.errors import DataError
 from cpm_port.imaging import warp
+from cpm_port.records.lmdb import write_lmdb
 from cpm_port.training.augment import augment, blob_shapes, decide, draw, write_example
 from cpm_port.training.batches import open_data_layers
 from cpm_port.training.transform_param import TransformParameters

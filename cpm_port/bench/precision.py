@@ -39,13 +39,12 @@ import torch
 from numpy.typing import NDArray
 
 from cpm_port import load_net
+from cpm_port.annotations.images import check_images
+from cpm_port.annotations.samples import Sample
+from cpm_port.annotations.scored import find_images, find_labels, read_scored
 from cpm_port.bench import _peers
 from cpm_port.bench._timing import take_turns
-from cpm_port.data.drawn import DrawnPeople
-from cpm_port.data.images import check_images
-from cpm_port.data.predictions import Predictions
-from cpm_port.data.samples import Sample
-from cpm_port.data.scored import find_images, find_labels, read_scored
+from cpm_port.drawn.source import DrawnPeople
 from cpm_port.engine.modes import fast_net
 from cpm_port.engine.precision import PRECISIONS, arithmetic
 from cpm_port.errors import ModelFileError, UsageError
@@ -60,6 +59,7 @@ from cpm_port.inference.interface import BeliefNet, NetInterface, read_interface
 from cpm_port.inference.predict import device_of, gather, net_input, predict_person, run_net
 from cpm_port.models import architecture
 from cpm_port.parts import CPM14, FLIC9, Convention, Joints, PartOrder
+from cpm_port.predictions.values import Predictions
 from cpm_port.zoo import resolve
 
 __all__ = ["configure", "run"]

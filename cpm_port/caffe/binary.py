@@ -23,12 +23,12 @@ import numpy as np
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError
 
-from cpm_port._atomic import atomic_path
 from cpm_port.caffe import dialects, wire
 from cpm_port.caffe.schema import UNKNOWN_TEXT, message_class
 from cpm_port.caffe.text import is_repeated
 from cpm_port.caffe.upgrade import generation_of
 from cpm_port.errors import CaffeFormatError, MissingFileError, ShapeError
+from cpm_port.files.atomic import atomic_path
 
 __all__ = [
     "HDF5_MAGIC",

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from cpm_port._atomic import atomic_path
 from cpm_port.caffe import binary, dialects, wire
 from cpm_port.caffe.netspec import NetSpec
 from cpm_port.caffe.schema import Message, message_class
 from cpm_port.caffe.text import format_text
 from cpm_port.caffe.upgrade import upgrade_net
 from cpm_port.errors import CaffeFormatError, UsageError, WeightsError
+from cpm_port.files.atomic import atomic_path
 
 __all__ = [
     "SolverState",

@@ -23,9 +23,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from cpm_port._atomic import atomic_path
 from cpm_port.caffe.binary import HDF5_MAGIC, MAX_BLOB_AXES, check_blob, map_file
 from cpm_port.errors import CaffeFormatError
+from cpm_port.files.atomic import atomic_path
 
 __all__ = ["read_state", "read_weight_groups", "write_state", "write_weight_groups"]
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cpm_port._atomic import atomic_path
+from cpm_port.files.atomic import atomic_path
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,9 +13,9 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cpm_port._atomic import atomic_path
 from cpm_port.cli._predict_results import dumped, joints_json, search_json
 from cpm_port.errors import CpmPortError, DataError
+from cpm_port.files.atomic import atomic_path
 
 if TYPE_CHECKING:
     from cpm_port.imaging.pyramid import ScaleSearch

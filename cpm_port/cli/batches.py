@@ -31,9 +31,9 @@ def run(args: argparse.Namespace) -> int:
     """Write the blobs and the pictures, and print what there is."""
     import numpy as np
 
-    from cpm_port._atomic import atomic_path
     from cpm_port.caffe import read_net
     from cpm_port.errors import UsageError
+    from cpm_port.files.atomic import atomic_path
     from cpm_port.training.batches import open_data_layers
 
     if args.count < 1:
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 def _draw(folder: Path, number: int, data: object, label: object, names: list[str]) -> None:
     import cv2
 
-    from cpm_port._atomic import atomic_path
+    from cpm_port.files.atomic import atomic_path
     from cpm_port.report.batch_pictures import example_picture
 
     for row, (crop, maps, name) in enumerate(zip(data, label, names, strict=True)):  # type: ignore[call-overload]

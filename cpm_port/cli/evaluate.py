@@ -20,12 +20,12 @@ from cpm_port.errors import UsageError
 from cpm_port.parts import CENTRICITIES, ORDERS
 
 if TYPE_CHECKING:
-    from cpm_port.data.predictions import Predictions
     from cpm_port.evaluation.diagnose import Diagnosis
     from cpm_port.evaluation.measure import Measurement
     from cpm_port.evaluation.protocols import Protocol
     from cpm_port.evaluation.reference import Row
     from cpm_port.evaluation.truth import Truth
+    from cpm_port.predictions.values import Predictions
 
 __all__ = ["configure", "run"]
 
@@ -79,9 +79,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _read_files(args: argparse.Namespace, protocol: Protocol) -> tuple[Predictions, Truth, dict[str, str]]:
-    from cpm_port.data.prediction_files import read_predictions
     from cpm_port.evaluation.regress import sha256
     from cpm_port.evaluation.truth import read_truth
+    from cpm_port.predictions.files import read_predictions
 
     if args.predictions is None or args.ground_truth is None:
         raise UsageError("--predictions and --ground-truth belong together (or a model and --data)")
@@ -98,11 +98,11 @@ def _read_files(args: argparse.Namespace, protocol: Protocol) -> tuple[Predictio
 def _run_model(args: argparse.Namespace, protocol: Protocol) -> tuple[Predictions, Truth, dict[str, str]] | None:
     """Predict; None in processes that only help."""
     from cpm_port import __version__, load_net
-    from cpm_port.data.prediction_files import write_predictions
-    from cpm_port.data.scored import find_images, find_labels, read_scored
+    from cpm_port.annotations.scored import find_images, find_labels, read_scored
     from cpm_port.evaluation.regress import sha256
     from cpm_port.evaluation.truth import Truth
     from cpm_port.inference.dataset import joined_shard, predict_samples
+    from cpm_port.predictions.files import write_predictions
 
     if args.predictions is not None:
         raise UsageError("give --predictions, or a model and --data, not both")
@@ -173,7 +173,7 @@ def _write_json(
     rows: Sequence[Row],
     diagnoses: Sequence[Diagnosis],
 ) -> None:
-    from cpm_port._atomic import atomic_path
+    from cpm_port.files.atomic import atomic_path
 
     curve = measurement.curve()
     content["curve"] = {
@@ -202,7 +202,7 @@ def _without_nan(value: Any) -> Any:
 def _write_plots(
     folder: Path, measurement: Measurement, predictions: Predictions, truth: Truth, seed: int | None
 ) -> None:
-    from cpm_port._atomic import atomic_path
+    from cpm_port.files.atomic import atomic_path
     from cpm_port.report.plots import bars, cases, curves
     from cpm_port.report.ranking import extreme_cases, pictured_cases
 

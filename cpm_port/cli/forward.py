@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from cpm_port import load_net
-    from cpm_port._atomic import atomic_path
+    from cpm_port.files.atomic import atomic_path
     from cpm_port.report.compare import read_arrays, run_net
 
     files = chosen_model(args)

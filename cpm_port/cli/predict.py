@@ -24,12 +24,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cpm_port._atomic import require_writable_folder
 from cpm_port.cli._devices import add_engine, checked_device, made_fast
 from cpm_port.cli._models import add_model, chosen_model
 from cpm_port.cli._predict_results import RESULT_SUFFIXES, looked_at, write_image_results
 from cpm_port.cli._predict_video import predict_video, video_result_suffixes
 from cpm_port.errors import CpmPortError, UsageError
+from cpm_port.files.atomic import require_writable_folder
 
 if TYPE_CHECKING:
     from cpm_port.imaging.pyramid import ScaleSearch

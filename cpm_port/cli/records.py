@@ -4,7 +4,7 @@
     cpm-port records lmdb OUT --source train.json [--shuffle SEED]
     cpm-port records json OUT.json --set lsp --labels joints.mat --images DIR
 
-A source is what `cpmdata_param { source: "..." }` may name: see `cpm_port.data.sources`.
+A source is what `cpmdata_param { source: "..." }` may name: see `cpm_port.training.sources`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cpm_port.data.records import Record
-    from cpm_port.data.samples import Sample
+    from cpm_port.annotations.samples import Sample
+    from cpm_port.records.record import Record
 
 __all__ = ["configure", "run"]
 
@@ -47,11 +47,11 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "check":
         return _check(args)
     if args.action == "lmdb":
-        from cpm_port.data.lmdb import write_lmdb
+        from cpm_port.records.lmdb import write_lmdb
 
         print(f"{args.out}: {write_lmdb(args.out, _records(args))} records")
         return 0
-    from cpm_port.data.genjson_write import write_genjson
+    from cpm_port.records.genjson import write_genjson
 
     samples = _samples(args.set, args.labels, args.images)
     write_genjson(args.out, samples)
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from cpm_port.data.lmdb import LmdbRecords, check_lmdb
+    from cpm_port.records.lmdb import LmdbRecords, check_lmdb
 
     findings = 0
     for line in check_lmdb(args.lmdb, args.joints):
@@ -73,7 +73,7 @@ def _check(args: argparse.Namespace) -> int:
 def _records(args: argparse.Namespace) -> Iterator[Record]:
     import numpy as np
 
-    from cpm_port.data.sources import open_records
+    from cpm_port.training.sources import open_records
 
     store = open_records(args.source, args.joints)
     order: Sequence[int] = range(len(store))
@@ -86,10 +86,10 @@ def _records(args: argparse.Namespace) -> Iterator[Record]:
 def _samples(name: str, labels: str, images: str) -> list[Sample]:
     from PIL import Image
 
-    from cpm_port.data.flic import read_flic
-    from cpm_port.data.lsp import read_lsp, read_lspet
-    from cpm_port.data.mpi_like_scale import with_mpi_like_scale
-    from cpm_port.data.mpii import read_mpii
+    from cpm_port.annotations.flic import read_flic
+    from cpm_port.annotations.lsp import read_lsp, read_lspet
+    from cpm_port.annotations.mpi_like_scale import with_mpi_like_scale
+    from cpm_port.annotations.mpii import read_mpii
 
     readers = {"lsp": read_lsp, "lspet": read_lspet, "mpii": read_mpii, "flic": read_flic}
     samples = [sample for sample in readers[name](labels, images) if sample.split != "test"]

@@ -14,7 +14,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from cpm_port._atomic import require_writable_folder
+from cpm_port.files.atomic import require_writable_folder
 
 __all__ = ["configure", "run"]
 

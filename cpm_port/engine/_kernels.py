@@ -32,8 +32,8 @@ from typing import Any, NamedTuple
 import numba as nb
 from numba import types
 
+from cpm_port.compute.simd import broadcast, copy, fma, load, maximum, store, zeros
 from cpm_port.engine._lines import inline, transform
-from cpm_port.engine._simd import broadcast, copy, fma, load, maximum, store, zeros
 
 __all__ = [
     "Target",

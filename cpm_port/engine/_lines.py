@@ -16,7 +16,7 @@ import numba as nb
 import numpy as np
 from numba import types
 
-from cpm_port.engine._simd import broadcast, fma, load, store, zeros
+from cpm_port.compute.simd import broadcast, fma, load, store, zeros
 
 __all__ = ["CONSTANTS", "inline", "transform"]
 

@@ -16,7 +16,7 @@ from typing import Any
 import numba as nb
 from numba import types
 
-from cpm_port.engine._simd import WIDE, complex_block, real_block
+from cpm_port.compute.simd import WIDE, complex_block, real_block
 
 __all__ = ["panel_of", "pointwise", "product"]
 

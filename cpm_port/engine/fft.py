@@ -27,8 +27,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cpm_port.engine._memory import Array, Workspace, aligned, empty
-from cpm_port.engine._threads import share
+from cpm_port.compute.memory import Array, Workspace, aligned, empty
+from cpm_port.compute.threads import share
 from cpm_port.errors import ShapeError
 
 if TYPE_CHECKING:

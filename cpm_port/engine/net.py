@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cpm_port.engine._memory import Workspace
+from cpm_port.compute.memory import Workspace
 from cpm_port.engine.fft import FourierConv
 from cpm_port.engine.plan import ConvJob, Way, choose, estimate, measure, prepare, run_direct
 from cpm_port.engine.pointwise import PointwiseConv

@@ -25,11 +25,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cpm_port._atomic import atomic_path
-from cpm_port.engine._memory import Workspace
+from cpm_port.compute.memory import Workspace
 from cpm_port.engine.fft import FEW_CHANNELS, LANES, TILE_SIZES, FourierConv, Pool, tile_geometry
 from cpm_port.engine.pointwise import PointwiseConv
 from cpm_port.errors import UsageError
+from cpm_port.files.atomic import atomic_path
 
 __all__ = ["ConvJob", "Way", "cache_file", "choose", "estimate", "measure", "prepare", "run_direct"]
 

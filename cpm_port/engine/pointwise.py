@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cpm_port.engine._memory import Workspace, empty
-from cpm_port.engine._threads import share
+from cpm_port.compute.memory import Workspace, empty
+from cpm_port.compute.threads import share
 from cpm_port.engine.fft import LANES, NO_POOL, Pool, channels_last, compiled, flat
 from cpm_port.errors import ShapeError
 

@@ -23,7 +23,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cpm_port.data.predictions import Predictions
 from cpm_port.errors import DataError
 from cpm_port.evaluation.measure import Measurement, align, errors_under
 from cpm_port.evaluation.pck import normalized_errors, threshold_grid
@@ -31,6 +30,7 @@ from cpm_port.evaluation.pdj import torso_diameter
 from cpm_port.evaluation.protocols import Protocol
 from cpm_port.evaluation.truth import Truth
 from cpm_port.parts import ORDERS, Joints, to_observer_centric
+from cpm_port.predictions.values import Predictions
 
 __all__ = ["MIN_FITTED", "MIN_GAIN", "MIN_SIGMAS", "SLIPS", "Diagnosis", "diagnose", "diagnose_normalizer", "with_slip"]
 

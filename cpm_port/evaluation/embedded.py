@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 
-from cpm_port._atomic import atomic_path
-from cpm_port.data.predictions import Predictions
 from cpm_port.errors import DataError
 from cpm_port.evaluation.protocols import PROTOCOLS, Protocol
 from cpm_port.evaluation.truth import Truth
+from cpm_port.files.atomic import atomic_path
 from cpm_port.parts import CENTRICITIES, FLIC9, LSP14, MPII16, ORDERS, Centricity, Convention, Joints, PartOrder
+from cpm_port.predictions.values import Predictions
 
 __all__ = ["build", "main", "read_embedded"]
 

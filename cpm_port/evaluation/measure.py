@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cpm_port.data.predictions import Predictions
 from cpm_port.errors import DataError, UsageError
 from cpm_port.evaluation.pck import area_under_curve, hit_counts, threshold_grid
 from cpm_port.evaluation.protocols import Protocol
 from cpm_port.evaluation.scores import Curve, Interval, Result, Score
 from cpm_port.evaluation.truth import Truth
 from cpm_port.parts import Convention, Joints
+from cpm_port.predictions.values import Predictions
 
 __all__ = ["BOOTSTRAP_ROUNDS", "Measurement", "align", "errors_under", "measure"]
 

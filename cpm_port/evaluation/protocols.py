@@ -224,7 +224,7 @@ def lspet_held_out(predicted: Floats, truth: Truth) -> Floats:
 
     The rules of `lsp-pc` with what those labels lack taken into account: joints that are absent or lie outside the
     image do not count, nor do people whose left shoulder or right hip is absent, since nothing normalizes them. The
-    test pyramid takes center and scale from the labels' box (`cpm_port.data.lspet`), where LSP's takes the image's.
+    test pyramid takes center and scale from the labels' box (`annotations/lspet.py`), where LSP's takes the image's.
     The labels are noisier than LSP's and the poses wilder: the numbers of the two do not compare.
     """
     torso = torso_diameter(truth.joints.xy, LSP14)

@@ -22,9 +22,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from cpm_port._atomic import atomic_path
-from cpm_port.data.prediction_files import read_predictions
-from cpm_port.data.predictions import Predictions
 from cpm_port.errors import CpmPortError
 from cpm_port.evaluation.diagnose import PRINTED, Diagnosis, diagnose, diagnose_normalizer, with_slip
 from cpm_port.evaluation.embedded import read_embedded
@@ -33,6 +30,9 @@ from cpm_port.evaluation.protocols import Protocol, named
 from cpm_port.evaluation.reference import Reference, Row, published_elsewhere
 from cpm_port.evaluation.scores import Result
 from cpm_port.evaluation.truth import Truth, read_truth
+from cpm_port.files.atomic import atomic_path
+from cpm_port.predictions.files import read_predictions
+from cpm_port.predictions.values import Predictions
 
 __all__ = ["Cell", "Outcome", "Verdict", "outcome_json", "record", "run", "sha256"]
 

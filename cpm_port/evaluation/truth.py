@@ -1,6 +1,6 @@
 """Ground truth as scoring needs it: the samples of one data set's split, stacked.
 
-SAMPLES -> METRICS. Which file gives them is `cpm_port.data.scored`'s business; which normalizer is made of
+SAMPLES -> METRICS. Which file gives them is `cpm_port.annotations.scored`'s business; which normalizer is made of
 them, a protocol's.
 """
 
@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cpm_port.data.samples import Sample, stack_joints
-from cpm_port.data.scored import read_scored
+from cpm_port.annotations.samples import Sample, stack_joints
+from cpm_port.annotations.scored import read_scored
 from cpm_port.parts import Centricity, Joints
 
 __all__ = ["Truth", "read_truth"]

@@ -5,7 +5,7 @@ level. For a block of image columns, first along the columns, B_m C_m^T; then fo
 rows of cells, as one small matrix product in registers. Maxima are compared with the best so far, and the values are
 forgotten.
 
-Layouts, all float32, with 16 parts side by side in a vector (`cpm_port/engine/_simd.py`) and W' the image's columns
+Layouts, all float32, with 16 parts side by side in a vector (`cpm_port/compute/simd.py`) and W' the image's columns
 rounded up to whole blocks:
 
 - cells: (M, h, w, 16)
@@ -21,7 +21,7 @@ from typing import Any
 import numba as nb
 from numba import types
 
-from cpm_port.engine._simd import WIDE, broadcast, fma, load, maximum, real_block, store, zeros
+from cpm_port.compute.simd import WIDE, broadcast, fma, load, maximum, real_block, store, zeros
 
 __all__ = ["BLOCK", "ROWS", "buffer_floats", "search"]
 

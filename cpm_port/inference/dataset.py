@@ -25,9 +25,8 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from cpm_port.data.images import check_images
-from cpm_port.data.predictions import Predictions
-from cpm_port.data.samples import Sample
+from cpm_port.annotations.images import check_images
+from cpm_port.annotations.samples import Sample
 from cpm_port.errors import CpmPortError, DataError, UsageError
 from cpm_port.imaging.boxing import RELEASE_BOX_SIZE
 from cpm_port.imaging.pyramid import ScaleSearch, flic_search, lsp_search, mpii_search
@@ -36,6 +35,7 @@ from cpm_port.inference.interface import BeliefNet, read_interface
 from cpm_port.inference.journal import Entry, Journal, open_run, read_entries
 from cpm_port.inference.stream import Person, predict_stream
 from cpm_port.parts import FLIC9, Convention, Joints
+from cpm_port.predictions.values import Predictions
 
 __all__ = ["Shard", "joined_shard", "predict_samples", "search_of"]
 
@@ -79,8 +79,8 @@ def joined_shard(device: str) -> Iterator[Shard]:
 def search_of(sample: Sample, image_size: tuple[int, int], box_size: int = RELEASE_BOX_SIZE) -> ScaleSearch:
     """Return where the release looks for a sample's person.
 
-    People of the extended Leeds set who have center and scale (`cpm_port.data.lspet`), and drawn people, are looked for
-    as MPII's are.
+    People of the extended Leeds set who have center and scale (`annotations/lspet.py`), and drawn people, are looked
+    for as MPII's are.
 
     Parameters
     ----------

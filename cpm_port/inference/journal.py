@@ -27,8 +27,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cpm_port._atomic import atomic_path
 from cpm_port.errors import DataError, ShapeError, UsageError
+from cpm_port.files.atomic import atomic_path
 
 __all__ = ["Entry", "Journal", "open_run", "read_entries"]
 

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cpm_port.engine._memory import aligned
-from cpm_port.engine._threads import share
+from cpm_port.compute.memory import aligned
+from cpm_port.compute.threads import share
 from cpm_port.errors import ShapeError, UsageError
 from cpm_port.imaging.boxing import BoxGeometry
 from cpm_port.inference.beliefs import back_matrices, bands

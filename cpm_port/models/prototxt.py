@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cpm_port._atomic import atomic_path
 from cpm_port.errors import UsageError
+from cpm_port.files.atomic import atomic_path
 from cpm_port.models.architectures import STRIDE, Architecture
 
 __all__ = ["SolverSettings", "TrainingData", "deploy_text", "solver_text", "train_text", "write_files"]

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cpm_port.data.predictions import Predictions
 from cpm_port.evaluation.measure import Measurement, align
 from cpm_port.evaluation.truth import Truth
+from cpm_port.predictions.values import Predictions
 from cpm_port.report.plots import Case
 
 __all__ = ["extreme_cases", "pictured_cases"]

@@ -19,9 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cpm_port.data.drawn import DrawnPeople
-from cpm_port.data.predictions import Predictions
-from cpm_port.data.samples import Sample
+from cpm_port.annotations.samples import Sample
+from cpm_port.drawn.source import DrawnPeople
 from cpm_port.errors import DataError
 from cpm_port.evaluation.measure import Measurement, measure
 from cpm_port.evaluation.protocols import named
@@ -34,6 +33,7 @@ from cpm_port.inference.interface import BeliefNet, read_interface
 from cpm_port.inference.predict import Beliefs, gather, predict_person, run_net
 from cpm_port.inference.whole_picture import find_person
 from cpm_port.parts import CPM14, Convention, Joints
+from cpm_port.predictions.values import Predictions
 from cpm_port.report.plots import Case
 
 __all__ = [
@@ -222,7 +222,7 @@ def drawn_people(net: BeliefNet, sigma: float | None, shown: int) -> tuple[dict[
         subtitle = f"{score['hits']} of {score['count']} joints, {exchanged[row]} exchanged"
         cases.append(Case(sample.name, subtitle, rgb, sample.person.joints, found[row], CPM14))
     section = {
-        "what": f"people of cpm_port.data.drawn with their center and scale given, by the rules of {LSP}",
+        "what": f"people of cpm_port.drawn.source with their center and scale given, by the rules of {LSP}",
         "people": {"count": DRAWN.count, "size": DRAWN.size, "seed": DRAWN.seed, "difficulty": DRAWN.difficulty},
         **_rounded(measurement.result().total),
         "left_and_right": left_and_right(xy, samples, LSP),

@@ -19,8 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cpm_port._atomic import atomic_path
 from cpm_port.errors import UsageError
+from cpm_port.files.atomic import atomic_path
 from cpm_port.studies.common import Scale
 
 __all__ = ["STUDIES", "Scale", "default_scale", "run_study"]

@@ -43,9 +43,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cpm_port.data.records import Annotation, Record
 from cpm_port.errors import DataError, UsageError
 from cpm_port.imaging.warp import Window, resize_and_warp, resized_size
+from cpm_port.records.record import Annotation, Record
 from cpm_port.training._label_kernels import normalize
 from cpm_port.training.crand import RAND_MAX, CRand
 from cpm_port.training.labels import center_map, labels

@@ -26,12 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.caffe import LayerSpec, NetSpec
-from cpm_port.data.lmdb import LmdbRecords
-from cpm_port.data.records import RecordStore
-from cpm_port.data.sources import is_path, open_records
 from cpm_port.errors import MissingFileError, UnsupportedLayerError, UsageError
+from cpm_port.records.lmdb import LmdbRecords
+from cpm_port.records.record import RecordStore
 from cpm_port.training.caffe_streams import DataStream, DummyStream, HDF5Stream, InputStream
 from cpm_port.training.crand import CRand
+from cpm_port.training.sources import is_path, open_records
 from cpm_port.training.streams import CPMStream, Stream, Task
 
 __all__ = ["DataSource", "open_data_layers"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cpm_port.data.records import Record, RecordStore, order_of
+from cpm_port.records.record import Record, RecordStore, order_of
 
 __all__ = ["CachedRecords"]
 

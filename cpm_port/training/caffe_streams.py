@@ -29,9 +29,9 @@ import torch
 from numpy.typing import NDArray
 
 from cpm_port.caffe import LayerSpec, message_class, read_mean
-from cpm_port.data.lmdb import ReadOnlyEnvironment
 from cpm_port.errors import DataError, LayerError
 from cpm_port.graph.fillers import fill
+from cpm_port.records.lmdb import ReadOnlyEnvironment
 from cpm_port.training.streams import Blobs, Task, order_of_epoch, tops_of
 
 __all__ = ["DataStream", "DummyStream", "HDF5Stream", "InputStream"]

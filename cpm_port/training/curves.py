@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cpm_port._atomic import atomic_path
 from cpm_port.errors import DataError, UsageError
+from cpm_port.files.atomic import atomic_path
 
 __all__ = ["plot_run", "require_picture_suffix"]
 

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from cpm_port._atomic import atomic_path
 from cpm_port.errors import DataError, MissingDependencyError
+from cpm_port.files.atomic import atomic_path
 
 __all__ = ["Clock", "Progress", "read_metrics"]
 

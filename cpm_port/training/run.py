@@ -20,11 +20,10 @@ from typing import TextIO
 import torch
 
 from cpm_port.caffe import MessageView, NetSpec, SolverSpec, parse_solver, read_net, read_solver
-from cpm_port.data.lmdb import LmdbRecords
-from cpm_port.data.records import RecordStore
-from cpm_port.data.sources import is_path, open_records
 from cpm_port.errors import MissingFileError, TrainingError, UsageError
 from cpm_port.graph import CaffeNet, load_net
+from cpm_port.records.lmdb import LmdbRecords
+from cpm_port.records.record import RecordStore
 from cpm_port.training.batches import open_data_layers
 from cpm_port.training.cache import CachedRecords
 from cpm_port.training.distributed import World
@@ -34,6 +33,7 @@ from cpm_port.training.objective import Objective
 from cpm_port.training.presets import PRESETS, Preset, fill_like_he, recipe_of
 from cpm_port.training.progress import Progress
 from cpm_port.training.snapshot import Snapshot, latest_snapshot, read_snapshot
+from cpm_port.training.sources import is_path, open_records
 from cpm_port.training.testnets import mean_outputs, share_parameters
 from cpm_port.training.transform_param import TransformParameters
 from cpm_port.training.validation import data_and_label, hold_out, stage_pck

@@ -31,9 +31,9 @@ from typing import Any
 
 import numpy as np
 
-from cpm_port._atomic import atomic_path
 from cpm_port.caffe import NetSpec, SolverState, read_solverstate, write_solverstate, write_weights
 from cpm_port.errors import MissingFileError, TrainingError
+from cpm_port.files.atomic import atomic_path
 
 __all__ = ["RunState", "Snapshot", "latest_snapshot", "read_snapshot", "snapshot_path", "write_snapshot"]
 

@@ -31,8 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.caffe import LayerSpec
-from cpm_port.data.records import RecordStore, order_of
 from cpm_port.errors import DataError, LayerError, MissingFileError
+from cpm_port.records.record import RecordStore, order_of
 from cpm_port.training.augment import (
     Augmentation,
     Draws,

@@ -24,12 +24,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cpm_port.data.records import RecordStore, order_of
 from cpm_port.errors import DataError, LayerError
 from cpm_port.evaluation.pck import normalized_errors
 from cpm_port.evaluation.pdj import torso_diameter
 from cpm_port.graph import CaffeNet, LayerModule
 from cpm_port.parts import CPM14, FLIC9, PartOrder
+from cpm_port.records.record import RecordStore, order_of
 from cpm_port.training.augment import BORDER, Augmentation, augment
 from cpm_port.training.labels import center_map
 from cpm_port.training.transform_param import TransformParameters

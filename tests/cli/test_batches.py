@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import scipy.io
 
+from cpm_port.annotations.genjson import read_genjson
 from cpm_port.caffe import read_net
 from cpm_port.cli import main
-from cpm_port.data.drawn import DrawnRecords
-from cpm_port.data.genjson import read_genjson
-from cpm_port.data.lmdb import LmdbRecords
+from cpm_port.drawn.source import DrawnRecords
+from cpm_port.records.lmdb import LmdbRecords
 from cpm_port.training.batches import open_data_layers
 
 NET = """layer { name: "data" type: "CPMData" top: "data" top: "label"

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cpm_port.engine._memory import Workspace
+from cpm_port.compute.memory import Workspace
 from cpm_port.engine.fft import TILE_SIZES, FourierConv, Pool, reference, tile_geometry
 from cpm_port.errors import ShapeError
 

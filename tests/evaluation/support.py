@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cpm_port.data.predictions import Predictions
 from cpm_port.evaluation.truth import Truth
 from cpm_port.parts import FLIC9, LSP14, MPII16, Centricity, Convention, Joints, PartOrder, to_observer_centric
+from cpm_port.predictions.values import Predictions
 
 _POSE = {
     "head_top": (0, -55), "head": (0, -45), "neck": (0, -20), "thorax": (0, -5), "pelvis": (0, 80),

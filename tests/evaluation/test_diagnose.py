@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cpm_port.data.prediction_files import read_predictions
 from cpm_port.errors import DataError
 from cpm_port.evaluation.diagnose import SLIPS, diagnose, diagnose_normalizer, with_slip
 from cpm_port.evaluation.measure import measure
 from cpm_port.evaluation.protocols import PROTOCOLS, named
 from cpm_port.evaluation.truth import read_truth
 from cpm_port.parts import CPM14, LSP14, Joints, reorder, to_observer_centric
+from cpm_port.predictions.files import read_predictions
 from tests.evaluation.support import drawn_case, predictions_of
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from cpm_port.data.samples import Person, Sample
+from cpm_port.annotations.samples import Person, Sample
 from cpm_port.graph import CaffeNet
 from cpm_port.imaging.gaussians import center_map
 from cpm_port.imaging.pyramid import TARGET_DIST, ScaleSearch, demo_search, lsp_search

@@ -20,10 +20,9 @@ from PIL import Image
 from scipy.io import savemat
 
 from cpm_port import load_net
+from cpm_port.annotations.lsp import read_lsp
+from cpm_port.annotations.samples import Person, Sample
 from cpm_port.cli import main
-from cpm_port.data.lsp import read_lsp
-from cpm_port.data.prediction_files import read_predictions
-from cpm_port.data.samples import Person, Sample
 from cpm_port.errors import DataError, MissingFileError
 from cpm_port.imaging.pyramid import flic_search, lsp_search, mpii_search
 from cpm_port.imaging.reading import read_image
@@ -31,6 +30,7 @@ from cpm_port.inference.dataset import Shard, predict_samples, search_of
 from cpm_port.inference.journal import read_entries
 from cpm_port.inference.predict import predict_person
 from cpm_port.parts import CPM14, FLIC9, LSP14, MPII16
+from cpm_port.predictions.files import read_predictions
 from tests.evaluation.support import drawn_people
 from tests.support import ROOT
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cpm_port import load_net
-from cpm_port.data.drawn import DrawnPeople
+from cpm_port.drawn.source import DrawnPeople
 from cpm_port.engine import accelerate
 from cpm_port.errors import ModelFileError, ShapeError, UsageError
 from cpm_port.evaluation.pck import normalized_errors

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from cpm_port import load_net
+from cpm_port.annotations.lsp import read_lsp
+from cpm_port.annotations.samples import Person, Sample
 from cpm_port.cli import main as command_line
-from cpm_port.data.drawn import DrawnPeople
-from cpm_port.data.lsp import read_lsp
-from cpm_port.data.samples import Person, Sample
+from cpm_port.drawn.source import DrawnPeople
 from cpm_port.engine.modes import fast_net
 from cpm_port.errors import DataError
 from cpm_port.imaging.pyramid import mpii_search

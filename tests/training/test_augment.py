@@ -16,11 +16,11 @@ import pytest
 import scipy.stats
 
 from cpm_port.caffe import parse_net, read_net
-from cpm_port.data.lmdb import LmdbRecords
-from cpm_port.data.records import Annotation, Record
 from cpm_port.errors import DataError, LayerError, UsageError
 from cpm_port.imaging.warp import _resize_reference, _warp_reference
 from cpm_port.parts import CPM14, FLIC9, MPII16
+from cpm_port.records.lmdb import LmdbRecords
+from cpm_port.records.record import Annotation, Record
 from cpm_port.training.augment import (
     Augmentation,
     Draws,

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from cpm_port.caffe import NetSpec, parse_net, read_net
-from cpm_port.data.drawn import DrawnRecords
-from cpm_port.data.lmdb import write_lmdb
-from cpm_port.data.records import Record
+from cpm_port.drawn.source import DrawnRecords
 from cpm_port.errors import DataError, LayerError, MissingFileError, UnsupportedLayerError, UsageError
 from cpm_port.parts import CPM14, PartOrder
+from cpm_port.records.lmdb import write_lmdb
+from cpm_port.records.record import Record
 from cpm_port.training.batches import DataSource, open_data_layers
 from tests.support import shared_dir
 

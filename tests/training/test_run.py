@@ -18,12 +18,12 @@ import torch
 
 from cpm_port.caffe import read_weights
 from cpm_port.cli import main
-from cpm_port.data.drawn import DrawnPeople, DrawnRecords
-from cpm_port.data.genjson_write import write_genjson
-from cpm_port.data.lmdb import write_lmdb
+from cpm_port.drawn.source import DrawnPeople, DrawnRecords
 from cpm_port.errors import CaffeFormatError, MissingFileError, TrainingError, UsageError, WeightsError
 from cpm_port.models import SolverSettings, TrainingData, architecture, write_files
 from cpm_port.parts import CPM14, MPII16, PartOrder
+from cpm_port.records.genjson import write_genjson
+from cpm_port.records.lmdb import write_lmdb
 from cpm_port.training.distributed import join_world
 from cpm_port.training.loop import Trainer
 from cpm_port.training.progress import read_metrics

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from cpm_port.caffe import parse_net, read_net
-from cpm_port.data.drawn import DrawnRecords
-from cpm_port.data.records import Record
+from cpm_port.drawn.source import DrawnRecords
 from cpm_port.errors import DataError, LayerError, MissingFileError, TrainingError, UsageError
 from cpm_port.graph import load_net
 from cpm_port.models import TrainingData, architecture, train_text
 from cpm_port.parts import CPM14, FLIC9, MPII16, PartOrder
+from cpm_port.records.record import Record
 from cpm_port.training.cache import CachedRecords
 from cpm_port.training.curves import plot_run
 from cpm_port.training.labels import labels

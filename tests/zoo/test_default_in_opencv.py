@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cpm_port import load_net
-from cpm_port.data.drawn import DrawnPeople
+from cpm_port.drawn.source import DrawnPeople
 from cpm_port.engine import accelerate
 from cpm_port.imaging.pyramid import build_pyramid
 from cpm_port.inference.dataset import search_of

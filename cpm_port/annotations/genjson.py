@@ -1,0 +1,179 @@
+"""The release's `genJSON.m` layout -> samples: the annotations that its training LMDBs are made from.
+
+Conventions: coordinates are 1-based in the file and 0-based here. `joint_self` is a list of `[x, y, visible]`; MPI,
+LEEDS and LSPET come with 16 joints in MPII's order (LSP's 14 moved there, with (0, 0, 0) for pelvis and thorax), FLIC
+with 9. DRAWN is ours: drawn people, stored as LSP is.
+
+Data of one's own, with parts of its own: the file is an object that has the parts' names beside the list of records,
+`{"parts": ["head", "left_wrist", "right_wrist"], "root": [...]}`. Then every record may name any data set and has these
+joints, in this order, person-centric; parts called `left_...` and `right_...` are each other's mirror image. The
+release's reader looks at "root" alone.
+
+Quirks of the layout (JSONLab wrote it), all undone here:
+
+- every number is a float, indices and flags too (`1.000`);
+- with several other people `joint_others` is a list of lists of joints, with one it is one list of joints, with none
+  the object `{"_ArrayType_": "double", "_ArraySize_": [0, 0], "_ArrayData_": null}` (or `[]`); `scale_provided_other`
+  and `objpos_other` lose their outer list in the same way;
+- a joint that is not annotated is `[0, 0, 0]`, becoming (-1, -1) in training; here NaN;
+- NaN is the string "_NaN_"; the list may sit under the key "root";
+- FLIC's labels are observer-centric as the release writes them; MPI and the LSP sets are person-centric.
+
+The image names have no folder.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cpm_port.annotations.samples import Person, Sample
+from cpm_port.errors import DataError
+from cpm_port.files.matlab import require_file
+from cpm_port.parts import FLIC9, MPII16, Centricity, PartOrder, from_matlab
+
+__all__ = ["DATASETS", "OWN_ORDER", "read_genjson"]
+
+DATASETS: dict[str, tuple[PartOrder, Centricity]] = {
+    "MPI": (MPII16, "person"),
+    "LEEDS": (MPII16, "person"),
+    "LSPET": (MPII16, "person"),
+    "FLIC": (FLIC9, "observer"),
+    "DRAWN": (MPII16, "person"),
+}
+OWN_ORDER = "own"
+"""Name of the part order of a file that says its parts' names."""
+
+_ORIGIN = "the release's training code (genJSON.m writes it), or the JSON files that its page offers"
+_FIELDS = (
+    "dataset", "isValidation", "img_paths", "img_width", "img_height", "objpos", "joint_self", "scale_provided",
+    "joint_others", "scale_provided_other", "objpos_other", "annolist_index", "people_index", "numOtherPeople",
+)  # fmt: skip
+
+
+def read_genjson(path: str | Path, images: str | Path | None = None) -> list[Sample]:
+    """Read one annotation file of the release's training code.
+
+    Parameters
+    ----------
+    path : path
+        The JSON file.
+    images : path, optional
+        Folder of the images.
+
+    Returns
+    -------
+    list of Sample
+        In file order; `split` is "validation" where `isValidation` is set, else "train".
+
+    Raises
+    ------
+    MissingFileError
+        There is no such file.
+    DataError
+        Not JSON, not a list of records, a field missing, a data set that is not known where the file names no parts of
+        its own, or counts that contradict each other. The message gives the record's number.
+    """
+    path = require_file(path, _ORIGIN)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"{path}: not JSON ({error})") from error
+    own = None
+    if isinstance(content, dict) and "root" in content:
+        own = _own_order(content.get("parts"), f"{path}: parts")
+        content = content["root"]
+    if not isinstance(content, list) or not content:
+        raise DataError(f"{path}: a list of records expected, or one under 'root'")
+    return [_sample(record, own, images, f"{path}: record {i + 1}") for i, record in enumerate(content)]
+
+
+def _own_order(names: Any, where: str) -> PartOrder | None:
+    """Return the order that a file's own "parts" say, None where it has none."""
+    if names is None:
+        return None
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        raise DataError(f"{where}: a list of names expected, found {names!r:.80}")
+    if len(set(names)) < len(names):
+        raise DataError(f"{where}: a name stands there twice: {', '.join(names)}")
+    return PartOrder(OWN_ORDER, tuple(names), ())
+
+
+def _sample(record: Any, own: PartOrder | None, images: str | Path | None, where: str) -> Sample:
+    if not isinstance(record, dict):
+        raise DataError(f"{where}: an object expected, found {type(record).__name__}")
+    missing = [name for name in _FIELDS if name not in record]
+    if missing:
+        raise DataError(f"{where}: lacks {', '.join(missing)}")
+
+    def numbers(name: str, *shape: int) -> NDArray[np.float64]:
+        return _numbers(record[name], shape, f"{where}: {name}")
+
+    dataset = record["dataset"]
+    if not isinstance(dataset, str) or not isinstance(record["img_paths"], str):
+        raise DataError(f"{where}: dataset {dataset!r}, img_paths {record['img_paths']!r}; two names expected")
+    if own is None and dataset not in DATASETS:
+        raise DataError(
+            f"{where}: data set {dataset!r}; known: {', '.join(DATASETS)}; data of one's own says its parts' names "
+            'beside the records: {"parts": [...], "root": [...]}'
+        )
+    order, centric = DATASETS[dataset] if own is None else (own, "person")
+    parts, count = len(order), int(numbers("numOtherPeople"))
+    if count < 0 or count != numbers("numOtherPeople"):
+        raise DataError(f"{where}: numOtherPeople is {record['numOtherPeople']}; 0, 1, 2, ... expected")
+    joints, places, scales = (
+        numbers("joint_others", count, parts, 3),
+        numbers("objpos_other", count, 2),
+        numbers("scale_provided_other", count),
+    )
+    others = tuple(_person(joints[k], places[k], float(scales[k]), f"{where}: other {k + 1}") for k in range(count))
+    name, people_index = record["img_paths"], int(numbers("people_index"))
+    return Sample(
+        dataset,
+        f"{Path(name).stem}_{people_index}",
+        None if images is None else Path(images) / name,
+        "validation" if numbers("isValidation") != 0 else "train",
+        order,
+        centric,
+        _person(numbers("joint_self", parts, 3), numbers("objpos", 2), float(numbers("scale_provided")), where),
+        others,
+        image_size=(int(numbers("img_width")), int(numbers("img_height"))),
+        annolist_index=int(numbers("annolist_index")),
+        people_index=people_index,
+    )
+
+
+def _person(joints: NDArray[np.float64], place: NDArray[np.float64], scale: float, where: str) -> Person:
+    absent = (joints[:, :2] == 0).all(axis=1)
+    if (absent & (joints[:, 2] != 0)).any():
+        raise DataError(f"{where}: a joint at (0, 0) is marked visible")
+    xy = from_matlab(joints[:, :2])
+    xy[absent] = np.nan
+    return Person(xy, joints[:, 2] != 0, (float(place[0]) - 1, float(place[1]) - 1), scale)
+
+
+def _numbers(value: Any, shape: tuple[int, ...], where: str) -> NDArray[np.float64]:
+    """Return nested lists as an array, with JSONLab's collapsed axes of one restored."""
+    try:
+        array = np.asarray(_plain(value), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: not an array of numbers ({error})") from error
+    if array.size == int(np.prod(shape)) and (array.ndim == len(shape) or array.size == 0 or shape[:1] == (1,)):
+        array = array.reshape(shape)
+    if array.shape != shape:
+        raise DataError(f"{where}: shape {array.shape}, expected {shape}")
+    if not np.isfinite(array).all():
+        raise DataError(f"{where}: a value is not finite")
+    return array
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    if isinstance(value, dict) and 0 in value.get("_ArraySize_", ()):
+        return []
+    return float("nan") if value == "_NaN_" else value

@@ -1,0 +1,88 @@
+"""A center and a scale for data sets that give none: what the release's `insertMPILikeScale` does for LSP.
+
+SAMPLES -> SAMPLES. MPII says how tall each person is (`scale`, 200 px); LSP does not. A person's size is estimated from
+the lengths of the limbs, which point in all directions and so look shorter than they are, but never longer:
+
+1. each limb's usual length, in head lengths (neck to head top): over all people, the median of limb / head; 2. each of
+a person's limbs, divided by its usual length, estimates the person's head length; of these estimates the 75 %
+   quantile is taken, as few limbs lie in the picture's plane;
+3. scale = head length / 35: a head of 35 px belongs to a person of 200 px, and to scale 1;
+4. where the box around the joints, brought to the training's size (times 41/35 over the scale), would be larger than
+   304 px on its longer side, the scale is made so large that it has 304: 32 px remain on either side of a box of 368.
+
+The center is the middle of the box around the joints.
+
+*Source*: the description of `insertMPILikeScale` in the release's `genJSON.m` (median of limb ratios, 75 % quantile,
+35, 304). The function itself was not at hand, so details may differ: which limbs there are, which of them is the unit,
+how quantiles interpolate (here linearly).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cpm_port.annotations.samples import Sample
+from cpm_port.errors import DataError
+
+__all__ = ["HEAD", "LARGEST_BOX", "QUANTILE", "TARGET_DIST", "with_mpi_like_scale"]
+
+HEAD = 35.0
+TARGET_DIST = 41.0 / 35.0
+QUANTILE = 0.75
+LARGEST_BOX = 304.0
+_HEAD_LIMB = ("head_top", "neck")
+
+
+def with_mpi_like_scale(samples: Sequence[Sample]) -> list[Sample]:
+    """Return the samples with an estimated center and scale for every person; others in the image stay as they are.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        All of one part order that has a head top and a neck. The estimate looks at all of them at once, so give whole
+        data sets.
+
+    Raises
+    ------
+    DataError
+        No samples, several part orders, one without head and neck, no person with a head, or a person with too few
+        joints for a limb.
+    """
+    if len({sample.order.name for sample in samples}) != 1:
+        raise DataError("MPI-like scale: samples of one part order expected")
+    order = samples[0].order
+    if not set(_HEAD_LIMB) <= set(order.parts):
+        raise DataError(f"MPI-like scale: order {order.name!r} has no {' and '.join(_HEAD_LIMB)}")
+    limbs = list(dict.fromkeys([_HEAD_LIMB, *order.limbs]))
+    ends = np.array([[order.index(first), order.index(second)] for first, second in limbs])
+    joints = np.stack([sample.person.joints for sample in samples])
+    lengths = np.linalg.norm(joints[:, ends[:, 0]] - joints[:, ends[:, 1]], axis=2)
+    heads = _head_lengths(lengths, samples)
+    result = []
+    for sample, head, xy in zip(samples, heads, joints, strict=True):
+        low, high = np.nanmin(xy, axis=0), np.nanmax(xy, axis=0)
+        smallest = float((high - low).max()) * TARGET_DIST / LARGEST_BOX
+        x, y = (low + high) / 2
+        scale = max(head / HEAD, smallest)
+        result.append(replace(sample, person=replace(sample.person, center=(float(x), float(y)), scale=scale)))
+    return result
+
+
+def _head_lengths(lengths: NDArray[np.float64], samples: Sequence[Sample]) -> list[float]:
+    """Estimate everybody's head length from limb lengths, shape (N, L), the head's first, NaN where unknown."""
+    has_head = lengths[:, 0] > 0
+    if not has_head.any():
+        raise DataError("MPI-like scale: no person has both head top and neck")
+    ratios = lengths[has_head] / lengths[has_head, :1]
+    known = np.isfinite(ratios).any(axis=0)
+    usual = np.full(lengths.shape[1], np.nan)
+    usual[known] = np.nanmedian(ratios[:, known], axis=0)
+    estimates = lengths / usual
+    lacking = [sample.name for sample, row in zip(samples, estimates, strict=True) if not (row > 0).any()]
+    if lacking:
+        raise DataError(f"MPI-like scale: {len(lacking)} people without a single limb, the first {lacking[0]!r}")
+    return [float(np.quantile(row[np.isfinite(row)], QUANTILE)) for row in estimates]

@@ -1,0 +1,304 @@
+"""MPII Human Pose: its struct, Tompson's validation struct, the arrays made of that and the hourglass h5 -> samples.
+
+Conventions: all four sources are 1-based; samples are 0-based, in the order `MPII16`. Joints are identified by MPII's
+ids 0..15 and may come in any order or be absent. The head's size is 0.6 times the diagonal of the head box.
+
+Quirks, each seen in the files named:
+
+- `is_visible` is a logical, the string '0' or '1', or empty (upper neck and head top); empty counts as visible, as the
+  hourglass h5 and the release's genJSON both have it.
+- `detections_our_format.mat` (what pytorch-pose and HRNet score with): 13 of its joints have a coordinate corrupted
+  to 0. Published tables include that, so it is read as it stands; `tompson_valid_detections.mat` holds the exact
+  values.
+- The hourglass h5 stores head top and upper neck truncated to integers; `center` is `objpos` moved down by 15 `scale`,
+  `scale` MPII's times 1.25 (both undone here), `index` and `person` are 0-based, and a missing joint is (0, 0).
+- An `annorect` without `objpos` or `scale` cannot be tested (the release skips it); it still is somebody's neighbour.
+
+`mpii_human_pose_v1_u12_1.mat` itself was not at hand: its reader is exercised on synthetic files of the documented
+layout, and the parts that the validation struct shares on that file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cpm_port.annotations.samples import Person, Sample, Split
+from cpm_port.errors import DataError
+from cpm_port.files.hdf5 import open_hdf5, read_array, read_names
+from cpm_port.files.matlab import field, load_matlab, number, numeric, require_file, text
+from cpm_port.parts import MPII16, from_matlab
+
+__all__ = ["HEAD_SCALE", "read_mpii", "read_mpii_detections", "read_mpii_hourglass", "read_mpii_validation"]
+
+HEAD_SCALE = 0.6
+_ORIGIN = "the MPII Human Pose data set's page (mpii_human_pose_v1_u12_1.mat)"
+_ORIGIN_VALIDATION = "Tompson et al.'s validation split, as circulated with the hourglass and pytorch-pose code"
+_HOURGLASS_SHIFT, _HOURGLASS_SCALE = 15.0, 1.25
+
+
+def read_mpii(path: str | Path, images: str | Path | None = None, *, split: Split = "train") -> list[Sample]:
+    """Read the data set's own annotations, `RELEASE`: `annolist(i).image.name`, `.annorect(j)`, `img_train(i)`.
+
+    Parameters
+    ----------
+    path : path
+        The `.mat` file.
+    images : path, optional
+        Folder of the images.
+    split : {"train", "test"}
+        "train": people with joints in images marked by `img_train`; "test": people with `objpos` and `scale` in the
+        others (their joints are private, so all are NaN).
+
+    Returns
+    -------
+    list of Sample
+        In file order; `others` are the remaining people of the image that have any joint. `annolist_index` and
+        `people_index` are 1-based, as the submission format asks.
+
+    Raises
+    ------
+    MissingFileError
+        There is no such file.
+    DataError
+        Not a MATLAB file, no `RELEASE`, or a field is missing or of another kind than documented.
+    """
+    path = require_file(path, _ORIGIN)
+    variables = load_matlab(path)
+    if "RELEASE" not in variables:
+        raise DataError(f"{path}: no variable 'RELEASE'; found {', '.join(sorted(variables)) or 'none'}")
+    release = variables["RELEASE"]
+    annolist = np.asarray(field(release, "annolist", f"{path}: RELEASE")).ravel()
+    in_training = np.asarray(field(release, "img_train", f"{path}: RELEASE")).ravel()
+    if len(in_training) != len(annolist):
+        raise DataError(f"{path}: RELEASE.annolist has {len(annolist)} images, img_train {len(in_training)}")
+    samples: list[Sample] = []
+    for i, entry in enumerate(annolist):
+        if bool(in_training[i]) != (split == "train"):
+            continue
+        where = f"{path}: RELEASE.annolist({i + 1})"
+        name = text(field(field(entry, "image", where), "name", f"{where}.image"), f"{where}.image.name")
+        rects = np.asarray(field(entry, "annorect", where)).ravel()
+        people = [_person(rect, f"{where}.annorect({j + 1})") for j, rect in enumerate(rects)] if _struct(rects) else []
+        for j, person in enumerate(people):
+            tested = person.center is not None and person.scale is not None
+            if not (person.annotated.any() if split == "train" else tested):
+                continue
+            samples.append(
+                Sample(
+                    "MPI",
+                    f"{Path(name).stem}_{j + 1}",
+                    None if images is None else Path(images) / name,
+                    split,
+                    MPII16,
+                    "person",
+                    person,
+                    tuple(other for k, other in enumerate(people) if k != j and other.annotated.any()),
+                    annolist_index=i + 1,
+                    people_index=j + 1,
+                )
+            )
+    return samples
+
+
+def read_mpii_validation(path: str | Path) -> list[Sample]:
+    """Read Tompson's validation people with the exact ground truth: `annolist(i).annorect`, `RELEASE_img_index`.
+
+    Returns
+    -------
+    list of Sample
+        2958 samples, without image names (the file has none) and without others.
+
+    Raises
+    ------
+    MissingFileError, DataError
+        As `read_mpii`.
+    """
+    path = require_file(path, _ORIGIN_VALIDATION)
+    variables = load_matlab(path)
+    if "annolist" not in variables:
+        raise DataError(f"{path}: no variable 'annolist'; found {', '.join(sorted(variables)) or 'none'}")
+    annolist = variables["annolist"].ravel()
+    image_index = numeric(variables, "RELEASE_img_index", (1, len(annolist)), path)[0]
+    person_index = numeric(variables, "RELEASE_person_index", (1, len(annolist)), path)[0]
+    samples = []
+    for i, entry in enumerate(annolist):
+        where = f"{path}: annolist({i + 1})"
+        person = _person(field(entry, "annorect", where), f"{where}.annorect")
+        samples.append(_validation_sample(person, int(image_index[i]), int(person_index[i]), None))
+    return samples
+
+
+def read_mpii_detections(path: str | Path) -> list[Sample]:
+    """Read `detections_our_format.mat`: `pos_gt_src` 16 x 2 x N, `headboxes_src` 2 x 2 x N, `jnt_missing` 16 x N.
+
+    Returns
+    -------
+    list of Sample
+        N samples in file order, with joints and head sizes only; corrupt coordinates as they stand.
+
+    Raises
+    ------
+    MissingFileError, DataError
+        As `read_mpii`.
+    """
+    path = require_file(path, _ORIGIN_VALIDATION)
+    variables = load_matlab(path)
+    xy = from_matlab(numeric(variables, "pos_gt_src", (16, 2, None), path, bytes_do=False).transpose(2, 0, 1))
+    boxes = numeric(variables, "headboxes_src", (2, 2, len(xy)), path, bytes_do=False)
+    missing = numeric(variables, "jnt_missing", (16, len(xy)), path).T != 0
+    if not np.isfinite(xy[~missing]).all() or not np.isfinite(boxes).all():
+        raise DataError(f"{path}: a coordinate is not finite")
+    xy[missing] = np.nan
+    sizes = HEAD_SCALE * np.linalg.norm(boxes[1] - boxes[0], axis=0)
+    return [
+        Sample(
+            "MPI",
+            f"validation{i + 1:04d}",
+            None,
+            "validation",
+            MPII16,
+            "person",
+            Person(xy[i], ~missing[i], head_size=float(sizes[i])),
+        )
+        for i in range(len(xy))
+    ]
+
+
+def read_mpii_hourglass(
+    path: str | Path, images: str | Path | None = None, *, split: Split = "validation"
+) -> list[Sample]:
+    """Read an annotation file of the hourglass code: `part`, `visible`, `center`, `scale`, `normalize`, `imgname`.
+
+    Parameters
+    ----------
+    path : path
+        `train.h5`, `valid.h5` or `test.h5`.
+    images : path, optional
+        Folder of the images.
+    split : {"train", "validation", "test"}
+        Which one it is; the file does not say so itself.
+
+    Raises
+    ------
+    MissingFileError, DataError
+        As `read_mpii`.
+    """
+    path = require_file(path, _ORIGIN_VALIDATION)
+    with open_hdf5(path) as file:
+        part = read_array(file, "part", (None, 16, 2), path)
+        count = len(part)
+        visible = read_array(file, "visible", (count, 16), path) != 0
+        center = read_array(file, "center", (count, 2), path)
+        scale = read_array(file, "scale", (count,), path) / _HOURGLASS_SCALE
+        head = read_array(file, "normalize", (count,), path)
+        image_index = read_array(file, "index", (count,), path)
+        person_index = read_array(file, "person", (count,), path)
+        names = read_names(file, "imgname", count, path)
+    if not all(np.isfinite(a).all() for a in (part, center, scale, head)):
+        raise DataError(f"{path}: a coordinate, scale or head size is not finite")
+    missing = (part == 0).all(axis=2)
+    xy = from_matlab(part)
+    xy[missing] = np.nan
+    center[:, 1] -= _HOURGLASS_SHIFT * scale
+    samples = []
+    for i in range(count):
+        person = Person(
+            xy[i],
+            visible[i] & ~missing[i],
+            center=(float(center[i, 0]) - 1, float(center[i, 1]) - 1),
+            scale=float(scale[i]),
+            head_size=float(head[i]),
+        )
+        image = (names[i], None if images is None else Path(images) / names[i])
+        samples.append(
+            _validation_sample(person, int(image_index[i]) + 1, int(person_index[i]) + 1, image, split=split)
+        )
+    return samples
+
+
+def _validation_sample(
+    person: Person,
+    image_index: int,
+    people_index: int,
+    image: tuple[str, Path | None] | None,
+    split: Split = "validation",
+) -> Sample:
+    stem = f"annolist{image_index}" if image is None else Path(image[0]).stem
+    return Sample(
+        "MPI",
+        f"{stem}_{people_index}",
+        None if image is None else image[1],
+        split,
+        MPII16,
+        "person",
+        person,
+        annolist_index=image_index,
+        people_index=people_index,
+    )
+
+
+def _struct(value: NDArray[Any]) -> bool:
+    return value.dtype.names is not None and value.size > 0
+
+
+def _optional(rect: Any, name: str) -> Any:
+    """Return a field that MATLAB's struct arrays leave out, or leave empty, where an image has nothing to say."""
+    if name not in (rect.dtype.names or ()):
+        return None
+    value = rect[name] if isinstance(rect, np.void) else rect.ravel()[0][name]
+    return value if np.size(value) else None
+
+
+def _person(rect: Any, where: str) -> Person:
+    """Turn one `annorect` into a person; every part of it may be absent."""
+    if isinstance(rect, np.ndarray):
+        if rect.size != 1:
+            raise DataError(f"{where}: one annorect expected, found {rect.size}")
+        rect = rect.ravel()[0]
+    xy = np.full((len(MPII16), 2), np.nan)
+    visible = np.zeros(len(MPII16), dtype=bool)
+    points = _optional(rect, "annopoints")
+    if points is not None and _struct(np.asarray(points)):
+        listed = np.asarray(field(points, "point", f"{where}.annopoints")).ravel()
+        for k, point in enumerate(listed):
+            spot = f"{where}.annopoints.point({k + 1})"
+            joint = number(field(point, "id", spot), f"{spot}.id")
+            if joint != int(joint) or not 0 <= joint < len(MPII16):
+                raise DataError(f"{spot}: id is {joint:g}, expected 0..15")
+            index = int(joint)
+            if not np.isnan(xy[index, 0]):
+                raise DataError(f"{spot}: id {index} is listed twice")
+            xy[index] = (
+                number(field(point, "x", spot), f"{spot}.x") - 1,
+                number(field(point, "y", spot), f"{spot}.y") - 1,
+            )
+            visible[index] = _visible(_optional(point, "is_visible"), spot)
+        if not np.isfinite(xy[visible]).all():
+            raise DataError(f"{where}: a coordinate is not finite")
+    objpos, scale = _optional(rect, "objpos"), _optional(rect, "scale")
+    center = None
+    if objpos is not None:
+        center = (
+            number(field(objpos, "x", f"{where}.objpos"), f"{where}.objpos.x") - 1,
+            number(field(objpos, "y", f"{where}.objpos"), f"{where}.objpos.y") - 1,
+        )
+    corners = [_optional(rect, name) for name in ("x1", "y1", "x2", "y2")]
+    head = None
+    if all(corner is not None for corner in corners):
+        x1, y1, x2, y2 = (number(corner, f"{where}: head box") for corner in corners)
+        head = HEAD_SCALE * float(np.hypot(x2 - x1, y2 - y1))
+    return Person(xy, visible, center, None if scale is None else number(scale, f"{where}.scale"), head)
+
+
+def _visible(value: Any, where: str) -> bool:
+    if value is None:
+        return True
+    mark = np.asarray(value).ravel()[0]
+    try:
+        return bool(int(mark))
+    except ValueError:
+        raise DataError(f"{where}: is_visible is {str(mark)!r}, expected 0, 1, '0', '1' or nothing") from None

@@ -1,0 +1,6 @@
+"""What compiled loops stand on: vectors of 16 floats, threads that share a loop, memory that is kept between calls.
+
+- `simd.py`: a vector type for numba; `threads.py`: `share`, a loop over threads; `memory.py`: `Workspace`.
+
+Exports nothing of its own: import from the modules.
+"""

@@ -1,0 +1,178 @@
+"""Prediction files of every known kind: one door in, one door out.
+
+| kind | in | out |
+| --- | --- | --- |
+| `.h5`, this package's: `preds`, `scores`, `names`; order, base and centricity as attributes | yes | yes |
+| `.h5` of others: `preds`, N x P x 2 or MATLAB's reversed 2 x P x N, 1-based | yes | |
+| `.mat` of the release, the hourglass code, Tompson et al. (`prediction_mat`) | yes | `prediction_all` |
+| `.mat`, MPII submission | yes | `prediction_mat.write_mpii_submission` |
+| `.json`, COCO keypoint results (`prediction_json`) | yes | yes |
+| a folder of OpenPose JSON (`prediction_json`) | yes | yes |
+
+Conventions: what is read is 0-based whatever the file was. What a file does not say about itself may be stated; a
+statement that contradicts a file of this package is an error.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from cpm_port.errors import DataError, MissingFileError, UsageError
+from cpm_port.files.atomic import atomic_path
+from cpm_port.files.hdf5 import open_hdf5
+from cpm_port.parts import CENTRICITIES, FLIC9, MPII16, ORDERS, Centricity, Convention, Joints, PartOrder
+from cpm_port.predictions.json_files import read_coco, read_openpose, write_coco, write_openpose
+from cpm_port.predictions.mat_files import read_prediction_mat, write_prediction_all
+from cpm_port.predictions.values import Predictions
+
+__all__ = ["read_predictions", "write_predictions"]
+
+_FORMAT = "cpm_port predictions"
+
+
+def read_predictions(
+    path: str | Path,
+    *,
+    order: PartOrder | None = None,
+    base: Literal[0, 1] | None = None,
+    centric: Centricity | None = None,
+) -> Predictions:
+    """Read a prediction file of any kind above.
+
+    Parameters
+    ----------
+    path : path
+        A file, or a folder of OpenPose files.
+    order : PartOrder, optional
+        Order of its parts: needed for JSON, otherwise the kind's own.
+    base : {0, 1}, optional
+        Index base of its coordinates, otherwise the kind's own (MATLAB and others' h5: 1; JSON: 0).
+    centric : {"person", "observer"}, optional
+        Otherwise observer for FLIC, person for the rest.
+
+    Returns
+    -------
+    Predictions
+        0-based, in the file's order of parts and rows.
+
+    Raises
+    ------
+    MissingFileError
+        There is no such file.
+    DataError
+        The file is of no known kind, corrupt, or contradicts what is stated.
+    UsageError
+        JSON without an order.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise MissingFileError(f"predictions {path} are not there")
+    if path.suffix == ".mat":
+        read, own_base = read_prediction_mat(path, order=order, centric=centric), 1
+    elif path.suffix in (".h5", ".hdf5"):
+        read, own_base = _read_h5(path, order, base, centric)
+    elif path.suffix == ".json" or path.is_dir():
+        if order is None:
+            raise UsageError(f"{path}: JSON does not say the order of its parts; state one of {', '.join(ORDERS)}")
+        convention = Convention(order, 0, _centricity(order, centric))
+        read, own_base = (read_openpose if path.is_dir() else read_coco)(path, convention), 0
+    else:
+        raise DataError(f"{path}: not a known kind of prediction file (.mat, .h5, .json or a folder of JSON)")
+    if base is None or base == own_base:
+        return read
+    return _restated(read, own_base, base)
+
+
+def write_predictions(path: str | Path, predictions: Predictions) -> None:
+    """Write predictions in the kind that the name asks for: `.h5`, `.mat`, `.json` (COCO), no suffix (OpenPose folder).
+
+    Raises
+    ------
+    UsageError
+        Another suffix, or JSON from predictions without names.
+    """
+    path = Path(path)
+    if path.suffix in (".h5", ".hdf5"):
+        _write_h5(path, predictions)
+    elif path.suffix == ".mat":
+        write_prediction_all(path, predictions)
+    elif path.suffix == ".json":
+        write_coco(path, predictions)
+    elif not path.suffix:
+        write_openpose(path, predictions)
+    else:
+        raise UsageError(f"{path}: .h5, .mat, .json or a folder's name asked")
+
+
+def _centricity(order: PartOrder, stated: Centricity | None) -> Centricity:
+    return stated or ("observer" if order == FLIC9 else "person")
+
+
+def _restated(read: Predictions, assumed: int, stated: int) -> Predictions:
+    """Undo the shift of the index base that was assumed, and make the stated one."""
+    shift = assumed - stated
+    return Predictions(Joints(read.joints.xy + shift, read.joints.convention), read.scores, read.names, read.source)
+
+
+def _write_h5(path: Path, predictions: Predictions) -> None:
+    convention = predictions.joints.convention
+    with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+        file.attrs["format"] = _FORMAT
+        file.attrs["order"] = convention.order.name
+        file.attrs["base"] = convention.base
+        file.attrs["centric"] = convention.centric
+        file["preds"] = predictions.joints.xy
+        if predictions.scores is not None:
+            file["scores"] = predictions.scores
+        if predictions.names is not None:
+            file["names"] = [name.encode() for name in predictions.names]
+
+
+def _read_h5(
+    path: Path, order: PartOrder | None, base: int | None, centric: Centricity | None
+) -> tuple[Predictions, int]:
+    """Return the predictions, 0-based, and the base that was taken for the file's."""
+    with open_hdf5(path) as file:
+        if "preds" not in file:
+            raise DataError(f"{path}: no data set 'preds'; found {', '.join(sorted(file)) or 'none'}")
+        xy = np.asarray(file["preds"][()], dtype=np.float64)
+        attributes = dict(file.attrs)
+        scores = np.asarray(file["scores"][()], dtype=np.float64) if "scores" in file else None
+        names = tuple(name.decode() for name in file["names"][()]) if "names" in file else None
+    if attributes.get("format") == _FORMAT:
+        convention = _stated_convention(attributes, path)
+        for name, stated, found in (
+            ("order", order and order.name, convention.order.name),
+            ("base", base, convention.base),
+            ("centric", centric, convention.centric),
+        ):
+            if stated is not None and stated != found:
+                raise DataError(f"{path}: says {name} {found!r} of itself, {stated!r} is stated")
+        joints = Joints(_require_points(xy, path), convention).to(Convention(convention.order, 0, convention.centric))
+        return Predictions(joints, scores, names, str(path)), convention.base
+    order = order or MPII16
+    if xy.ndim == 3 and xy.shape[0] == 2 and xy.shape[2] != 2:  # MATLAB's axes, reversed by HDF5
+        xy = np.ascontiguousarray(xy.transpose(2, 1, 0))
+    xy = _require_points(xy, path)
+    if xy.shape[1] != len(order):
+        raise DataError(f"{path}: 'preds' has {xy.shape[1]} parts, order {order.name!r} has {len(order)}")
+    joints = Joints(xy, Convention(order, 1, _centricity(order, centric)))
+    return Predictions(joints.to(Convention(order, 0, joints.convention.centric)), scores, names, str(path)), 1
+
+
+def _stated_convention(attributes: dict[str, object], path: Path) -> Convention:
+    order, base, centric = (attributes.get(name) for name in ("order", "base", "centric"))
+    if order not in ORDERS or base not in (0, 1) or centric not in CENTRICITIES:
+        raise DataError(f"{path}: its attributes say order {order!r}, base {base!r}, centric {centric!r}")
+    return Convention(ORDERS[str(order)], 1 if base == 1 else 0, "observer" if centric == "observer" else "person")
+
+
+def _require_points(xy: NDArray[np.float64], path: Path) -> NDArray[np.float64]:
+    if xy.ndim != 3 or xy.shape[2] != 2:
+        raise DataError(f"{path}: 'preds' has shape {xy.shape}, expected (N, P, 2)")
+    return xy

@@ -1,0 +1,108 @@
+"""Where training records come from, by one line of text: an LMDB, a JSON file of the release's layout, or drawn people.
+
+FILES -> RECORDS. What `cpmdata_param { source: "..." }` may name:
+
+- the folder of an LMDB in the release's layout (`lmdb.py`), the only kind that Caffe itself reads;
+- a `.json` file of the release's `genJSON` layout (`genjson.py`); its images lie beside it or in `images/` beside it.
+  To train on, records marked as validation are left out, as the release's LMDB writer does; to validate on
+  (`held_out`), they are what is taken, or all where none is marked;
+- `lspet:FOLDER`: the training people of the extended Leeds set, from its `joints.mat` and `images/` (`lspet.py`);
+  `lspet-held-out:FOLDER`: the others, for validation;
+- `drawn:count=2000,size=256,seed=1,difficulty=100`: people that are drawn on demand (`drawn.py`); every number has a
+  default;
+- several of the named kinds (not paths), joined by ` + `: one set, the records of each after those of the one before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cpm_port.annotations.genjson import read_genjson
+from cpm_port.annotations.images import check_images
+from cpm_port.annotations.lspet import read_held_out, read_training
+from cpm_port.annotations.samples import Sample
+from cpm_port.drawn.source import DrawnPeople, DrawnRecords
+from cpm_port.errors import DataError, MissingFileError, UsageError
+from cpm_port.records.lmdb import LmdbRecords
+from cpm_port.records.record import JoinedRecords, RecordStore, SampleRecords
+
+__all__ = ["is_path", "open_records"]
+
+DRAWN = "drawn:"
+_AND = " + "
+_LSPET = {"lspet:": read_training, "lspet-held-out:": read_held_out}
+
+
+def is_path(source: str) -> bool:
+    """Whether a source is a path as it stands, rather than one of the kinds that begin with their name."""
+    return not source.startswith((DRAWN, *_LSPET))
+
+
+def open_records(source: str | Path, num_joints: int = 16, *, held_out: bool = False) -> RecordStore:
+    """Open a source of records.
+
+    Parameters
+    ----------
+    source : str or path
+        See the module.
+    num_joints : int
+        Joints per person in an LMDB (`np_in_lmdb`).
+    held_out : bool
+        The records are to be measured on, not trained on: of a JSON file, those marked as validation.
+
+    Raises
+    ------
+    MissingFileError
+        Nothing is there, or images are missing: how many, and the first.
+    DataError
+        The source is not what it should be.
+    UsageError
+        A `drawn:` line that cannot be understood.
+    """
+    text = str(source)
+    if not is_path(text) and _AND in text:
+        return JoinedRecords([open_records(one.strip(), num_joints, held_out=held_out) for one in text.split(_AND)])
+    if text.startswith(DRAWN):
+        return DrawnRecords(**_drawn_fields(text))
+    for prefix, read in _LSPET.items():
+        if text.startswith(prefix):
+            folder = Path(text.removeprefix(prefix))
+            return _with_images(read(folder / "joints.mat", folder / "images"))
+    path = Path(source)
+    if path.suffix == ".json":
+        return _json_records(path, held_out)
+    if not path.exists():
+        raise MissingFileError(f"{path}: no training records there (an LMDB's folder or a .json file expected)")
+    return LmdbRecords(path, num_joints)
+
+
+def _json_records(path: Path, held_out: bool) -> RecordStore:
+    everybody = read_genjson(path, path.parent)
+    samples = [sample for sample in everybody if (sample.split == "validation") == held_out]
+    if not samples and not held_out:
+        raise DataError(f"{path}: every record is marked as validation, none is left to train on")
+    samples = samples or everybody
+    first = samples[0].image
+    if first is not None and not first.is_file():
+        samples = [replace(s, image=path.parent / "images" / s.image.name if s.image else None) for s in samples]
+    return _with_images(samples)
+
+
+def _with_images(samples: Sequence[Sample]) -> RecordStore:
+    from cpm_port.imaging.reading import read_image
+
+    check_images(samples)
+    return SampleRecords(samples, read_image)
+
+
+def _drawn_fields(text: str) -> dict[str, int]:
+    fields = {}
+    for item in filter(None, text.removeprefix(DRAWN).split(",")):
+        name, _, value = item.partition("=")
+        if name not in DrawnPeople.__dataclass_fields__ or not value.isdecimal():
+            known = ", ".join(f"{field}=N" for field in DrawnPeople.__dataclass_fields__)
+            raise UsageError(f"{text!r}: some of {known}, separated by commas, expected after {DRAWN!r}")
+        fields[name] = int(value)
+    return fields
