@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cpm_port.cli._devices import add_engine, checked_device, made_fast
 from cpm_port.cli._models import add_model, chosen_model
 from cpm_port.errors import UsageError
+from cpm_port.files.digest import file_sha256
 from cpm_port.parts import CENTRICITIES, ORDERS
 
 if TYPE_CHECKING:
@@ -79,7 +80,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _read_files(args: argparse.Namespace, protocol: Protocol) -> tuple[Predictions, Truth, dict[str, str]]:
-    from cpm_port.evaluation.regress import sha256
     from cpm_port.evaluation.truth import read_truth
     from cpm_port.predictions.files import read_predictions
 
@@ -92,14 +92,13 @@ def _read_files(args: argparse.Namespace, protocol: Protocol) -> tuple[Predictio
     if args.limit is not None:
         predictions, truth = predictions.first(args.limit), truth.first(args.limit)
     files = {"predictions": args.predictions, "truth": args.ground_truth}
-    return predictions, truth, {kind: sha256(path) for kind, path in files.items() if path.is_file()}
+    return predictions, truth, {kind: file_sha256(path) for kind, path in files.items() if path.is_file()}
 
 
 def _run_model(args: argparse.Namespace, protocol: Protocol) -> tuple[Predictions, Truth, dict[str, str]] | None:
     """Predict; None in processes that only help."""
     from cpm_port import __version__, load_net
     from cpm_port.annotations.scored import find_images, find_labels, read_scored
-    from cpm_port.evaluation.regress import sha256
     from cpm_port.evaluation.truth import Truth
     from cpm_port.inference.dataset import joined_shard, predict_samples
     from cpm_port.predictions.files import write_predictions
@@ -119,9 +118,9 @@ def _run_model(args: argparse.Namespace, protocol: Protocol) -> tuple[Prediction
     identity = {
         "version": __version__,
         "dataset": protocol.dataset,
-        "net": sha256(files.net),
-        "weights": sha256(files.weights),
-        "labels": sha256(labels),
+        "net": file_sha256(files.net),
+        "weights": file_sha256(files.weights),
+        "labels": file_sha256(labels),
         "precision": args.precision,
     }
     with joined_shard(checked_device(args.device)) as shard:

@@ -15,7 +15,6 @@ Images are read, and their pyramids made, on other threads while the net runs; n
 from __future__ import annotations
 
 import argparse
-import hashlib
 import math
 import sys
 from collections.abc import Callable, Generator, Sequence
@@ -30,6 +29,7 @@ from cpm_port.cli._predict_results import RESULT_SUFFIXES, looked_at, write_imag
 from cpm_port.cli._predict_video import predict_video, video_result_suffixes
 from cpm_port.errors import CpmPortError, UsageError
 from cpm_port.files.atomic import require_writable_folder
+from cpm_port.files.digest import file_sha256
 
 if TYPE_CHECKING:
     from cpm_port.imaging.pyramid import ScaleSearch
@@ -250,7 +250,7 @@ def load_model(args: argparse.Namespace) -> tuple[BeliefNet, dict[str, Any], Mod
 
     net = made_fast(load_net(choice.net, choice.weights, device=checked_device(args.device)), args)
     files = {"net": choice.net, "weights": choice.weights}
-    said: dict[str, Any] = {kind: {"file": path.name, "sha256": _sha256(path)} for kind, path in files.items()}
+    said: dict[str, Any] = {kind: {"file": path.name, "sha256": file_sha256(path)} for kind, path in files.items()}
     if choice.entry is None:
         return net, said, None
     return net, {"name": choice.entry.name, **said}, choice.entry
@@ -306,8 +306,3 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise argparse.ArgumentTypeError(f"{text!r} found, a finite number expected")
     return number
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,7 +14,6 @@ Inputs whose SHA-256 is not the recorded one are named in the outcome: the numbe
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -31,10 +30,11 @@ from cpm_port.evaluation.reference import Reference, Row, published_elsewhere
 from cpm_port.evaluation.scores import Result
 from cpm_port.evaluation.truth import Truth, read_truth
 from cpm_port.files.atomic import atomic_path
+from cpm_port.files.digest import file_sha256
 from cpm_port.predictions.files import read_predictions
 from cpm_port.predictions.values import Predictions
 
-__all__ = ["Cell", "Outcome", "Verdict", "outcome_json", "record", "run", "sha256"]
+__all__ = ["Cell", "Outcome", "Verdict", "outcome_json", "record", "run"]
 
 Verdict = Literal["pass", "fail", "inputs missing", "cited"]
 
@@ -145,7 +145,7 @@ class _Files:
 
     def sha256(self, path: Path) -> str:
         if path not in self._hashes:
-            self._hashes[path] = sha256(path)
+            self._hashes[path] = file_sha256(path)
         return self._hashes[path]
 
 
@@ -276,7 +276,7 @@ def record(references: Sequence[Reference], outcomes: Sequence[Outcome], data: P
             for name in (row.inputs.predictions, row.inputs.truth):
                 path = _locate(name, reference, data)
                 assert path is not None
-                hashes[name] = sha256(path)
+                hashes[name] = file_sha256(path)
             own = row.inputs.predictions.startswith("embedded/")
             entry["measured"] = {
                 "command": "cpm-port regress" if own else "cpm-port regress --data ROOT",
@@ -289,9 +289,3 @@ def record(references: Sequence[Reference], outcomes: Sequence[Outcome], data: P
                 temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             written.append(reference.file)
     return written
-
-
-def sha256(path: Path) -> str:
-    """Return a file's SHA-256, hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

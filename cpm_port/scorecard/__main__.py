@@ -30,6 +30,7 @@ from cpm_port.caffe import read_net
 from cpm_port.engine.modes import fast_net
 from cpm_port.errors import CpmPortError
 from cpm_port.files.atomic import atomic_path
+from cpm_port.files.digest import file_sha256
 from cpm_port.inference.interface import BeliefNet, read_interface
 from cpm_port.report.inspect import inspect_net
 from cpm_port.report.plots import cases, curves
@@ -37,7 +38,6 @@ from cpm_port.scorecard import measuring
 from cpm_port.scorecard.card import around_numbers, numbers
 from cpm_port.scorecard.shapes import with_costs
 from cpm_port.zoo import ModelEntry, named
-from cpm_port.zoo.store import file_sha256
 
 __all__ = ["describe_files", "main", "measure_all"]
 

@@ -20,7 +20,6 @@ the name as written, from the working directory. The order of writing above is o
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -34,6 +33,7 @@ import numpy as np
 from cpm_port.caffe import NetSpec, SolverState, read_solverstate, write_solverstate, write_weights
 from cpm_port.errors import MissingFileError, TrainingError
 from cpm_port.files.atomic import atomic_path
+from cpm_port.files.digest import file_sha256
 
 __all__ = ["RunState", "Snapshot", "latest_snapshot", "read_snapshot", "snapshot_path", "write_snapshot"]
 
@@ -132,7 +132,12 @@ def write_snapshot(
     weights_path = _weights_path(state_path)
     state_path.unlink(missing_ok=True)
     write_weights(weights_path, blobs, net)
-    side = {"version": _SIDE_VERSION, "iteration": iteration, "weights_sha256": _sha256(weights_path), **asdict(run)}
+    side = {
+        "version": _SIDE_VERSION,
+        "iteration": iteration,
+        "weights_sha256": file_sha256(weights_path),
+        **asdict(run),
+    }
     with atomic_path(_side_path(state_path)) as temporary:
         temporary.write_text(json.dumps(side, indent=1) + "\n", encoding="utf-8")
     state = SolverState(
@@ -195,7 +200,7 @@ def _read_side(side_path: Path, iteration: int, weights: Path) -> RunState:
         raise TrainingError(f"{side_path}: version {version}, this package reads {_SIDE_VERSION}")
     if stated != iteration:
         raise TrainingError(f"{side_path}: of iteration {stated}, but its solver state is of {iteration}")
-    if digest != (found := _sha256(weights)):
+    if digest != (found := file_sha256(weights)):
         raise TrainingError(
             f"{weights}: SHA-256 is {found[:12]}…, the snapshot was written with {digest[:12]}…; "
             f"give the weights alone to start from them, or remove {side_path.name} to resume without our run state"
@@ -209,8 +214,3 @@ def _weights_path(state_path: Path) -> Path:
 
 def _side_path(state_path: Path) -> Path:
     return state_path.with_name(state_path.name + ".json")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

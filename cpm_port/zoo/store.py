@@ -8,7 +8,6 @@ model is installed if it is there. Who installs a model holds a lock on its fold
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 from cpm_port.caffe.binary import HDF5_MAGIC
 from cpm_port.errors import ModelFileError, UsageError
 from cpm_port.files.atomic import atomic_path
+from cpm_port.files.digest import file_sha256
 from cpm_port.zoo.entries import ModelEntry
 from cpm_port.zoo.recognition import recognise
 
@@ -30,7 +30,6 @@ __all__ = [
     "Installed",
     "add",
     "checked_sha256",
-    "file_sha256",
     "find_installed",
     "model_folder",
     "models_dir",
@@ -160,12 +159,6 @@ def add(
             f"remove {model_folder(entry)} first to replace it"
         )
     return installed, False
-
-
-def file_sha256(path: Path) -> str:
-    """Return a file's SHA-256, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def checked_sha256(said: str | None) -> str | None:

@@ -15,6 +15,7 @@ import pytest
 
 from cpm_port.errors import DataError
 from cpm_port.evaluation.reference import load_all, load_file, matching_rows, published_elsewhere, reference_dir
+from cpm_port.files.digest import file_sha256
 
 GOOD: dict[str, Any] = {
     "schema": 1,
@@ -113,13 +114,11 @@ def test_every_shipped_row_has_its_source_and_every_recomputed_one_its_record() 
 
 
 def test_the_hashes_of_what_ships_are_those_of_the_files() -> None:
-    from cpm_port.evaluation.regress import sha256
-
     for reference in load_all():
         for row in reference.rows:
             for name, digest in row.measured.get("inputs", {}).items():
                 if name.startswith("embedded/"):
-                    assert sha256(reference_dir() / name) == digest
+                    assert file_sha256(reference_dir() / name) == digest
 
 
 def test_rows_are_found_by_the_hashes_of_the_files_or_by_model() -> None:
