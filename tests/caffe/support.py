@@ -16,15 +16,17 @@ SOLVER = GOLDEN / "caffe" / "solver"
 LAYER_CASES = sorted(path.stem for path in LAYERS.glob("*.prototxt"))
 CAFFEMODELS = sorted([*LAYERS.glob("*.caffemodel"), *SOLVER.glob("*.caffemodel")])
 SOLVERSTATES = sorted(SOLVER.glob("*.solverstate"))
+SOUND = ("caffe_files", "golden", "release")  # the reference material's folders of files that must read
 
 
 def shared_files(pattern: str, without: str = "nothing") -> list[Any]:
-    """Return the reference material's files, for parametrizing; where it is absent, one case that skips."""
+    """Return the reference material's sound files, for parametrizing; where it is absent, one case that skips."""
     folder = shared_dir()
     if folder is None:
         reason = "the reference material (../shared or $CPM_PORT_SHARED) is not here"
         return [pytest.param(Path(pattern), marks=pytest.mark.skip(reason=reason))]
-    return sorted(path for path in folder.glob(pattern) if without not in path.name)
+    found = (path for path in folder.glob(pattern) if path.relative_to(folder).parts[0] in SOUND)
+    return sorted(path for path in found if without not in path.name)
 
 
 def varint(value: int) -> bytes:

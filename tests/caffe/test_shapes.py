@@ -47,19 +47,38 @@ def test_parameters_have_the_shapes_that_real_caffe_saved(case):
         assert param_shapes(layer, [shapes[bottom] for bottom in layer.bottoms]) == expected
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 8, 9, 46, 184, 368])
-@pytest.mark.parametrize("kernel", [1, 2, 3, 5])
-@pytest.mark.parametrize("stride", [1, 2, 3])
-@pytest.mark.parametrize("pad", [0, 1, 2])
-def test_pooling_rounds_up_and_drops_windows_that_start_in_the_padding(size, kernel, stride, pad):
-    if pad >= kernel or size + 2 * pad < kernel:
-        return
+def windows_by_counting(size, kernel, stride, pad):
+    """Count windows one by one: each but the first is there if the one before it left something to see."""
     ends = size + 2 * pad
-    windows = [start for start in range(0, ends + stride, stride) if start == 0 or start - stride + kernel < ends]
-    if pad:
-        windows = [start for start in windows if start < size + pad]
+    starts = [start for start in range(0, ends + stride, stride) if start == 0 or start - stride + kernel < ends]
+    return len([start for start in starts if start < size + pad] if pad else starts)
+
+
+def pooled(size, kernel, stride, pad):
     layer = layer_of(f"type: 'Pooling' pooling_param {{ kernel_size: {kernel} stride: {stride} pad: {pad} }}")
-    assert layer_shapes(layer, [(1, 1, size, size)]) == [(1, 1, len(windows), len(windows))]
+    ((_, _, height, width),) = layer_shapes(layer, [(1, 1, size, size)])
+    assert height == width == windows_by_counting(size, kernel, stride, pad)
+    return height
+
+
+@pytest.mark.parametrize(("size", "kernel", "stride"), [(8, 2, 2), (9, 2, 2), (46, 3, 2), (5, 5, 3), (368, 3, 2)])
+def test_pooling_rounds_up(size, kernel, stride):
+    assert pooled(size, kernel, stride, 0) == math.ceil((size - kernel) / stride) + 1
+
+
+@pytest.mark.parametrize(("size", "kernel", "stride", "pad"), [(9, 2, 2, 1), (4, 2, 3, 1), (5, 3, 3, 1), (46, 3, 2, 2)])
+def test_padded_pooling_drops_a_last_window_that_starts_in_the_padding(size, kernel, stride, pad):
+    assert pooled(size, kernel, stride, pad) == math.ceil((size + 2 * pad - kernel) / stride)
+
+
+@pytest.mark.parametrize(("size", "kernel", "stride", "pad"), [(1, 3, 1, 1), (8, 3, 2, 1), (184, 5, 2, 2)])
+def test_padded_pooling_keeps_a_last_window_that_starts_on_the_map(size, kernel, stride, pad):
+    assert pooled(size, kernel, stride, pad) == math.ceil((size + 2 * pad - kernel) / stride) + 1
+
+
+@pytest.mark.parametrize(("size", "kernel", "stride"), [(4, 1, 2), (9, 2, 3), (8, 2, 4)])
+def test_unpadded_pooling_keeps_a_window_behind_the_map(size, kernel, stride):
+    assert (pooled(size, kernel, stride, 0) - 1) * stride >= size
 
 
 def test_the_paper_nets_resolution_halves_exactly():

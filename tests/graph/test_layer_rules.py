@@ -71,18 +71,8 @@ def pool_by_loops(x: np.ndarray, kind: str, k: int, s: int, p: int, ceil: bool) 
     return values, indices
 
 
-POOLS = [
-    (k, s, p, size, ceil)
-    for k in (1, 2, 3, 5)
-    for s in (1, 2, 3, 4)
-    for p in range(k)
-    for size in ((7, 7), (9, 6), (5, 12))
-    for ceil in (True, False)
-]
-
-
-@pytest.mark.parametrize(("k", "s", "p", "size", "ceil"), POOLS)
-def test_pooling_is_caffes_loop(k: int, s: int, p: int, size: tuple[int, int], ceil: bool) -> None:
+def check_pooling(k: int, s: int, p: int, size: tuple[int, int], *, ceil: bool = True) -> np.ndarray:
+    """Hold MAX (with and without its second top) and AVE to the loop; return the maxima."""
     x = normal(1, 1, *size, seed=3).round(decimals=0)  # whole numbers: many ties
     fields = f"kernel_size: {k} stride: {s} pad: {p} round_mode: {'CEIL' if ceil else 'FLOOR'}"
     values, indices = pool_by_loops(x[0, 0].numpy(), "MAX", k, s, p, ceil)
@@ -91,9 +81,42 @@ def test_pooling_is_caffes_loop(k: int, s: int, p: int, size: tuple[int, int], c
     assert np.array_equal(mask[0, 0].numpy(), indices)
     (alone,) = run(f'type: "Pooling" pooling_param {{ pool: MAX {fields} }}', x)
     assert torch.equal(alone, found)
-    values, _ = pool_by_loops(x[0, 0].numpy(), "AVE", k, s, p, ceil)
+    averages, _ = pool_by_loops(x[0, 0].numpy(), "AVE", k, s, p, ceil)
     (found,) = run(f'type: "Pooling" pooling_param {{ pool: AVE {fields} }}', x)
-    assert relative_error(found[0, 0], values) <= EXACT
+    assert relative_error(found[0, 0], averages) <= EXACT
+    return values
+
+
+@pytest.mark.parametrize(("k", "s"), [(1, 1), (2, 2), (3, 1), (3, 2), (5, 3)])
+def test_pooling_rounds_up_and_clips_its_last_windows(k: int, s: int) -> None:
+    check_pooling(k, s, 0, (9, 6))
+
+
+@pytest.mark.parametrize(("k", "s", "p"), [(2, 2, 0), (3, 2, 0), (3, 2, 1), (5, 4, 2)])
+def test_pooling_rounds_down_where_the_field_says_so(k: int, s: int, p: int) -> None:
+    check_pooling(k, s, p, (9, 6), ceil=False)
+
+
+@pytest.mark.parametrize(("k", "s", "p"), [(2, 2, 1), (2, 3, 1), (3, 3, 2), (3, 4, 1)])
+def test_pooling_drops_a_last_window_that_starts_in_the_padding(k: int, s: int, p: int) -> None:
+    check_pooling(k, s, p, (7, 12))  # the rows drop theirs
+    assert -(-(7 + 2 * p - k) // s) * s >= 7 + p
+
+
+@pytest.mark.parametrize(("k", "s", "p"), [(3, 1, 1), (3, 2, 1), (5, 2, 2), (5, 3, 2)])
+def test_padded_pooling_keeps_its_other_windows(k: int, s: int, p: int) -> None:
+    check_pooling(k, s, p, (7, 12))
+
+
+@pytest.mark.parametrize(("k", "s", "p"), [(3, 1, 2), (5, 2, 3), (5, 3, 4)])
+@pytest.mark.parametrize("ceil", [True, False])
+def test_pooling_pads_by_more_than_half_a_kernel(k: int, s: int, p: int, ceil: bool) -> None:
+    check_pooling(k, s, p, (9, 6), ceil=ceil)
+
+
+@pytest.mark.parametrize(("k", "s", "size"), [(1, 3, (9, 6)), (2, 4, (7, 7)), (1, 4, (7, 12))])
+def test_a_window_wholly_outside_the_map_has_no_maximum_and_no_average(k: int, s: int, size: tuple[int, int]) -> None:
+    assert check_pooling(k, s, 0, size).min() == -np.finfo(np.float32).max
 
 
 @pytest.mark.parametrize("pool", ["MAX", "AVE"])

@@ -1,4 +1,7 @@
-"""Every layer type computes what real Caffe does: outputs, shapes, gradients (oracle: tests/golden/caffe/layers)."""
+"""Every layer type computes what real Caffe does: outputs, shapes, gradients.
+
+Oracles: tests/golden/caffe/layers (the CPM authors' fork) and layers_upstream (the types and options it lacks).
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,25 @@ import pytest
 import torch
 
 from cpm_port.caffe import read_net
-from cpm_port.graph import CaffeNet, load_net
+from cpm_port.graph import CaffeNet, load_net, supported_types
+from cpm_port.graph.sources import SOURCE_TYPES
 from tests.graph.support import REAL_CAFFE, relative_error
 from tests.support import GOLDEN, load_golden
 
-FOLDER = GOLDEN / "caffe" / "layers"
-CASES: dict[str, dict[str, Any]] = json.loads((FOLDER / "index.json").read_text())
-AFTERWARDS = "batchnorm_train"  # its golden weights are those after the forward pass; it has a test of its own
+FOLDERS = ("caffe/layers", "caffe/layers_upstream")
+CASES: dict[str, dict[str, Any]] = {
+    f"{folder}/{name}": case
+    for folder in FOLDERS
+    for name, case in json.loads((GOLDEN / folder / "index.json").read_text()).items()
+}
+AFTERWARDS = "caffe/layers/batchnorm_train"  # its golden weights are those after the forward pass: see its own test
 UPDATED_SUMS = 1e-6  # three float32 operations
 
 
 def load_case(name: str) -> tuple[CaffeNet, dict[str, np.ndarray]]:
-    weights = FOLDER / f"{name}.caffemodel"
-    net = load_net(FOLDER / f"{name}.prototxt", weights if weights.exists() else None, phase=CASES[name]["phase"])
-    return net, load_golden(f"caffe/layers/{name}.npz")
+    weights = GOLDEN / f"{name}.caffemodel"
+    net = load_net(GOLDEN / f"{name}.prototxt", weights if weights.exists() else None, phase=CASES[name]["phase"])
+    return net, load_golden(f"{name}.npz")
 
 
 def part(golden: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
@@ -83,21 +91,26 @@ def test_batch_norm_moves_its_running_sums_as_caffe_does() -> None:
     # The reference script drew nine values it then replaced: the sums' start values are these numbers of its stream.
     draw = np.random.RandomState(CASES[AFTERWARDS]["seed"]).standard_normal(17)
     start = [3 * draw[4:8], 3 * (np.abs(draw[12:16]) + 0.2), np.array([3.0])]
-    golden = load_golden(f"caffe/layers/{AFTERWARDS}.npz")
-    net = load_net(
-        FOLDER / f"{AFTERWARDS}.prototxt", {"l": [array.astype(np.float32) for array in start]}, phase="TRAIN"
-    )
+    golden = load_golden(f"{AFTERWARDS}.npz")
+    weights = {"l": [array.astype(np.float32) for array in start]}
+    net = load_net(GOLDEN / f"{AFTERWARDS}.prototxt", weights, phase="TRAIN")
     net(golden["in/d"])
     for key, array in part(golden, "param").items():
         assert relative_error(at(net, key), array) <= UPDATED_SUMS, key
 
 
-def test_the_goldens_cover_the_types_they_are_here_for() -> None:
-    nets = [read_net(FOLDER / f"{name}.prototxt", phase=case["phase"]) for name, case in CASES.items()]
-    assert len(nets) == 150
-    assert len({layer.type for net in nets for layer in net.layers}) == 42
+def test_every_registered_type_has_a_golden() -> None:
+    # The sources of a net's inputs compute nothing; CPMData's own numbers are held in tests/training.
+    nets = [read_net(GOLDEN / f"{name}.prototxt", phase=case["phase"]) for name, case in CASES.items()]
+    held = {layer.type for net in nets for layer in net.layers}
+    assert set(supported_types()) - SOURCE_TYPES - held == set()
 
 
-def test_the_copied_goldens_are_the_reference_materials(shared: Path) -> None:
-    for name in ("index.json", "conv_9x9_pad4.npz", "pool_k9s8_368.npz", "conv_9x9_pad4.caffemodel"):
-        assert (FOLDER / name).read_bytes() == (shared / "golden" / "caffe" / "layers" / name).read_bytes()
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_copied_goldens_are_the_reference_materials(shared: Path, folder: str) -> None:
+    theirs = shared / "golden" / folder
+    entries = json.loads((theirs / "index.json").read_text())
+    for name, case in json.loads((GOLDEN / folder / "index.json").read_text()).items():
+        assert entries[name] == case
+        for suffix in (".prototxt", ".npz"):
+            assert (GOLDEN / folder / f"{name}{suffix}").read_bytes() == (theirs / f"{name}{suffix}").read_bytes()
