@@ -6,12 +6,9 @@ there).
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
-__all__ = ["load_converters", "resource_dir"]
+__all__ = ["resource_dir"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -28,24 +25,3 @@ def resource_dir(name: str) -> Path:
         if (parent / name).is_dir():
             return parent / name
     raise FileNotFoundError(f"resource folder {name!r}: neither in {_PACKAGE} nor beside it; reinstall cpm_port")
-
-
-def load_converters() -> ModuleType:
-    """Import the `converters` folder as the module `cpm_port.converters`, wherever it lies."""
-    name = "cpm_port.converters"
-    if name in sys.modules:
-        return sys.modules[name]
-    folder = resource_dir("converters")
-    spec = importlib.util.spec_from_file_location(
-        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module

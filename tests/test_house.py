@@ -23,8 +23,9 @@ PACKAGE = ROOT / "cpm_port"
 ROOMS = (
     {"compute", "errors", "files", "parts", "resources"},
     {"caffe"},
+    {"formats"},
     {"graph"},
-    {"converters", "engine", "models"},
+    {"engine", "export", "models"},
     {"imaging"},
     {"annotations", "predictions"},
     {"records"},
@@ -35,7 +36,7 @@ ROOMS = (
     {"bench", "studies"},
     {"__main__", "cli", "demo", "scorecard"},
 )  # from first to last: a room imports from its own row and those above
-WITHOUT_TORCH = ("annotations", "caffe", "drawn", "evaluation", "files", "predictions", "records", "zoo")
+WITHOUT_TORCH = ("annotations", "caffe", "drawn", "evaluation", "files", "formats", "predictions", "records", "zoo")
 
 
 def row_of(room: str) -> int:
@@ -48,7 +49,6 @@ def row_of(room: str) -> int:
 def sources() -> list[tuple[str, Path]]:
     """Return (room, file) for every module but the package's own __init__, which imports on first use only."""
     found = [(path.relative_to(PACKAGE).parts[0].removesuffix(".py"), path) for path in PACKAGE.rglob("*.py")]
-    found += [("converters", path) for path in (ROOT / "converters").rglob("*.py")]
     return sorted((room, path) for room, path in found if path != PACKAGE / "__init__.py")
 
 

@@ -28,9 +28,9 @@ from torch import Tensor
 
 from cpm_port.caffe import NetSpec, infer_shapes, layer_flops, parse_net, write_prototxt
 from cpm_port.errors import MissingDependencyError, ModelFileError
+from cpm_port.export import convert
 from cpm_port.graph import CaffeNet, load_net
 from cpm_port.models import Architecture, build, deploy_text, from_caffe
-from cpm_port.resources import load_converters
 
 __all__ = [
     "OPENCV_PYTHON",
@@ -241,9 +241,8 @@ def onnxruntime_net(model: SeededModel, folder: Path) -> Forward:
     MissingDependencyError
         The extra `onnx` is not installed.
     """
-    converters = load_converters()
     path = folder / "net.onnx"
-    converters.convert(model.caffemodel, path, model.prototxt)
+    convert(model.caffemodel, path, model.prototxt)
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

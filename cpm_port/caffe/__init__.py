@@ -8,6 +8,7 @@ from cpm_port.caffe.files import (
     Weights,
     format_prototxt,
     read_mean,
+    read_net,
     read_solverstate,
     read_weights,
     write_mean,
@@ -15,7 +16,7 @@ from cpm_port.caffe.files import (
     write_solverstate,
     write_weights,
 )
-from cpm_port.caffe.netspec import LayerSpec, NetSpec, ParamSpec, parse_net, read_net, spec_of
+from cpm_port.caffe.netspec import LayerSpec, NetSpec, ParamSpec, parse_net, snapshot_message, snapshot_net, spec_of
 from cpm_port.caffe.schema import DIALECTS, message_class
 from cpm_port.caffe.shapes import infer_shapes, layer_flops, layer_shapes, param_shapes, spatial_window
 from cpm_port.caffe.solverspec import SolverSpec, parse_solver, read_solver
@@ -46,6 +47,8 @@ __all__ = [
     "read_solver",
     "read_solverstate",
     "read_weights",
+    "snapshot_message",
+    "snapshot_net",
     "spatial_window",
     "spec_of",
     "write_mean",

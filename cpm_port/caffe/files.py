@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from cpm_port.caffe import binary, dialects, wire
-from cpm_port.caffe.netspec import NetSpec
+from cpm_port.caffe.netspec import NetSpec, snapshot_message, spec_of
 from cpm_port.caffe.schema import Message, message_class
 from cpm_port.caffe.text import format_text
 from cpm_port.caffe.upgrade import upgrade_net
@@ -32,7 +32,7 @@ __all__ = [
     "Weights",
     "format_prototxt",
     "read_mean",
-    "read_net_message",
+    "read_net",
     "read_solverstate",
     "read_text",
     "read_weights",
@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 _MAX_TEXT = 16 << 20
+_HDF5_SUFFIXES = (".h5", ".hdf5")
 
 
 class Weights(Mapping[str, tuple[np.ndarray, ...]]):
@@ -127,7 +128,49 @@ def read_text(path: str | os.PathLike[str]) -> str:
     return raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
 
 
-def read_net_message(path: str | os.PathLike[str], *, dialect: str | None = None) -> tuple[Any, list[str], bool]:
+def read_net(
+    path: str | os.PathLike[str],
+    *,
+    phase: str = "TEST",
+    level: int = 0,
+    stages: Sequence[str] = (),
+    dialect: str | None = None,
+) -> NetSpec:
+    """Read a net from a prototxt, or the one inside a .caffemodel.
+
+    The net inside a .caffemodel has been filtered when it was written, so its rules are not applied again; blobs that
+    none of its layers produces (its writer dropped the input fields) become inputs without a declared shape.
+
+    Parameters
+    ----------
+    path : path-like
+        Text or binary, told apart by content.
+    phase : {"TEST", "TRAIN"}
+    level : int
+        The net state's level, for `min_level` and `max_level`.
+    stages : sequence of str
+        Stages to add to those of the file's own `state`.
+    dialect : {"bvlc", "cpm", "cpm2015"}, optional
+        Overrides what the content says.
+
+    Raises
+    ------
+    MissingFileError, CaffeFormatError, LayerError
+        For a file that is absent, no net, or a net whose layers contradict each other.
+    """
+    message, notes, is_snapshot = _read_net_message(path, dialect)
+    return spec_of(
+        message,
+        source=os.fspath(path),
+        phase=phase,
+        level=level,
+        stages=stages,
+        notes=notes,
+        is_snapshot=is_snapshot,
+    )
+
+
+def _read_net_message(path: str | os.PathLike[str], dialect: str | None) -> tuple[Any, list[str], bool]:
     """Read a NetParameter without blobs; return it, notes on unknown fields, and whether it was binary."""
     source = os.fspath(path)
     with binary.map_file(path) as data:
@@ -215,19 +258,15 @@ def write_weights(path: str | os.PathLike[str], blobs: Mapping[str, Sequence[np.
     unknown = [name for name in blobs if name not in {layer.name for layer in net.layers}]
     if unknown:
         raise WeightsError(f"{os.fspath(path)}: the net {net.source} has no layers {', '.join(map(repr, unknown))}")
-    if Path(path).suffix in (".h5", ".hdf5"):
+    if Path(path).suffix.lower() in _HDF5_SUFFIXES:
         from cpm_port.caffe import hdf5
 
         hdf5.write_weight_groups(path, {layer.name: blobs.get(layer.name, ()) for layer in net.layers})
         return
-    message = message_class("NetParameter", net.dialect)(name=net.name)
-    stored = []
-    for layer in net.layers:
-        params = layer.params.message()
-        params.ClearField("blobs")
-        message.layer.append(params)
-        stored.append(tuple(binary.new_blob(array, net.dialect) for array in blobs.get(layer.name, ())))
-    binary.CaffeModel(message, tuple(stored), os.fspath(path), net.dialect, "V2").save(path)
+    stored = tuple(
+        tuple(binary.new_blob(array, net.dialect) for array in blobs.get(layer.name, ())) for layer in net.layers
+    )
+    binary.CaffeModel(snapshot_message(net), stored, os.fspath(path), net.dialect, "V2").save(path)
 
 
 def format_prototxt(net: NetSpec | Message) -> str:
@@ -264,7 +303,7 @@ def read_solverstate(path: str | os.PathLike[str]) -> SolverState:
 
 def write_solverstate(path: str | os.PathLike[str], state: SolverState) -> None:
     """Write a solver state: HDF5 for a suffix `.h5`, else binary."""
-    if Path(path).suffix in (".h5", ".hdf5"):
+    if Path(path).suffix.lower() in _HDF5_SUFFIXES:
         from cpm_port.caffe import hdf5
 
         hdf5.write_state(path, state.iter, state.learned_net, state.current_step, state.history)

@@ -13,18 +13,26 @@ It knowingly differs: blobs used more than once need no Split layers. A loss lay
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from cpm_port.caffe import dialects
-from cpm_port.caffe.schema import Message
+from cpm_port.caffe.schema import Message, message_class
 from cpm_port.caffe.upgrade import generation_of, upgrade_net
 from cpm_port.caffe.view import MessageView
 from cpm_port.errors import CaffeFormatError, LayerError, UsageError
 
-__all__ = ["LOSS_TYPES", "LayerSpec", "NetSpec", "ParamSpec", "parse_net", "read_net", "spec_of"]
+__all__ = [
+    "LOSS_TYPES",
+    "LayerSpec",
+    "NetSpec",
+    "ParamSpec",
+    "parse_net",
+    "snapshot_message",
+    "snapshot_net",
+    "spec_of",
+]
 
 LOSS_TYPES = frozenset(
     {
@@ -127,50 +135,6 @@ def _restore_spec(values: dict[str, Any]) -> NetSpec:
     return NetSpec(**{**values, "message": values["message"].message()})
 
 
-def read_net(
-    path: str | os.PathLike[str],
-    *,
-    phase: str = "TEST",
-    level: int = 0,
-    stages: Sequence[str] = (),
-    dialect: str | None = None,
-) -> NetSpec:
-    """Read a net from a prototxt, or the one inside a .caffemodel.
-
-    The net inside a .caffemodel has been filtered when it was written, so its rules are not applied again; blobs that
-    none of its layers produces (its writer dropped the input fields) become inputs without a declared shape.
-
-    Parameters
-    ----------
-    path : path-like
-        Text or binary, told apart by content.
-    phase : {"TEST", "TRAIN"}
-    level : int
-        The net state's level, for `min_level` and `max_level`.
-    stages : sequence of str
-        Stages to add to those of the file's own `state`.
-    dialect : {"bvlc", "cpm", "cpm2015"}, optional
-        Overrides what the content says.
-
-    Raises
-    ------
-    MissingFileError, CaffeFormatError, LayerError
-        For a file that is absent, no net, or a net whose layers contradict each other.
-    """
-    from cpm_port.caffe.files import read_net_message
-
-    message, notes, is_snapshot = read_net_message(path, dialect=dialect)
-    return spec_of(
-        message,
-        source=os.fspath(path),
-        phase=phase,
-        level=level,
-        stages=stages,
-        notes=notes,
-        is_snapshot=is_snapshot,
-    )
-
-
 def parse_net(
     text: str,
     *,
@@ -180,7 +144,7 @@ def parse_net(
     stages: Sequence[str] = (),
     dialect: str | None = None,
 ) -> NetSpec:
-    """Parse a prototxt's text; parameters as `read_net`."""
+    """Parse a prototxt's text; parameters as `cpm_port.caffe.read_net`."""
     parsed = dialects.parse_message(text, "NetParameter", source=source, dialect=dialect)
     notes = [f"{source}:{field}" for field in parsed.unknown]
     return spec_of(parsed.message, source=source, phase=phase, level=level, stages=stages, notes=notes)
@@ -196,7 +160,10 @@ def spec_of(
     notes: Sequence[str] = (),
     is_snapshot: bool = False,
 ) -> NetSpec:
-    """Make a NetSpec of a NetParameter message of any generation (which stays as it is); see `read_net`."""
+    """Make a NetSpec of a NetParameter message of any generation, which stays as it is.
+
+    Parameters as of `cpm_port.caffe.read_net`; `is_snapshot` says that the net comes from a stored model.
+    """
     if phase not in PHASES:
         raise UsageError(f"phase {phase!r}: expected TRAIN or TEST")
     try:
@@ -221,6 +188,28 @@ def spec_of(
         message=net,
         notes=(*notes, *upgrades, *graph.notes),
     )
+
+
+def snapshot_net(message: Any, source: str) -> NetSpec:
+    """Return the net inside a stored model with all its layers: they were chosen when it was written.
+
+    Raises
+    ------
+    CaffeFormatError, LayerError
+        The layers contradict each other.
+    """
+    trained = any(layer.HasField("phase") and layer.phase == 0 for layer in message.layer)
+    return spec_of(message, source=source, phase="TRAIN" if trained else "TEST", is_snapshot=True)
+
+
+def snapshot_message(net: NetSpec) -> Any:
+    """Return a new NetParameter with the net's layers as its phase chose them: what a stored model holds."""
+    message = message_class("NetParameter", net.dialect)(name=net.name)
+    for layer in net.layers:
+        params = layer.params.message()
+        params.ClearField("blobs")
+        message.layer.append(params)
+    return message
 
 
 @dataclass

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cpm_port.caffe import dialects
+from cpm_port.caffe.files import read_text
 from cpm_port.caffe.netspec import NetSpec, spec_of
 from cpm_port.caffe.upgrade import upgrade_solver
 from cpm_port.caffe.view import MessageView
@@ -107,8 +108,6 @@ def read_solver(path: str | os.PathLike[str], *, dialect: str | None = None) -> 
     MissingFileError, CaffeFormatError
         Where the file is absent; where it is no solver, or names its net twice.
     """
-    from cpm_port.caffe.files import read_text
-
     return parse_solver(read_text(path), source=os.fspath(path), dialect=dialect)
 
 

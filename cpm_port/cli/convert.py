@@ -1,4 +1,4 @@
-"""`cpm-port convert SRC DST`: change a model's file format, by suffix; the formats are in the folder `converters`."""
+"""`cpm-port convert SRC DST`: change a model's file format, by suffix."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert and print what was done."""
-    from cpm_port.resources import load_converters
+    from cpm_port.export import convert
 
-    for line in load_converters().convert(args.source, args.target, args.net):
+    for line in convert(args.source, args.target, args.net):
         print(line)
     return 0

@@ -30,7 +30,7 @@ from cpm_port.graph.module import LayerModule, Shape
 from cpm_port.graph.registry import builder_of, require_supported
 from cpm_port.graph.sharing import ParamInfo, link_shared
 from cpm_port.graph.sources import is_source, source_shapes
-from cpm_port.graph.weights import Source, WeightsReport, load_into, module_key, save_net
+from cpm_port.graph.weights import Source, WeightsReport, load_into, module_key, save_params
 
 __all__ = ["CaffeNet", "Step"]
 
@@ -179,7 +179,9 @@ class CaffeNet(nn.Module):
         WeightsError
             Missing layers, counts or shapes that do not fit; one message lists all.
         """
-        self.weights_report = load_into(self, source, strict=strict, skip_misfits=skip_misfits)
+        self.weights_report = load_into(
+            self.params, self.referring, self.spec, source, strict=strict, skip_misfits=skip_misfits
+        )
         return self.weights_report
 
     def fill(self, layers: Iterable[str] | None = None) -> None:
@@ -193,7 +195,7 @@ class CaffeNet(nn.Module):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the parameters by suffix: `.caffemodel`, `.h5` or `.safetensors`."""
-        save_net(self, path)
+        save_params(self.params, self.spec, path)
 
     # Running
 

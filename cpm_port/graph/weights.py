@@ -8,8 +8,7 @@ collected, then raised once, before any parameter is touched.
 
 Names: a state dict says `<layer name>.<blob index>`, with `%2E` for a dot in a layer's name (torch keeps dots
 to itself) and `%25` for a percent sign. In files the name stands as it is, and parameters that layers share lie
-under each of them, as in Caffe's own. The forms are those of the folder `converters`, whose code reads and
-writes them here too.
+under each of them, as in Caffe's own. `cpm_port.formats` reads and writes them.
 
 Values are copied once, from the mapped file into the parameters; the file is never written to.
 """
@@ -19,25 +18,23 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cpm_port.caffe import Weights, read_weights
-from cpm_port.errors import UsageError, WeightsError
-from cpm_port.resources import load_converters
+from cpm_port.caffe import NetSpec, Weights, read_weights
+from cpm_port.errors import WeightsError
+from cpm_port.formats import Model, format_of, safetensors
 
-if TYPE_CHECKING:
-    from cpm_port.graph.net import CaffeNet
-
-__all__ = ["WeightsReport", "load_into", "module_key", "save_net"]
+__all__ = ["WeightsReport", "load_into", "module_key", "save_params"]
 
 Array = NDArray[np.generic] | Tensor
+Params = Mapping[str, tuple[nn.Parameter, ...]]
 Source = str | os.PathLike[str] | Mapping[str, Sequence[Array]]
 
 _log = logging.getLogger(__name__)
@@ -74,12 +71,25 @@ def module_key(layer_name: str) -> str:
     return layer_name.replace("%", "%25").replace(".", "%2E")
 
 
-def load_into(net: CaffeNet, source: Source, *, strict: bool, skip_misfits: bool = False) -> WeightsReport:
-    """Copy weights into the net's parameters.
+def load_into(
+    params: Params,
+    referring: AbstractSet[tuple[str, int]],
+    spec: NetSpec,
+    source: Source,
+    *,
+    strict: bool,
+    skip_misfits: bool = False,
+) -> WeightsReport:
+    """Copy weights into a net's parameters.
 
     Parameters
     ----------
-    net : CaffeNet
+    params : mapping of str to tuple of Parameter
+        Layer name -> its parameters, as `CaffeNet.params`.
+    referring : set of (str, int)
+        Layer and index of those that belong to an earlier layer, as `CaffeNet.referring`.
+    spec : NetSpec
+        The net that they belong to.
     source : path-like or mapping
         A .caffemodel, .h5 or .safetensors file, or layer name -> arrays or tensors.
     strict : bool
@@ -98,9 +108,8 @@ def load_into(net: CaffeNet, source: Source, *, strict: bool, skip_misfits: bool
     missing: list[str] = []
     copies: list[tuple[nn.Parameter, Array]] = []
     matched: list[str] = []
-    params = net.params
     for layer, blobs in params.items():
-        owned = [blob for index, blob in enumerate(blobs) if (layer, index) not in net.referring]
+        owned = [blob for index, blob in enumerate(blobs) if (layer, index) not in referring]
         found = arrays.get(layer)
         if found is None:
             if owned:
@@ -117,7 +126,7 @@ def load_into(net: CaffeNet, source: Source, *, strict: bool, skip_misfits: bool
             continue
         copies += pairs
         matched.append(layer)
-    without = {spec.name for spec in net.layers} - params.keys()
+    without = {layer.name for layer in spec.layers} - params.keys()
     problems += [
         f"layer {layer!r}: weights hold {len(arrays[layer])} blobs, prototxt says 0"
         for layer in arrays
@@ -126,7 +135,7 @@ def load_into(net: CaffeNet, source: Source, *, strict: bool, skip_misfits: bool
     if strict:
         problems += [f"layer {layer!r}: not in the weights" for layer in missing]
     if problems:
-        raise WeightsError(f"{origin} does not fit {net.spec.source}:\n  " + "\n  ".join(problems))
+        raise WeightsError(f"{origin} does not fit {spec.source}:\n  " + "\n  ".join(problems))
     for blob, array in copies:
         _copy(blob, array)
     ignored = tuple(layer for layer in arrays if layer not in params and layer not in without)
@@ -138,8 +147,8 @@ def load_into(net: CaffeNet, source: Source, *, strict: bool, skip_misfits: bool
     return report
 
 
-def save_net(net: CaffeNet, path: str | os.PathLike[str]) -> None:
-    """Write the net's parameters as the suffix says: .caffemodel, .h5 (also .caffemodel.h5) or .safetensors.
+def save_params(params: Params, spec: NetSpec, path: str | os.PathLike[str]) -> None:
+    """Write a net's parameters as the suffix says: .caffemodel, .h5 (also .caffemodel.h5) or .safetensors.
 
     Raises
     ------
@@ -147,19 +156,16 @@ def save_net(net: CaffeNet, path: str | os.PathLike[str]) -> None:
         Another suffix.
     """
     path = Path(path)
-    if path.suffix not in (".caffemodel", ".h5", ".hdf5", ".safetensors"):
-        raise UsageError(f"{path}: suffix {path.suffix!r}; expected .caffemodel, .h5 or .safetensors")
-    converters = load_converters()
-    blobs = {layer: tuple(_to_numpy(blob) for blob in blobs) for layer, blobs in net.params.items()}
-    converters.format_of(path).write(path, converters.Model(blobs, net.spec))
+    form = format_of(path)
+    arrays = {layer: tuple(_to_numpy(blob) for blob in blobs) for layer, blobs in params.items()}
+    form.write(path, Model(arrays, spec))
 
 
 def _read(source: Source) -> tuple[Mapping[str, Sequence[Array]], str]:
     if isinstance(source, Mapping):
         return source, source.source if isinstance(source, Weights) else "a mapping"
-    if Path(source).suffix == ".safetensors":
-        model = load_converters().format_of(Path(source)).read(Path(source))
-        return model.blobs, os.fspath(source)
+    if Path(source).suffix.lower() == ".safetensors":
+        return safetensors.read(Path(source)).blobs, os.fspath(source)
     return read_weights(source), os.fspath(source)
 
 

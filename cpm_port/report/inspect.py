@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from cpm_port.caffe import NetSpec, read_mean, read_net, read_solver, read_solverstate, read_weights
+from cpm_port.caffe import NetSpec, read_mean, read_net, read_solver, read_solverstate, read_weights, snapshot_net
 from cpm_port.caffe.binary import HDF5_MAGIC, looks_like_text
 from cpm_port.caffe.files import read_text
 from cpm_port.caffe.shapes import Shape, layer_flops, layer_shapes, param_shapes
 from cpm_port.errors import LayerError, MissingFileError, UnsupportedLayerError
+from cpm_port.formats import safetensors
 from cpm_port.graph import unsupported_layers
 from cpm_port.report.receptive import WHOLE, Fields, receptive_fields
-from cpm_port.resources import load_converters
 
 __all__ = ["inspect_file", "inspect_net"]
 
@@ -71,7 +71,7 @@ def inspect_file(
     result: dict[str, Any] = {"file": str(path), "bytes": path.stat().st_size}
     name = path.name.lower()
     if name.endswith(".safetensors"):
-        model = load_converters().format_of(path).read(path)
+        model = safetensors.read(path)
         net = {} if model.net is None else inspect_net(model.net, input_shapes)
         return {**result, "kind": "weights", "format": "safetensors", **net, **_arrays(model.blobs)}
     if name.endswith(".binaryproto"):
@@ -89,7 +89,7 @@ def inspect_file(
         net_spec = read_net(path, phase=phase, dialect=dialect)
         return {**result, "kind": "net", "format": "prototxt", **inspect_net(net_spec, input_shapes)}
     weights = read_weights(path, dialect=dialect)
-    net_spec = load_converters().whole_net(weights.message, str(path))
+    net_spec = snapshot_net(weights.message, str(path))
     net = inspect_net(net_spec, input_shapes)
     net |= {"generation": weights.generation, "dialect": weights.dialect, "notes": list(weights.notes)}
     return {**result, "kind": "model", "format": "caffemodel", **net, **_arrays(weights)}

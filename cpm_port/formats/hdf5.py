@@ -1,7 +1,5 @@
 """Caffe's HDF5 weights, `.caffemodel.h5`: arrays under layer names, no net.
 
-Usage: cpm-port convert SRC DST.caffemodel.h5
-
 h5py is imported where a file is read or written, not before: it takes a tenth of a second.
 """
 
@@ -10,8 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cpm_port.caffe import read_weights, write_weights
-
-from .registry import Format, Model
+from cpm_port.formats.values import Format, Model
 
 __all__ = ["FORMAT"]
 

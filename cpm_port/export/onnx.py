@@ -1,7 +1,5 @@
 """ONNX, `.onnx`: the net as a graph, batch size left open; checked against onnxruntime as soon as it is written.
 
-Usage: cpm-port convert SRC DST.onnx [--net DEPLOY_PROTOTXT]
-
 Needs the extra `onnx`. The net must have declared inputs (a deploy net). Written only: ONNX keeps neither layer names
 nor Caffe's parameters. A file that onnxruntime does not run to our own outputs is refused, and does not appear.
 """
@@ -15,20 +13,22 @@ import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from cpm_port.errors import MissingDependencyError, ModelFileError, UsageError
 from cpm_port.files.atomic import atomic_path
+from cpm_port.formats import Model
+from cpm_port.graph import CaffeNet, load_net
 
-from .registry import Format, Model
-
-__all__ = ["FORMAT", "TOLERANCE"]
+__all__ = ["TOLERANCE", "write_onnx"]
 
 TOLERANCE = 1e-4  # of each output's largest value: onnxruntime fuses and sums in another order
 OPSET = 18
 
 
-def write(path: Path, model: Model) -> list[str]:
+def write_onnx(path: Path, model: Model) -> list[str]:
     """Export, check with onnxruntime on batches of 1 and 3 seeded inputs, and keep the file if they agree.
 
     Raises
@@ -45,37 +45,22 @@ def write(path: Path, model: Model) -> list[str]:
         raise MissingDependencyError(f"{path}: writing ONNX needs {', '.join(missing)}; pip install 'cpm_port[onnx]'")
     if model.net is None or not model.net.inputs:
         raise UsageError(f"{path}: writing ONNX needs a net with declared inputs; give the deploy prototxt by --net")
-    import torch
-
-    from cpm_port import load_net
-
     net = load_net(model.net, model.blobs).eval()
     inputs = dict(model.net.inputs)
     with atomic_path(path) as temporary:
-        names = _export(torch, net, inputs, temporary)
-        largest = max(_difference(torch, net, inputs, names, temporary, batch) for batch in (1, 3))
+        names = _export(net, inputs, temporary)
+        largest = max(_difference(net, inputs, names, temporary, batch) for batch in (1, 3))
     return [f"onnxruntime agrees: largest difference {largest:.1e} of an output's largest value (batches of 1 and 3)"]
 
 
-def _export(torch: Any, net: Any, inputs: dict[str, tuple[int, ...]], path: Path) -> list[str]:
+def _export(net: CaffeNet, inputs: dict[str, tuple[int, ...]], path: Path) -> list[str]:
     """Write the graph; return the names of its outputs."""
-
-    class Positional(torch.nn.Module):  # type: ignore[misc, name-defined, unused-ignore]
-        """The net with inputs and outputs in order, as the exporter wants them."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = net
-
-        def forward(self, *arrays: Any) -> tuple[Any, ...]:
-            return tuple(self.net(dict(zip(inputs, arrays, strict=True))).values())
-
     example = tuple(torch.zeros((2, *shape[1:])) for shape in inputs.values())
     names = list(net(dict(zip(inputs, example, strict=True))))
     batch = torch.export.Dim("batch", min=1)
     with _quiet(), torch.no_grad():
         torch.onnx.export(
-            Positional().eval(),
+            _Positional(net).eval(),
             example,
             str(path),
             input_names=list(inputs),
@@ -86,6 +71,17 @@ def _export(torch: Any, net: Any, inputs: dict[str, tuple[int, ...]], path: Path
             external_data=False,
         )
     return names
+
+
+class _Positional(nn.Module):
+    """The net with inputs and outputs in order, as the exporter wants them."""
+
+    def __init__(self, net: CaffeNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, *arrays: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.net(dict(zip(self.net.inputs, arrays, strict=True))).values())
 
 
 @contextlib.contextmanager
@@ -101,9 +97,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-def _difference(
-    torch: Any, net: Any, inputs: dict[str, tuple[int, ...]], names: list[str], path: Path, batch: int
-) -> float:
+def _difference(net: CaffeNet, inputs: dict[str, tuple[int, ...]], names: list[str], path: Path, batch: int) -> float:
     """Return the largest difference from our outputs, relative to each output's largest value; refuse a large one."""
     import onnxruntime
 
@@ -124,6 +118,3 @@ def _difference(
             raise ModelFileError(f"output {name!r}: onnxruntime differs by {difference:.1e}; allowed is {TOLERANCE}")
         worst = max(worst, difference)
     return worst
-
-
-FORMAT = Format("ONNX", (".onnx",), None, write)

@@ -1,10 +1,4 @@
-"""File formats of models, one file each, behind one small registry: suffix -> how to read and how to write.
-
-The formats: `.caffemodel`, `.caffemodel.h5`, `.safetensors` (read and written, arrays bit for bit) and `.onnx` (written
-and checked). Pickled checkpoints (`.pth`, `.pt`, ...) are refused: reading one runs code from it.
-
-To add a format, write a file with a `FORMAT` and list it in `FORMATS`.
-"""
+"""From one file format of models to another, by suffix: read, exchange the net where one is given, write."""
 
 from __future__ import annotations
 
@@ -12,32 +6,9 @@ from pathlib import Path
 
 from cpm_port.caffe import read_net
 from cpm_port.errors import UsageError, WeightsError
+from cpm_port.formats import FORMATS, Format, Model, format_of
 
-from . import caffemodel, hdf5, onnx, safetensors
-from .registry import Format, Model, whole_net
-
-__all__ = ["FORMATS", "Format", "Model", "convert", "format_of", "whole_net"]
-
-FORMATS = (caffemodel.FORMAT, hdf5.FORMAT, safetensors.FORMAT, onnx.FORMAT)
-_PICKLES = (".pth", ".pt", ".pkl", ".pickle", ".ckpt", ".bin")
-
-
-def format_of(path: Path) -> Format:
-    """Return the format that a path's suffix names.
-
-    Raises
-    ------
-    UsageError
-        A pickle's suffix, or one that no format has.
-    """
-    suffix = path.suffix.lower()
-    if suffix in _PICKLES:
-        raise UsageError(f"{path}: a {suffix} file is a Python pickle, which runs code when read; use .safetensors")
-    for candidate in FORMATS:
-        if suffix in candidate.suffixes:
-            return candidate
-    known = ", ".join(suffix for candidate in FORMATS for suffix in candidate.suffixes)
-    raise UsageError(f"{path}: suffix {suffix!r} names no model format; expected one of {known}")
+__all__ = ["convert"]
 
 
 def convert(source: Path, target: Path, net: Path | None = None) -> list[str]:
@@ -60,9 +31,9 @@ def convert(source: Path, target: Path, net: Path | None = None) -> list[str]:
     CpmPortError
         Whatever reading and writing raise.
     """
-    reader, writer = format_of(source), format_of(target)
+    reader, writer = format_of(source, _FORMATS), format_of(target, _FORMATS)
     if reader.read is None:
-        readable = ", ".join(f.name for f in FORMATS if f.read is not None)
+        readable = ", ".join(form.name for form in FORMATS)
         raise UsageError(f"{source}: {reader.name} is only written; expected one of {readable}")
     model = reader.read(source)
     lines = list(model.notes)
@@ -83,3 +54,12 @@ def _with_net(model: Model, source: Path, path: Path) -> tuple[Model, list[str]]
     left_out = [layer for layer in model.blobs if layer not in names]
     lines = [f"left out, not in {path}: {', '.join(left_out)}"] if left_out else []
     return Model(kept, net), lines
+
+
+def _write_onnx(path: Path, model: Model) -> list[str]:
+    from cpm_port.export.onnx import write_onnx  # PyTorch takes seconds to import; the other formats do without
+
+    return write_onnx(path, model)
+
+
+_FORMATS = (*FORMATS, Format("ONNX", (".onnx",), None, _write_onnx))

@@ -1,7 +1,6 @@
-"""What a converter is: a `Format` reads and writes a `Model`, the one value that travels between formats.
+"""What travels between formats, `Model`, and what a format is, `Format`.
 
-Usage: a format's file builds one `Format`; `__init__.py` lists it. Arrays are float32 (float64 where the file holds
-doubles), in Caffe's shapes, under Caffe's layer names.
+Arrays are float32 (float64 where the file holds doubles), in Caffe's shapes, under Caffe's layer names.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cpm_port.caffe import NetSpec, spec_of
+from cpm_port.caffe import NetSpec
 
-__all__ = ["Array", "Format", "Model", "whole_net"]
+__all__ = ["Array", "Format", "Model"]
 
 Array = Any  # numpy.ndarray of float32 or float64
 
@@ -57,15 +56,3 @@ class Format:
     suffixes: tuple[str, ...]
     read: Callable[[Path], Model] | None
     write: Callable[[Path, Model], list[str]]
-
-
-def whole_net(message: Any, source: str) -> NetSpec:
-    """Return the net of a stored message with all its layers: they were chosen when it was written.
-
-    Raises
-    ------
-    CaffeFormatError, LayerError
-        The layers contradict each other.
-    """
-    trained = any(layer.HasField("phase") and layer.phase == 0 for layer in message.layer)
-    return spec_of(message, source=source, phase="TRAIN" if trained else "TEST", is_snapshot=True)

@@ -1,7 +1,5 @@
 """Caffe's binary model, `.caffemodel`: weights and net in one file.
 
-Usage: cpm-port convert SRC DST.caffemodel
-
 Any generation is read; V2 is written, as real Caffe and OpenCV 4 read it.
 """
 
@@ -9,10 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cpm_port.caffe import read_weights, write_weights
+from cpm_port.caffe import read_weights, snapshot_net, write_weights
 from cpm_port.errors import UsageError
-
-from .registry import Format, Model, whole_net
+from cpm_port.formats.values import Format, Model
 
 __all__ = ["FORMAT"]
 
@@ -20,7 +17,7 @@ __all__ = ["FORMAT"]
 def read(path: Path) -> Model:
     """Read weights and the net among which they lie."""
     weights = read_weights(path)
-    net = None if weights.message is None else whole_net(weights.message, str(path))
+    net = None if weights.message is None else snapshot_net(weights.message, str(path))
     return Model(weights, net, weights.notes)
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -22,20 +19,16 @@ from cpm_port.errors import (
     UsageError,
     WeightsError,
 )
+from cpm_port.export import convert, onnx
+from cpm_port.formats import format_of
 from cpm_port.models import architecture, build, deploy_text, to_caffe, train_text
-from cpm_port.resources import load_converters
 
 SUFFIXES = (".caffemodel", ".caffemodel.h5", ".safetensors")
 NET = architecture("flic", stages=2, width=4, box=(64, 64))
 
 
 @pytest.fixture(scope="module")
-def converters() -> ModuleType:
-    return load_converters()
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory, converters: ModuleType) -> Path:
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one small net, and its model in every format that is read."""
     folder = tmp_path_factory.mktemp("converted")
     (folder / "net.prototxt").write_text(deploy_text(NET))
@@ -46,12 +39,12 @@ def files(tmp_path_factory: pytest.TempPathFactory, converters: ModuleType) -> P
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
     write_weights(folder / "net.caffemodel", to_caffe(module.state_dict(), NET), read_net(folder / "net.prototxt"))
     for suffix in SUFFIXES[1:]:
-        converters.convert(folder / "net.caffemodel", folder / f"net{suffix}")
+        convert(folder / "net.caffemodel", folder / f"net{suffix}")
     return folder
 
 
-def arrays_of(converters: ModuleType, path: Path) -> dict[str, tuple[np.ndarray, ...]]:
-    return dict(converters.format_of(path).read(path).blobs)
+def arrays_of(path: Path) -> dict[str, tuple[np.ndarray, ...]]:
+    return dict(format_of(path).read(path).blobs)
 
 
 def assert_same_bits(found: dict[str, tuple[np.ndarray, ...]], expected: dict[str, tuple[np.ndarray, ...]]) -> None:
@@ -64,23 +57,19 @@ def assert_same_bits(found: dict[str, tuple[np.ndarray, ...]], expected: dict[st
 
 
 @pytest.mark.parametrize(("source", "target"), [*itertools.product(SUFFIXES, repeat=2)])
-def test_every_pair_of_formats_keeps_every_bit(
-    source: str, target: str, files: Path, tmp_path: Path, converters: ModuleType
-) -> None:
+def test_every_pair_of_formats_keeps_every_bit(source: str, target: str, files: Path, tmp_path: Path) -> None:
     net = files / "net.prototxt" if source == ".caffemodel.h5" else None
-    converters.convert(files / f"net{source}", tmp_path / f"out{target}", net)
-    expected = arrays_of(converters, files / "net.caffemodel")
-    assert_same_bits(arrays_of(converters, tmp_path / f"out{target}"), expected)
+    convert(files / f"net{source}", tmp_path / f"out{target}", net)
+    expected = arrays_of(files / "net.caffemodel")
+    assert_same_bits(arrays_of(tmp_path / f"out{target}"), expected)
 
 
-def test_a_caffemodel_comes_back_from_safetensors_byte_for_byte(
-    files: Path, tmp_path: Path, converters: ModuleType
-) -> None:
-    converters.convert(files / "net.safetensors", tmp_path / "back.caffemodel")
+def test_a_caffemodel_comes_back_from_safetensors_byte_for_byte(files: Path, tmp_path: Path) -> None:
+    convert(files / "net.safetensors", tmp_path / "back.caffemodel")
     assert (tmp_path / "back.caffemodel").read_bytes() == (files / "net.caffemodel").read_bytes()
 
 
-def test_odd_values_doubles_and_names_survive(tmp_path: Path, converters: ModuleType) -> None:
+def test_odd_values_doubles_and_names_survive(tmp_path: Path) -> None:
     text = """
     input: "data" input_shape { dim: 1 dim: 2 }
     layer { name: "a/b.c 0" type: "InnerProduct" bottom: "data" top: "out" inner_product_param { num_output: 2 } }
@@ -88,8 +77,8 @@ def test_odd_values_doubles_and_names_survive(tmp_path: Path, converters: Module
     odd = np.array([[np.nan, np.inf], [-0.0, 1e-42]], np.float32)
     blobs = {"a/b.c 0": (odd, np.array([np.pi, -np.inf], np.float64))}
     write_weights(tmp_path / "odd.caffemodel", blobs, parse_net(text))
-    converters.convert(tmp_path / "odd.caffemodel", tmp_path / "odd.safetensors")
-    converters.convert(tmp_path / "odd.safetensors", tmp_path / "back.caffemodel")
+    convert(tmp_path / "odd.caffemodel", tmp_path / "odd.safetensors")
+    convert(tmp_path / "odd.safetensors", tmp_path / "back.caffemodel")
     assert_same_bits(dict(read_weights(tmp_path / "back.caffemodel")), blobs)
 
 
@@ -104,40 +93,42 @@ def test_load_net_reads_what_convert_writes(files: Path) -> None:
     assert torch.equal(outputs[0], outputs[2])
 
 
-def test_what_save_writes_turns_back_into_a_caffemodel_without_help(
-    files: Path, tmp_path: Path, converters: ModuleType
-) -> None:
+def test_what_save_writes_turns_back_into_a_caffemodel_without_help(files: Path, tmp_path: Path) -> None:
     net = cpm_port.load_net(files / "net.prototxt", files / "net.caffemodel")
     net.save(tmp_path / "saved.safetensors")
     net.save(tmp_path / "saved.caffemodel")
-    converters.convert(tmp_path / "saved.safetensors", tmp_path / "back.caffemodel")
+    convert(tmp_path / "saved.safetensors", tmp_path / "back.caffemodel")
     assert (tmp_path / "back.caffemodel").read_bytes() == (tmp_path / "saved.caffemodel").read_bytes()
 
 
+def test_a_suffix_in_capitals_names_the_same_format(files: Path, tmp_path: Path) -> None:
+    convert(files / "net.caffemodel", tmp_path / "NET.H5")
+    assert (tmp_path / "NET.H5").read_bytes()[:8] == b"\x89HDF\r\n\x1a\n"
+    assert_same_bits(arrays_of(tmp_path / "NET.H5"), arrays_of(files / "net.caffemodel"))
+
+
 @pytest.mark.parametrize("suffix", [".caffemodel.h5", ".safetensors"])
-def test_formats_of_arrays_alone_need_no_net(suffix: str, files: Path, tmp_path: Path, converters: ModuleType) -> None:
-    converters.convert(files / "net.caffemodel.h5", tmp_path / f"out{suffix}")
-    converters.convert(tmp_path / f"out{suffix}", tmp_path / "back.caffemodel.h5")
-    expected = arrays_of(converters, files / "net.caffemodel")
-    assert_same_bits(arrays_of(converters, tmp_path / "back.caffemodel.h5"), expected)
+def test_formats_of_arrays_alone_need_no_net(suffix: str, files: Path, tmp_path: Path) -> None:
+    convert(files / "net.caffemodel.h5", tmp_path / f"out{suffix}")
+    convert(tmp_path / f"out{suffix}", tmp_path / "back.caffemodel.h5")
+    expected = arrays_of(files / "net.caffemodel")
+    assert_same_bits(arrays_of(tmp_path / "back.caffemodel.h5"), expected)
 
 
-def test_a_training_model_is_kept_whole(files: Path, tmp_path: Path, converters: ModuleType) -> None:
+def test_a_training_model_is_kept_whole(files: Path, tmp_path: Path) -> None:
     text = train_text(NET)
     text = text.replace('type: "CPMData"', 'type: "CPMData"\n  include { phase: TRAIN }')
     spec = parse_net(text, phase="TRAIN")
     write_weights(tmp_path / "train.caffemodel", read_weights(files / "net.caffemodel"), spec)
-    converters.convert(tmp_path / "train.caffemodel", tmp_path / "train.safetensors")
-    converters.convert(tmp_path / "train.safetensors", tmp_path / "back.caffemodel")
+    convert(tmp_path / "train.caffemodel", tmp_path / "train.safetensors")
+    convert(tmp_path / "train.safetensors", tmp_path / "back.caffemodel")
     back = read_weights(tmp_path / "back.caffemodel")
     assert_same_bits(dict(back), dict(read_weights(files / "net.caffemodel")))
     assert list(back.types) == [layer.name for layer in spec.layers]
     assert back.dialect == "cpm"
 
 
-def test_a_net_of_both_phases_keeps_the_layers_of_the_one_that_was_read(
-    files: Path, tmp_path: Path, converters: ModuleType
-) -> None:
+def test_a_net_of_both_phases_keeps_the_layers_of_the_one_that_was_read(files: Path, tmp_path: Path) -> None:
     data = (
         'layer {{ name: "d{0}" type: "DummyData" top: "data" include {{ phase: {0} }} dummy_data_param {{ {1} }} }}\n'
     )
@@ -147,14 +138,14 @@ def test_a_net_of_both_phases_keeps_the_layers_of_the_one_that_was_read(
     (tmp_path / "both.prototxt").write_text(data.format("TRAIN", shape) + data.format("TEST", shape) + conv)
     blobs = {"c": (np.ones((1, 3, 1, 1), np.float32), np.zeros(1, np.float32))}
     write_weights(tmp_path / "a.h5", blobs, read_net(tmp_path / "both.prototxt"))
-    converters.convert(tmp_path / "a.h5", tmp_path / "b.safetensors", tmp_path / "both.prototxt")
-    converters.convert(tmp_path / "b.safetensors", tmp_path / "c.caffemodel")
+    convert(tmp_path / "a.h5", tmp_path / "b.safetensors", tmp_path / "both.prototxt")
+    convert(tmp_path / "b.safetensors", tmp_path / "c.caffemodel")
     assert list(read_weights(tmp_path / "c.caffemodel").types) == ["dTEST", "c"]
 
 
-def test_onnx_runs_to_our_outputs_in_any_batch(files: Path, tmp_path: Path, converters: ModuleType) -> None:
+def test_onnx_runs_to_our_outputs_in_any_batch(files: Path, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    lines = converters.convert(files / "net.caffemodel", tmp_path / "net.onnx")
+    lines = convert(files / "net.caffemodel", tmp_path / "net.onnx")
     assert any("onnxruntime agrees" in line for line in lines)
     session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].shape[0] == "batch"
@@ -166,60 +157,52 @@ def test_onnx_runs_to_our_outputs_in_any_batch(files: Path, tmp_path: Path, conv
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-def test_onnx_that_differs_does_not_appear(
-    files: Path, tmp_path: Path, converters: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    onnx = importlib.import_module("cpm_port.converters.onnx")
+def test_onnx_that_differs_does_not_appear(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr(onnx, "TOLERANCE", -1.0)
     with pytest.raises(ModelFileError, match="onnxruntime differs by"):
-        converters.convert(files / "net.caffemodel", tmp_path / "net.onnx")
+        convert(files / "net.caffemodel", tmp_path / "net.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_onnx_without_its_extra_names_it(
-    files: Path, tmp_path: Path, converters: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    onnx = importlib.import_module("cpm_port.converters.onnx")
+def test_onnx_without_its_extra_names_it(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx, "find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r"cpm_port\[onnx\]"):
-        converters.convert(files / "net.caffemodel", tmp_path / "net.onnx")
+        convert(files / "net.caffemodel", tmp_path / "net.onnx")
 
 
-def test_onnx_of_a_net_without_inputs_asks_for_the_deploy_net(
-    files: Path, tmp_path: Path, converters: ModuleType
-) -> None:
+def test_onnx_of_a_net_without_inputs_asks_for_the_deploy_net(files: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     spec = parse_net(train_text(NET), phase="TRAIN")
     write_weights(tmp_path / "train.caffemodel", read_weights(files / "net.caffemodel"), spec)
     with pytest.raises(UsageError, match="give the deploy prototxt by --net"):
-        converters.convert(tmp_path / "train.caffemodel", tmp_path / "net.onnx")
+        convert(tmp_path / "train.caffemodel", tmp_path / "net.onnx")
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".pkl", ".ckpt"])
 @pytest.mark.parametrize("side", ["source", "target"])
-def test_pickles_are_refused(suffix: str, side: str, files: Path, converters: ModuleType) -> None:
+def test_pickles_are_refused(suffix: str, side: str, files: Path) -> None:
     paths = {"source": files / "net.caffemodel", "target": files / "out.caffemodel", side: files / f"evil{suffix}"}
     with pytest.raises(UsageError, match="pickle, which runs code when read"):
-        converters.convert(paths["source"], paths["target"])
+        convert(paths["source"], paths["target"])
 
 
-def test_what_cannot_be_done_says_what_would_help(files: Path, tmp_path: Path, converters: ModuleType) -> None:
+def test_what_cannot_be_done_says_what_would_help(files: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"suffix '\.txt' names no model format; expected one of \.caffemodel"):
-        converters.convert(files / "net.caffemodel", tmp_path / "net.txt")
+        convert(files / "net.caffemodel", tmp_path / "net.txt")
     with pytest.raises(UsageError, match="ONNX is only written"):
-        converters.convert(tmp_path / "net.onnx", tmp_path / "net.caffemodel")
+        convert(tmp_path / "net.onnx", tmp_path / "net.caffemodel")
     with pytest.raises(UsageError, match="--net PROTOTXT"):
-        converters.convert(files / "net.caffemodel.h5", tmp_path / "net.caffemodel")
+        convert(files / "net.caffemodel.h5", tmp_path / "net.caffemodel")
     with pytest.raises(UsageError, match="by --net"):
-        converters.convert(files / "net.caffemodel.h5", tmp_path / "net.onnx")
+        convert(files / "net.caffemodel.h5", tmp_path / "net.onnx")
     with pytest.raises(MissingFileError, match="no such file"):
-        converters.convert(tmp_path / "absent.safetensors", tmp_path / "net.caffemodel")
+        convert(tmp_path / "absent.safetensors", tmp_path / "net.caffemodel")
 
 
-def test_layers_that_the_given_net_lacks_are_said(files: Path, tmp_path: Path, converters: ModuleType) -> None:
+def test_layers_that_the_given_net_lacks_are_said(files: Path, tmp_path: Path) -> None:
     (tmp_path / "short.prototxt").write_text(deploy_text(architecture("flic", stages=1, width=4)))
-    lines = converters.convert(files / "net.caffemodel", tmp_path / "short.caffemodel", tmp_path / "short.prototxt")
+    lines = convert(files / "net.caffemodel", tmp_path / "short.caffemodel", tmp_path / "short.prototxt")
     assert "left out, not in" in lines[0]
     assert "Mconv5_stage2" in lines[0]
     assert "conv7_stage1" in read_weights(tmp_path / "short.caffemodel")
@@ -227,26 +210,20 @@ def test_layers_that_the_given_net_lacks_are_said(files: Path, tmp_path: Path, c
         'input: "data" input_shape { dim: 1 } layer { name: "x" type: "ReLU" bottom: "data" top: "x" }'
     )
     with pytest.raises(WeightsError, match="none of its 16 layers"):
-        converters.convert(files / "net.caffemodel", tmp_path / "o.caffemodel", tmp_path / "other.prototxt")
+        convert(files / "net.caffemodel", tmp_path / "o.caffemodel", tmp_path / "other.prototxt")
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [(["conv"], "tensor 'conv'"), (["conv.weight"], "tensor 'conv.weight'"), (["conv.1"], r"has tensors \[1\]")],
 )
-def test_foreign_safetensors_are_refused(
-    names: list[str], message: str, tmp_path: Path, converters: ModuleType
-) -> None:
+def test_foreign_safetensors_are_refused(names: list[str], message: str, tmp_path: Path) -> None:
     safetensors.numpy.save_file({name: np.ones(2, np.float32) for name in names}, tmp_path / "foreign.safetensors")
     with pytest.raises(ModelFileError, match=message):
-        converters.convert(tmp_path / "foreign.safetensors", tmp_path / "net.caffemodel")
+        convert(tmp_path / "foreign.safetensors", tmp_path / "net.caffemodel")
 
 
-def test_broken_safetensors_are_refused(files: Path, tmp_path: Path, converters: ModuleType) -> None:
+def test_broken_safetensors_are_refused(files: Path, tmp_path: Path) -> None:
     (tmp_path / "half.safetensors").write_bytes((files / "net.safetensors").read_bytes()[:-100])
     with pytest.raises(ModelFileError, match="not a whole safetensors file"):
-        converters.convert(tmp_path / "half.safetensors", tmp_path / "net.caffemodel")
-
-
-def test_the_registry_is_loaded_once_under_its_name(converters: ModuleType) -> None:
-    assert load_converters() is converters is sys.modules["cpm_port.converters"]
+        convert(tmp_path / "half.safetensors", tmp_path / "net.caffemodel")

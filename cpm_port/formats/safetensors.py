@@ -1,7 +1,5 @@
 """safetensors, `.safetensors`: arrays under `<layer>.<index>`, the net's prototxt in the metadata.
 
-Usage: cpm-port convert SRC DST.safetensors
-
 The metadata says `generator` and `layers` (a JSON list); where the net is known, also `net`, `dialect`, `prototxt` (its
 layers as chosen by its phase, in Caffe's text) and `prototxt_sha256`, so that the file turns back into a `.caffemodel`
 without help. `net.save` and `load_net` write and read by this very code. No code runs on reading.
@@ -18,12 +16,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from cpm_port.caffe import NetSpec, format_prototxt, message_class
+from cpm_port.caffe import format_prototxt, snapshot_message, snapshot_net
 from cpm_port.caffe.dialects import parse_message
 from cpm_port.errors import MissingFileError, ModelFileError
 from cpm_port.files.atomic import atomic_path
-
-from .registry import Array, Format, Model, whole_net
+from cpm_port.formats.values import Array, Format, Model
 
 __all__ = ["FORMAT"]
 
@@ -52,7 +49,7 @@ def read(path: Path) -> Model:
     if "prototxt" in metadata:
         where = f"{path} (metadata)"
         parsed = parse_message(metadata["prototxt"], "NetParameter", source=where, dialect=metadata.get("dialect"))
-        net = whole_net(parsed.message, where)
+        net = snapshot_net(parsed.message, where)
         order = {layer.name: position for position, layer in enumerate(net.layers)}
         blobs = dict(sorted(blobs.items(), key=lambda item: order.get(item[0], len(order))))
     return Model(blobs, net)
@@ -87,22 +84,12 @@ def write(path: Path, model: Model) -> list[str]:
     }
     metadata = {"generator": "cpm_port", "layers": json.dumps(list(model.blobs))}
     if model.net is not None:
-        text = _text(model.net)
+        text = format_prototxt(snapshot_message(model.net))
         metadata |= {"net": model.net.name, "dialect": model.net.dialect, "prototxt": text}
         metadata["prototxt_sha256"] = hashlib.sha256(text.encode()).hexdigest()
     with atomic_path(path) as temporary:
         safetensors.numpy.save_file(arrays, temporary, metadata)
     return []
-
-
-def _text(net: NetSpec) -> str:
-    """Return the net's layers as chosen by its phase: what a snapshot of it would hold."""
-    message = message_class("NetParameter", net.dialect)(name=net.name)
-    for layer in net.layers:
-        params = layer.params.message()
-        params.ClearField("blobs")
-        message.layer.append(params)
-    return format_prototxt(message)
 
 
 FORMAT = Format("safetensors", (".safetensors",), read, write)
