@@ -34,6 +34,7 @@ __all__ = [
     "Joints",
     "PartOrder",
     "from_matlab",
+    "release_order",
     "reorder",
     "to_matlab",
     "to_observer_centric",
@@ -176,6 +177,11 @@ COCO17 = PartOrder(
 )  # fmt: skip
 
 ORDERS = {order.name: order for order in (CPM14, LSP14, MPII16, FLIC9, COCO17)}
+
+
+def release_order(num_parts: int) -> PartOrder | None:
+    """Return the order of the release's nets of 14 or 9 parts; None for any other number."""
+    return {len(CPM14): CPM14, len(FLIC9): FLIC9}.get(num_parts)
 
 
 def reorder(joints: NDArray[np.float64], source: PartOrder, target: PartOrder) -> NDArray[np.float64]:

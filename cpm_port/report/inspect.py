@@ -24,6 +24,7 @@ from cpm_port.caffe.shapes import Shape, layer_flops, layer_shapes, param_shapes
 from cpm_port.errors import LayerError, MissingFileError, UnsupportedLayerError
 from cpm_port.formats import safetensors
 from cpm_port.graph import unsupported_layers
+from cpm_port.models.interface import belief_maps
 from cpm_port.report.receptive import WHOLE, Fields, receptive_fields
 
 __all__ = ["inspect_file", "inspect_net"]
@@ -195,7 +196,7 @@ def _memory(net: NetSpec, shapes: Mapping[str, Shape], parameters: int) -> dict[
 def _outputs(net: NetSpec, shapes: Mapping[str, Shape]) -> list[dict[str, Any]]:
     """Return belief maps and outputs, each with what it sees of the inputs and of the belief maps before it."""
     sources = [name for name in _input_names(net) if len(shapes.get(name, ())) == 4]
-    beliefs = _belief_maps(net, shapes)
+    beliefs = list(belief_maps(net, shapes).values())
     exact = receptive_fields(net, shapes, sources)
     counted = receptive_fields(net, shapes, sources, pool_as_stride=True)
     rows = []
@@ -211,22 +212,6 @@ def _outputs(net: NetSpec, shapes: Mapping[str, Shape]) -> list[dict[str, Any]]:
             row["papers_count"] = _sizes(counted.get(name))
         rows.append(row)
     return rows
-
-
-def _belief_maps(net: NetSpec, shapes: Mapping[str, Shape]) -> list[str]:
-    """Return the stages' outputs: linear convolutions, as wide as the last one, that a later stage or loss reads."""
-    changed = {top for layer in net.layers for top in layer.tops if top in layer.bottoms}
-    readers = {bottom: layer.type for layer in net.layers for bottom in layer.bottoms}
-    linear = [
-        layer.tops[0]
-        for layer in net.layers
-        if layer.type == "Convolution"
-        and len(layer.tops) == 1
-        and layer.tops[0] not in changed
-        and len(shapes.get(layer.tops[0], ())) == 4
-    ]
-    kept = [name for name in linear if readers.get(name) in ("Concat", "EuclideanLoss") or name in net.outputs]
-    return [name for name in kept if shapes[name][1] == shapes[kept[-1]][1]]
 
 
 def _sizes(fields: Fields | None) -> list[int] | str | None:

@@ -24,22 +24,21 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cpm_port.errors import DataError, LayerError
+from cpm_port.errors import DataError
 from cpm_port.evaluation.pck import normalized_errors
 from cpm_port.evaluation.pdj import torso_diameter
 from cpm_port.graph import CaffeNet, LayerModule
-from cpm_port.parts import CPM14, FLIC9, PartOrder
+from cpm_port.models.interface import belief_maps, cpm_data_layer
+from cpm_port.parts import PartOrder, release_order
 from cpm_port.records.record import RecordStore, order_of
 from cpm_port.training.augment import BORDER, Augmentation, augment
 from cpm_port.training.labels import center_map
 from cpm_port.training.transform_param import TransformParameters
 
-__all__ = ["HeldOut", "belief_blobs", "data_and_label", "find_peaks", "hold_out", "stage_errors", "stage_pck"]
+__all__ = ["HeldOut", "data_and_label", "find_peaks", "hold_out", "stage_errors", "stage_pck"]
 
 THRESHOLD = 0.2
 """Of the normalizer; an error equal to it is a hit."""
-
-_ORDERS = {14: CPM14, 9: FLIC9}
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,21 +121,14 @@ def data_and_label(net: CaffeNet) -> tuple[str, str, TransformParameters]:
     LayerError
         The net has no CPMData layer, or several.
     """
-    layers = [layer for layer in net.data_layers if layer.type == "CPMData"]
-    if len(layers) != 1:
-        raise LayerError(f"{net.spec.source}: {len(layers)} CPMData layers; validation needs the box of exactly one")
-    data, label = layers[0].tops
-    return data, label, TransformParameters.from_message(layers[0].params.transform_param)
-
-
-def belief_blobs(net: CaffeNet) -> tuple[str, ...]:
-    """Return the blobs that the net's Euclidean losses look at, in the net's order: each stage's belief maps."""
-    return tuple(layer.bottoms[0] for layer in net.spec.layers if layer.type == "EuclideanLoss")
+    layer = cpm_data_layer(net.spec)
+    data, label = layer.tops
+    return data, label, TransformParameters.from_message(layer.params.transform_param)
 
 
 def stage_pck(net: CaffeNet, held_out: HeldOut) -> tuple[dict[str, Any], str]:
     """Return PCK@0.2 in percent: `pck` of the last stage, `stages` by blob, `parts` of the last stage; and a line."""
-    stages = belief_blobs(net)
+    stages = list(belief_maps(net.spec, net.blob_shapes).values())
     hits = stage_errors(net, held_out, stages) <= THRESHOLD
     labelled = ~np.isnan(held_out.joints).any(axis=2)
     percent = [100 * float(row.sum()) / int(labelled.sum()) for row in hits]
@@ -217,7 +209,7 @@ def _order(records: RecordStore, parameters: TransformParameters) -> PartOrder |
     """Return the order of the net's parts as far as it is known."""
     known = order_of(records)
     if known is None or parameters.reorders or len(known) != parameters.num_parts:
-        return _ORDERS.get(parameters.num_parts)
+        return release_order(parameters.num_parts)
     return known
 
 

@@ -14,6 +14,7 @@ from cpm_port.drawn.source import DrawnRecords
 from cpm_port.errors import DataError, LayerError, MissingFileError, TrainingError, UsageError
 from cpm_port.graph import load_net
 from cpm_port.models import TrainingData, architecture, train_text
+from cpm_port.models.interface import belief_maps
 from cpm_port.parts import CPM14, FLIC9, MPII16, PartOrder
 from cpm_port.records.record import Record
 from cpm_port.training.cache import CachedRecords
@@ -23,7 +24,6 @@ from cpm_port.training.run import RunOptions, open_run
 from cpm_port.training.testnets import share_parameters
 from cpm_port.training.transform_param import TransformParameters
 from cpm_port.training.validation import (
-    belief_blobs,
     data_and_label,
     find_peaks,
     hold_out,
@@ -85,7 +85,7 @@ def test_pck_is_that_of_the_errors_per_stage_and_part() -> None:
     data, label, _ = data_and_label(net)
     assert (data, label) == ("data", "label")
     held_out = hold_out(RECORDS, PARAMETERS)
-    stages = belief_blobs(net)
+    stages = tuple(belief_maps(net.spec, net.blob_shapes).values())
     assert stages == ("conv7_stage1", "Mconv5_stage2")
     errors = stage_errors(net, held_out, stages, batch=5)
     with torch.no_grad():
