@@ -44,6 +44,7 @@ from cpm_port.annotations.samples import Sample
 from cpm_port.annotations.scored import find_images, find_labels, read_scored
 from cpm_port.bench import _peers
 from cpm_port.bench._timing import take_turns
+from cpm_port.compute.devices import checked_device
 from cpm_port.drawn.source import DrawnPeople
 from cpm_port.engine.modes import fast_net
 from cpm_port.engine.precision import PRECISIONS, arithmetic
@@ -168,9 +169,9 @@ def _load(args: argparse.Namespace, folder: Path) -> tuple[Any, float | None, st
     if args.model is None and args.net is None and args.weights is None:
         box = (args.box_size, args.box_size)
         design = architecture("mpi", width=args.width, box=box)
-        return _peers.seeded_model(design, folder).net.to(args.device), None, "mpi, seeded weights"
+        return _peers.seeded_model(design, folder).net.to(checked_device(args.device)), None, "mpi, seeded weights"
     choice = resolve(args.model, args.net, args.weights)
-    net = load_net(choice.net, choice.weights, device=args.device)
+    net = load_net(choice.net, choice.weights, device=checked_device(args.device))
     return net, None if choice.entry is None else choice.entry.center_sigma, choice.weights.name
 
 

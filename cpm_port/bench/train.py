@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from cpm_port.bench._timing import take_turns
 from cpm_port.caffe import infer_shapes, layer_flops, parse_net, parse_solver
+from cpm_port.compute.devices import checked_device, default_device
 from cpm_port.engine.precision import arithmetic
 from cpm_port.errors import TrainingError
 from cpm_port.graph import CaffeNet, load_net
@@ -58,7 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Return medians, ratios, samples per second, operations per second and the share of the matrix rate."""
-    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch.device(checked_device(args.device or default_device()))
     with arithmetic("float32", device):  # bfloat16, where asked, is the objective's own; nothing is ever in TF32
         return _run(args, device)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cpm_port.engine.precision import PreciseNet
     from cpm_port.graph import CaffeNet
 
-__all__ = ["add_device", "add_engine", "checked_device", "made_fast"]
+__all__ = ["add_device", "add_engine", "made_fast"]
 
 
 def add_device(parser: argparse._ActionsContainer) -> None:
@@ -55,24 +55,3 @@ def made_fast(net: CaffeNet, args: argparse.Namespace) -> AcceleratedNet | Preci
         raise UsageError(f"--memory-bound {args.memory_bound}: 0 or more asked")
     bound = None if args.memory_bound is None else args.memory_bound << 20
     return fast_net(net, args.precision, memory_bound=bound, plan=args.plan)
-
-
-def checked_device(name: str) -> str:
-    """Return the name of a device that is there; on a GPU, convolutions keep float32's precision from here on.
-
-    PyTorch lets convolutions round their inputs to TF32's 10 bits by default, an error of 1e-3 where Caffe has none.
-
-    Raises
-    ------
-    UsageError
-        No such kind of device, or none here with that number.
-    """
-    import torch
-
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"--device {name}: {reason}; {torch.cuda.device_count()} CUDA devices are here") from None
-    torch.backends.cudnn.allow_tf32 = False
-    return name

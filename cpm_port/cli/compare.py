@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cpm_port.cli._devices import add_device, checked_device
+from cpm_port.cli._devices import add_device
 from cpm_port.cli._models import add_model, chosen_model
 from cpm_port.errors import UsageError
 
@@ -28,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the table; return 1 where a blob differs."""
     from cpm_port import load_net
+    from cpm_port.compute.devices import checked_device
     from cpm_port.report.compare import compare, compare_text, read_arrays
 
     if not args.tolerance >= 0:

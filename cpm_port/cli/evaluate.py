@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cpm_port.cli._devices import add_engine, checked_device, made_fast
+from cpm_port.cli._devices import add_engine, made_fast
 from cpm_port.cli._models import add_model, chosen_model
 from cpm_port.errors import UsageError
 from cpm_port.files.digest import file_sha256
@@ -99,8 +99,9 @@ def _run_model(args: argparse.Namespace, protocol: Protocol) -> tuple[Prediction
     """Predict; None in processes that only help."""
     from cpm_port import __version__, load_net
     from cpm_port.annotations.scored import find_images, find_labels, read_scored
+    from cpm_port.compute.devices import joined_world
     from cpm_port.evaluation.truth import Truth
-    from cpm_port.inference.dataset import joined_shard, predict_samples
+    from cpm_port.inference.dataset import PATIENCE, predict_samples
     from cpm_port.predictions.files import write_predictions
 
     if args.predictions is not None:
@@ -123,10 +124,10 @@ def _run_model(args: argparse.Namespace, protocol: Protocol) -> tuple[Prediction
         "labels": file_sha256(labels),
         "precision": args.precision,
     }
-    with joined_shard(checked_device(args.device)) as shard:
-        net = made_fast(load_net(files.net, files.weights, device=shard.device), args)
+    with joined_world(args.device, PATIENCE) as world:
+        net = made_fast(load_net(files.net, files.weights, device=world.device), args)
         journal = target.with_name(target.name + ".journal")
-        predictions = predict_samples(net, samples, journal, identity, shard, sigma)
+        predictions = predict_samples(net, samples, journal, identity, world, sigma)
     if predictions is None:
         return None
     write_predictions(target, predictions)

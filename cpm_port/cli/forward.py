@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cpm_port.cli._devices import add_device, checked_device
+from cpm_port.cli._devices import add_device
 from cpm_port.cli._models import add_model, chosen_model
 
 __all__ = ["configure", "run"]
@@ -24,6 +24,7 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from cpm_port import load_net
+    from cpm_port.compute.devices import checked_device
     from cpm_port.files.atomic import atomic_path
     from cpm_port.report.compare import read_arrays, run_net
 

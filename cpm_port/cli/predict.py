@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cpm_port.cli._devices import add_engine, checked_device, made_fast
+from cpm_port.cli._devices import add_engine, made_fast
 from cpm_port.cli._models import add_model, chosen_model
 from cpm_port.cli._predict_results import RESULT_SUFFIXES, looked_at, write_image_results
 from cpm_port.cli._predict_video import predict_video, video_result_suffixes
@@ -247,6 +247,7 @@ def load_model(args: argparse.Namespace) -> tuple[BeliefNet, dict[str, Any], Mod
     """Return the net, made fast; what the results say of it (file names, SHA-256); its entry, if it is the zoo's."""
     choice = chosen_model(args)
     from cpm_port import load_net
+    from cpm_port.compute.devices import checked_device
 
     net = made_fast(load_net(choice.net, choice.weights, device=checked_device(args.device)), args)
     files = {"net": choice.net, "weights": choice.weights}

@@ -74,9 +74,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train; return 0, or 3 where a signal stopped the run."""
+    from cpm_port.compute.devices import joined_world
     from cpm_port.errors import UsageError
     from cpm_port.training.curves import plot_run, require_picture_suffix
-    from cpm_port.training.distributed import join_world, leave_world
     from cpm_port.training.progress import read_metrics
     from cpm_port.training.run import RunOptions, open_run, solver_device
 
@@ -105,17 +105,16 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.plot is not None:
         require_picture_suffix(args.plot)
-    world = join_world(args.device or solver_device(args.solver))
-    try:
-        with open_run(options, world, console=sys.stderr) as trainer:
-            if args.plot is not None and not trainer.solver.display:
-                raise UsageError(f"--plot: {args.solver} has display 0, so no loss is recorded to draw")
-            finished = trainer.solve()
-            if not world.leads:
-                return 0
-            if args.plot is not None and trainer.progress.metrics is not None:
-                plot_run(read_metrics(trainer.progress.metrics), args.plot, title=str(args.solver))
-            print(f"{'done' if finished else 'stopped'} at iteration {trainer.iteration}: {trainer.last_snapshot}")
-            return 0 if finished else STOPPED
-    finally:
-        leave_world(world)
+    with (
+        joined_world(args.device or solver_device(args.solver)) as world,
+        open_run(options, world, console=sys.stderr) as trainer,
+    ):
+        if args.plot is not None and not trainer.solver.display:
+            raise UsageError(f"--plot: {args.solver} has display 0, so no loss is recorded to draw")
+        finished = trainer.solve()
+        if not world.leads:
+            return 0
+        if args.plot is not None and trainer.progress.metrics is not None:
+            plot_run(read_metrics(trainer.progress.metrics), args.plot, title=str(args.solver))
+        print(f"{'done' if finished else 'stopped'} at iteration {trainer.iteration}: {trainer.last_snapshot}")
+        return 0 if finished else STOPPED

@@ -11,23 +11,20 @@ share (everybody goes through the net alone), so any number of processes gives t
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
 
 from cpm_port.annotations.images import check_images
 from cpm_port.annotations.samples import Sample
-from cpm_port.errors import CpmPortError, DataError, UsageError
+from cpm_port.compute.devices import World, wait_for_all
+from cpm_port.errors import CpmPortError, DataError
 from cpm_port.imaging.boxing import RELEASE_BOX_SIZE
 from cpm_port.imaging.pyramid import ScaleSearch, flic_search, lsp_search, mpii_search
 from cpm_port.imaging.reading import read_image
@@ -37,43 +34,10 @@ from cpm_port.inference.stream import Person, predict_stream
 from cpm_port.parts import FLIC9, Convention, Joints
 from cpm_port.predictions.values import Predictions
 
-__all__ = ["Shard", "joined_shard", "predict_samples", "search_of"]
+__all__ = ["PATIENCE", "predict_samples", "search_of"]
 
-_PATIENCE = timedelta(days=2)  # how long a process waits for the slowest one
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Which of how many processes this is, and where it computes."""
-
-    index: int
-    count: int
-    device: str
-
-    @property
-    def leads(self) -> bool:
-        """Whether this process gathers and prints."""
-        return self.index == 0
-
-
-@contextmanager
-def joined_shard(device: str) -> Iterator[Shard]:
-    """Join the processes that `torchrun` started, or stand alone; "cuda" means one GPU per process."""
-    count, index = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    if count == 1:
-        yield Shard(0, 1, device)
-        return
-    if device == "cuda":
-        local, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-        if local >= found:
-            raise UsageError(f"process {local} of this machine has no GPU of its own: {found} are here")
-        device = f"cuda:{local}"
-        torch.cuda.set_device(torch.device(device))
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=_PATIENCE)
-    try:
-        yield Shard(index, count, device)
-    finally:
-        dist.destroy_process_group()
+PATIENCE = timedelta(days=2)
+"""How long a process waits for the slowest one."""
 
 
 def search_of(sample: Sample, image_size: tuple[int, int], box_size: int = RELEASE_BOX_SIZE) -> ScaleSearch:
@@ -111,7 +75,7 @@ def predict_samples(
     samples: Sequence[Sample],
     folder: Path,
     identity: Mapping[str, str],
-    shard: Shard,
+    world: World,
     sigma: float | None = None,
 ) -> Predictions | None:
     """Predict every sample that the run's folder does not hold yet; process 0 returns all of them.
@@ -119,14 +83,14 @@ def predict_samples(
     Parameters
     ----------
     net : BeliefNet
-        On the shard's device.
+        On the world's device.
     samples : sequence of Sample
         With images; the same in every process.
     folder : Path
         The run's journal.
     identity : dict of str to str
         What the run is of; a folder of another run is refused.
-    shard : Shard
+    world : World
         This process.
     sigma : float, optional
         Of the center map, box px; by default 21 in proportion to the box (`read_interface`).
@@ -145,26 +109,26 @@ def predict_samples(
     """
     _check_names(samples)
     check_images(samples)
-    if shard.leads:
+    if world.leads:
         open_run(folder, identity)
-    _wait(shard)
-    if not shard.leads:
+    wait_for_all(world)
+    if not world.leads:
         open_run(folder, identity)
     done = read_entries(folder)
-    _wait(shard)  # nobody appends before everybody has read what is there
+    wait_for_all(world)  # nobody appends before everybody has read what is there
     missing = [sample for sample in samples if sample.name not in done]
-    _predict_share(net, missing[shard.index :: shard.count], folder, shard, len(samples) - len(missing), sigma)
-    _wait(shard)
-    return _gathered(net, samples, folder) if shard.leads else None
+    _predict_share(net, missing[world.rank :: world.size], folder, world, len(samples) - len(missing), sigma)
+    wait_for_all(world)
+    return _gathered(net, samples, folder) if world.leads else None
 
 
 def _predict_share(
-    net: BeliefNet, share: Sequence[Sample], folder: Path, shard: Shard, known: int, sigma: float | None
+    net: BeliefNet, share: Sequence[Sample], folder: Path, world: World, known: int, sigma: float | None
 ) -> None:
     from tqdm import tqdm
 
     box_size = read_interface(net).box_size
-    title = "predicting" if shard.count == 1 else f"predicting, share of process 0 of {shard.count}"
+    title = "predicting" if world.size == 1 else f"predicting, share of process 0 of {world.size}"
     people = (
         Person(
             f"{sample.dataset} {sample.name}", partial(_image, sample), partial(search_of, sample, box_size=box_size)
@@ -172,9 +136,9 @@ def _predict_share(
         for sample in share
     )
     with (
-        Journal(folder, shard.index) as journal,
+        Journal(folder, world.rank) as journal,
         tqdm(
-            total=len(share), desc=f"{title} ({known} known)", unit="person", disable=not shard.leads, file=sys.stderr
+            total=len(share), desc=f"{title} ({known} known)", unit="person", disable=not world.leads, file=sys.stderr
         ) as bar,
         closing(predict_stream(net, people, sigma=sigma, batch_people=1)) as outcomes,
     ):
@@ -208,8 +172,3 @@ def _gathered(net: BeliefNet, samples: Sequence[Sample], folder: Path) -> Predic
         tuple(sample.name for sample in samples),
         f"predictions of {net.spec.source}",
     )
-
-
-def _wait(shard: Shard) -> None:
-    if shard.count > 1:
-        dist.barrier()

@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from cpm_port.caffe import NetSpec, parse_net, parse_solver, spec_of
+from cpm_port.compute.devices import World
 from cpm_port.drawn.source import DrawnRecords
 from cpm_port.files.atomic import atomic_path
 from cpm_port.graph import CaffeNet, load_net
 from cpm_port.models import Architecture, TrainingData, architecture, train_text
 from cpm_port.records.record import Record
 from cpm_port.training.batches import open_data_layers
-from cpm_port.training.distributed import World
 from cpm_port.training.loop import Trainer
 from cpm_port.training.objective import Objective
 from cpm_port.training.presets import PRESETS, fill_like_he, recipe_of

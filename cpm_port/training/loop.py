@@ -32,9 +32,10 @@ import torch
 from torch import Tensor
 
 from cpm_port.caffe import SolverSpec
+from cpm_port.compute.devices import World
 from cpm_port.errors import TrainingError
 from cpm_port.graph import CaffeNet
-from cpm_port.training.distributed import World, average_gradients
+from cpm_port.training.distributed import average_gradients
 from cpm_port.training.history import collect_history, restore_history, to_numpy
 from cpm_port.training.lr_policy import Rate
 from cpm_port.training.objective import Objective

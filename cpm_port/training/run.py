@@ -20,13 +20,13 @@ from typing import TextIO
 import torch
 
 from cpm_port.caffe import MessageView, NetSpec, SolverSpec, parse_solver, read_net, read_solver
+from cpm_port.compute.devices import World
 from cpm_port.errors import MissingFileError, TrainingError, UsageError
 from cpm_port.graph import CaffeNet, load_net
 from cpm_port.records.lmdb import LmdbRecords
 from cpm_port.records.record import RecordStore
 from cpm_port.training.batches import open_data_layers
 from cpm_port.training.cache import CachedRecords
-from cpm_port.training.distributed import World
 from cpm_port.training.finetune import start_from
 from cpm_port.training.loop import Evaluation, Trainer
 from cpm_port.training.objective import Objective

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from cpm_port.caffe import parse_net, read_net, read_weights, write_weights
 from cpm_port.cli import main
-from cpm_port.cli._devices import checked_device
 from cpm_port.models import architecture, build, to_caffe
 
 
@@ -155,9 +153,3 @@ def test_real_caffes_flic_net_compares_equal(tmp_path: Path, capsys: pytest.Capt
     capsys.readouterr()
     assert main(["compare", *arguments]) == 0
     assert "9 blobs agree within 1e-05" in capsys.readouterr().out
-
-
-def test_choosing_a_device_keeps_float32_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    assert checked_device("cpu") == "cpu"
-    assert not torch.backends.cudnn.allow_tf32

@@ -11,13 +11,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
 from cpm_port.annotations.samples import Person, Sample
+from cpm_port.compute.devices import World
 from cpm_port.graph import CaffeNet
 from cpm_port.imaging.gaussians import center_map
 from cpm_port.imaging.pyramid import TARGET_DIST, ScaleSearch, demo_search, lsp_search
-from cpm_port.inference.dataset import Shard, predict_samples, search_of
+from cpm_port.inference.dataset import predict_samples, search_of
 from cpm_port.inference.interface import read_interface
 from cpm_port.inference.predict import predict_person
 from cpm_port.parts import FLIC9, LSP14, PartOrder
@@ -105,10 +107,10 @@ def test_a_data_set_is_predicted_at_the_nets_own_scale(tmp_path: Path) -> None:
     path = tmp_path / "one.png"
     cv2.imwrite(str(path), picture())
     people = [Sample("LSP", "one", path, "test", LSP14, "person", sample("LSP").person)]
-    shard = Shard(0, 1, "cpu")
+    world = World(0, 1, torch.device("cpu"))
     for box_size in (64, 128):
         net = colour_net(box=box_size)
-        found = predict_samples(net, people, tmp_path / str(box_size), {"box": str(box_size)}, shard)
+        found = predict_samples(net, people, tmp_path / str(box_size), {"box": str(box_size)}, world)
         search = lsp_search((160, 200), box_size)
         alone = predict_person(net, picture(), search.center_xy, search.base_scale, search.multipliers)
         assert found is not None
@@ -121,5 +123,5 @@ def test_a_data_sets_net_is_shown_the_center_map_that_it_was_trained_with(tmp_pa
     cv2.imwrite(str(path), picture())
     people = [Sample("LSP", "one", path, "test", LSP14, "person", sample("LSP").person)]
     eyes = Eyes(colour_net())
-    predict_samples(eyes, people, tmp_path / "run", {}, Shard(0, 1, "cpu"), sigma=5.0)
+    predict_samples(eyes, people, tmp_path / "run", {}, World(0, 1, torch.device("cpu")), sigma=5.0)
     assert np.array_equal(eyes.seen[0][0, 3], center_map(64, 5.0))

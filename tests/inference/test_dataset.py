@@ -23,10 +23,11 @@ from cpm_port import load_net
 from cpm_port.annotations.lsp import read_lsp
 from cpm_port.annotations.samples import Person, Sample
 from cpm_port.cli import main
+from cpm_port.compute.devices import World
 from cpm_port.errors import DataError, MissingFileError
 from cpm_port.imaging.pyramid import flic_search, lsp_search, mpii_search
 from cpm_port.imaging.reading import read_image
-from cpm_port.inference.dataset import Shard, predict_samples, search_of
+from cpm_port.inference.dataset import predict_samples, search_of
 from cpm_port.inference.journal import read_entries
 from cpm_port.inference.predict import predict_person
 from cpm_port.parts import CPM14, FLIC9, LSP14, MPII16
@@ -35,6 +36,7 @@ from tests.evaluation.support import drawn_people
 from tests.support import ROOT
 
 PEOPLE = 200
+ALONE = World(0, 1, torch.device("cpu"))
 NET = """
 name: "tiny"
 input: "data"
@@ -216,15 +218,15 @@ def test_missing_and_broken_images_stop_the_run_by_name(root: Path, tmp_path: Pa
     net = load_net(root / "net.prototxt", root / "net.caffemodel")
     samples = read_lsp(root / "joints.mat", tmp_path)[:3]
     with pytest.raises(MissingFileError, match=r"3 of 3 images are not there; the first: .*im0001\.jpg"):
-        predict_samples(net, samples, tmp_path / "journal", {}, Shard(0, 1, "cpu"))
+        predict_samples(net, samples, tmp_path / "journal", {}, ALONE)
     for name in ("im0001", "im0002", "im0003"):
         (tmp_path / f"{name}.jpg").write_bytes((root / f"images/{name}.jpg").read_bytes())
     (tmp_path / "im0002.jpg").write_bytes(b"no image")
     with pytest.raises(DataError, match="LSP im0002: "):
-        predict_samples(net, samples, tmp_path / "journal", {}, Shard(0, 1, "cpu"))
+        predict_samples(net, samples, tmp_path / "journal", {}, ALONE)
     assert set(read_entries(tmp_path / "journal")) == {"im0001"}
     with pytest.raises(DataError, match="two samples are called 'im0001'"):
-        predict_samples(net, [samples[0], samples[0]], tmp_path / "journal", {}, Shard(0, 1, "cpu"))
+        predict_samples(net, [samples[0], samples[0]], tmp_path / "journal", {}, ALONE)
 
 
 def test_each_data_set_is_searched_by_its_own_rule() -> None:

@@ -13,16 +13,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from cpm_port import load_net
 from cpm_port.annotations.lsp import read_lsp
 from cpm_port.annotations.samples import Person, Sample
 from cpm_port.cli import main as command_line
+from cpm_port.compute.devices import World
 from cpm_port.drawn.source import DrawnPeople
 from cpm_port.engine.modes import fast_net
 from cpm_port.errors import DataError
 from cpm_port.imaging.pyramid import mpii_search
-from cpm_port.inference.dataset import Shard, predict_samples, search_of
+from cpm_port.inference.dataset import predict_samples, search_of
 from cpm_port.inference.predict import predict_person
 from cpm_port.parts import CPM14, LSP14
 from cpm_port.scorecard import measuring
@@ -210,7 +212,8 @@ def test_lsps_six_images_score_as_recorded(shared: Path, tmp_path: Path) -> None
     net = fast_net(load_net(entry.net, entry.net.with_name(entry.file_name)))
     datasets = shared / "datasets"
     six = measuring.lsp_samples(read_lsp(datasets / "lsp" / "lsp-joints-PC.mat"), [datasets / "lsp_test_images"])
-    found = predict_samples(net, six, tmp_path / "journal", {"run": "test"}, Shard(0, 1, "cpu"), entry.center_sigma)
+    world = World(0, 1, torch.device("cpu"))
+    found = predict_samples(net, six, tmp_path / "journal", {"run": "test"}, world, entry.center_sigma)
     assert found is not None
     measurement = measuring.measured(found.joints.xy, six, measuring.LSP)
     assert measuring.per_image(measurement, six) == record["scores"][1]["images"]

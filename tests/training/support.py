@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from cpm_port.caffe import SolverSpec, read_net, read_solver
+from cpm_port.compute.devices import World
 from cpm_port.graph import CaffeNet, load_net
-from cpm_port.training.distributed import World
 from cpm_port.training.loop import Trainer
 from cpm_port.training.objective import Objective
 from cpm_port.training.presets import recipe_of

@@ -18,13 +18,13 @@ import torch
 
 from cpm_port.caffe import read_weights
 from cpm_port.cli import main
+from cpm_port.compute.devices import joined_world
 from cpm_port.drawn.source import DrawnPeople, DrawnRecords
 from cpm_port.errors import CaffeFormatError, MissingFileError, TrainingError, UsageError, WeightsError
 from cpm_port.models import SolverSettings, TrainingData, architecture, write_files
 from cpm_port.parts import CPM14, MPII16, PartOrder
 from cpm_port.records.genjson import write_genjson
 from cpm_port.records.lmdb import write_lmdb
-from cpm_port.training.distributed import join_world
 from cpm_port.training.loop import Trainer
 from cpm_port.training.progress import read_metrics
 from cpm_port.training.run import RunOptions, open_run, solver_device
@@ -402,7 +402,8 @@ def test_the_solvers_mode_chooses_the_device(here: Path) -> None:
 def test_training_on_a_gpu_follows_the_cpu(here: Path, cpm: Path) -> None:
     """The loop's late look at a GPU's numbers, pinned batches and snapshots; float32 sums in another order."""
     on_cpu = _solved(solver=cpm, changes='snapshot_prefix: "cpu"')
-    with open_run(RunOptions(cpm, changes='snapshot_prefix: "gpu"'), join_world("cuda")) as on_gpu:
+    options = RunOptions(cpm, changes='snapshot_prefix: "gpu"')
+    with joined_world("cuda") as world, open_run(options, world) as on_gpu:
         on_gpu.solve()
     for name, loss in on_cpu.last_losses.items():
         assert on_gpu.last_losses[name] == pytest.approx(loss, rel=1e-4)
@@ -413,7 +414,7 @@ def test_training_on_a_gpu_follows_the_cpu(here: Path, cpm: Path) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_bfloat16_trains_on_a_gpu(here: Path, cpm: Path) -> None:
     options = RunOptions(cpm, preset="adamw", bfloat16=True, channels_last=True, changes="max_iter: 60 snapshot: 0")
-    with open_run(options, join_world("cuda")) as trainer:
+    with joined_world("cuda") as world, open_run(options, world) as trainer:
         trainer.step()
         trainer.snapshot()
         first = sum(trainer.last_losses.values())

@@ -1,0 +1,111 @@
+"""Where this process computes: its device and, under `torchrun`, which of several processes it is.
+
+Where in the flow: before a net is loaded. Everything that takes a device's name from a user, and everything that may
+run under torchrun, asks here; nothing else reads torchrun's environment.
+
+Conventions: a device is named as PyTorch names it (cpu, cuda, cuda:1). Under torchrun "cuda" means one GPU per process,
+whatever its number. From the choice of a device on, convolutions keep float32's precision: PyTorch lets them round
+their inputs to TF32's 10 bits by default, an error of 1e-3 where Caffe has none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from cpm_port.errors import UsageError
+
+__all__ = ["World", "checked_device", "default_device", "joined_world", "wait_for_all"]
+
+
+@dataclass(frozen=True)
+class World:
+    """Which of the processes that work together we are.
+
+    Attributes
+    ----------
+    rank, size : int
+        Which one of how many.
+    device : torch.device
+        Where this process computes.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that gathers, prints and writes."""
+        return self.rank == 0
+
+
+def default_device() -> str:
+    """Return "cuda" where PyTorch can use a GPU, else "cpu"."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def checked_device(name: str) -> str:
+    """Return the name of a device that is there; on a GPU, convolutions keep float32's precision from here on.
+
+    Raises
+    ------
+    UsageError
+        No such kind of device, or none here with that number.
+    """
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--device {name}: {reason}; {torch.cuda.device_count()} CUDA devices are here") from None
+    torch.backends.cudnn.allow_tf32 = False
+    return name
+
+
+@contextmanager
+def joined_world(device: str | None = None, patience: timedelta | None = None) -> Iterator[World]:
+    """Join the processes that `torchrun` started, or stand alone; leaving the `with` block parts from them.
+
+    Parameters
+    ----------
+    device : str, optional
+        By default a GPU if there is one.
+    patience : timedelta, optional
+        How long a process waits for the slowest one; by default as long as PyTorch does.
+
+    Raises
+    ------
+    UsageError
+        A device that this machine lacks; or more processes than GPUs.
+    """
+    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    chosen = torch.device(checked_device(device or default_device()))
+    if chosen.type == "cuda":
+        local = int(os.environ.get("LOCAL_RANK", "0")) if size > 1 else chosen.index or 0
+        if local >= torch.cuda.device_count():
+            raise UsageError(
+                f"process {local} of this machine has no GPU of its own: {torch.cuda.device_count()} are here"
+            )
+        chosen = torch.device("cuda", local)
+        torch.cuda.set_device(chosen)
+    world = World(rank, size, chosen)
+    if size == 1:
+        yield world
+        return
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=patience)
+    try:
+        yield world
+    finally:
+        dist.destroy_process_group()
+
+
+def wait_for_all(world: World) -> None:
+    """Return when every process has come here."""
+    if world.size > 1:
+        dist.barrier()

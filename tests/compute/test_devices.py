@@ -1,0 +1,40 @@
+"""Claim: a device's name is checked before anything is loaded, and the choice keeps float32 whole.
+
+Oracle: what PyTorch says of this machine. Several processes are tests/inference/test_dataset.py's and
+tests/training/test_run.py's.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cpm_port.compute.devices import World, checked_device, default_device, joined_world
+from cpm_port.errors import UsageError
+
+
+def test_choosing_a_device_keeps_float32_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    assert checked_device("cpu") == "cpu"
+    assert not torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize("name", ["abacus", f"cuda:{torch.cuda.device_count()}"])
+def test_a_device_that_is_not_there_is_refused_with_how_many_are(name: str) -> None:
+    with pytest.raises(UsageError, match=f"--device {name}: .*; {torch.cuda.device_count()} CUDA devices are here"):
+        checked_device(name)
+
+
+def test_without_torchrun_a_process_stands_alone_and_leads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.delenv("RANK", raising=False)
+    with joined_world("cpu") as world:
+        assert world == World(0, 1, torch.device("cpu"))
+        assert world.leads
+        assert not torch.distributed.is_initialized()
+
+
+def test_without_a_name_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for found in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda found=found: found)
+        assert default_device() == ("cuda" if found else "cpu")
