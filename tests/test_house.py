@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,82 +17,106 @@ import pytest
 import cpm_port
 from cpm_port.cli import VERBS
 from cpm_port.errors import CpmPortError
+from tests.imports import circles, imports_of, modules, room_of
 from tests.support import GOLDEN, PROVENANCE_FIELDS, ROOT
 
 PACKAGE = ROOT / "cpm_port"
 ROOMS = (
-    {"compute", "errors", "files", "parts", "resources"},
-    {"caffe"},
-    {"formats"},
-    {"graph"},
-    {"engine", "export", "models"},
-    {"imaging"},
-    {"annotations", "predictions"},
-    {"records"},
-    {"drawn"},
-    {"inference", "evaluation"},
-    {"training"},
-    {"report", "zoo"},
-    {"bench", "studies"},
-    {"__main__", "cli", "demo", "scorecard"},
-)  # from first to last: a room imports from its own row and those above
+    ("errors", "resources"),
+    ("compute", "files", "parts"),
+    ("caffe", "imaging"),
+    ("formats",),
+    ("graph",),
+    ("cpm_port", "engine", "export", "models"),  # cpm_port: the package's own __init__, its front door
+    ("annotations", "predictions"),
+    ("records",),
+    ("drawn",),
+    ("inference", "evaluation"),
+    ("training", "zoo", "report"),
+    ("bench", "studies"),
+    ("cli",),
+    ("__main__", "demo", "scorecard"),
+)
+"""The flow: a room imports from the rows above its own, and from no other room of its own row.
+
+CONTRIBUTING.md draws it.
+"""
+ROW_OF = {room: row for row, rooms in enumerate(ROOMS) for room in rooms}
 WITHOUT_TORCH = ("annotations", "caffe", "drawn", "evaluation", "files", "formats", "predictions", "records", "zoo")
 
 
-def row_of(room: str) -> int:
-    for row, rooms in enumerate(ROOMS):
-        if room in rooms:
-            return row
-    raise AssertionError(f"room {room!r} has no place in ROOMS: say where it stands")
+@pytest.fixture(scope="module")
+def arrows() -> dict[str, set[str]]:
+    """Every module of the package -> the modules that it imports."""
+    files = modules()
+    return {name: imports_of(name, path.read_text(encoding="utf-8"), set(files)) for name, path in files.items()}
 
 
-def sources() -> list[tuple[str, Path]]:
-    """Return (room, file) for every module but the package's own __init__, which imports on first use only."""
-    found = [(path.relative_to(PACKAGE).parts[0].removesuffix(".py"), path) for path in PACKAGE.rglob("*.py")]
-    return sorted((room, path) for room, path in found if path != PACKAGE / "__init__.py")
+@pytest.mark.parametrize("room", ROW_OF)
+def test_a_room_imports_from_the_rows_above_only(room: str, arrows: dict[str, set[str]]) -> None:
+    wrong = [
+        f"{module} imports {other}"
+        for module, others in arrows.items()
+        for other in sorted(others)
+        if room_of(module) == room != room_of(other) and ROW_OF[room_of(other)] >= ROW_OF[room]
+    ]
+    assert not wrong, wrong
 
 
-def rooms_imported(path: Path) -> set[str]:
-    """Return the rooms of this package that a file imports from, wherever in the file."""
-    names = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names += [f"{node.module}.{alias.name}" for alias in node.names]
-    rooms = {name.split(".")[1] for name in names if name.startswith("cpm_port.")}
-    lazy = {"load_net", "CaffeNet"}  # what the package's __init__ hands out
-    return {"graph" if room in lazy else room for room in rooms} - {"__version__"}
+def test_every_room_has_its_place(arrows: dict[str, set[str]]) -> None:
+    assert {room_of(module) for module in arrows} == set(ROW_OF)
 
 
-@pytest.mark.parametrize("room", sorted(set().union(*ROOMS)))
-def test_a_room_imports_no_later_room(room: str) -> None:
-    for owner, path in sources():
-        if owner == room:
-            late = [other for other in rooms_imported(path) if row_of(other) > row_of(room)]
-            assert not late, f"{path.relative_to(ROOT)} imports {', '.join(late)}, which come after {room}"
+def test_no_files_import_each_other_in_a_circle(arrows: dict[str, set[str]]) -> None:
+    assert circles(arrows) == []
 
 
-def test_every_room_has_its_place() -> None:
-    for room, _ in sources():
-        row_of(room)
+def test_contributing_draws_the_flow() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (picture,) = (part for part in text.split("\n\n") if "→" in part)
+    assert tuple(tuple(re.findall(r"`(\w+)`", row)) for row in picture.split("→")) == ROOMS
 
 
-def test_the_walk_sees_an_import(tmp_path: Path) -> None:
-    path = tmp_path / "module.py"
-    path.write_text(
-        "def f():\n    from cpm_port.training import loop\nimport cpm_port.caffe.files\nfrom cpm_port import load_net\n"
-    )
-    assert rooms_imported(path) == {"training", "caffe", "graph"}
+KNOWN = {"cpm_port", "cpm_port.caffe", "cpm_port.caffe.files", "cpm_port.here", "cpm_port.here.there", "cpm_port.demo"}
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import cpm_port.caffe.files", {"cpm_port.caffe.files"}),
+        ("from cpm_port.caffe import files, read_net", {"cpm_port.caffe", "cpm_port.caffe.files"}),
+        ("from cpm_port import demo, load_net", {"cpm_port", "cpm_port.demo"}),
+        ("def f():\n    from cpm_port.here.there import x", {"cpm_port.here.there"}),
+        ("if TYPE_CHECKING:\n    from cpm_port.caffe import NetSpec", {"cpm_port.caffe"}),
+        ("importlib.import_module('cpm_port.demo')", {"cpm_port.demo"}),
+        ("__import__(f'cpm_port.{name}')", {"cpm_port.caffe", "cpm_port.demo"}),
+        ("import_module(f'{__name__}.{name}')", {"cpm_port.here.there"}),
+        ("run([sys.executable, '-m', 'cpm_port.demo'])", {"cpm_port.demo"}),
+        ("'see cpm_port.demo'", set()),
+    ],
+)
+def test_the_walk_sees_an_import(source: str, expected: set[str]) -> None:
+    assert imports_of("cpm_port.here", source, KNOWN) == expected
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["import_module(name)", "__import__(f'{package}.x')", "spec_from_file_location(name, path)", "from . import x"],
+)
+def test_the_walk_refuses_what_it_cannot_read(source: str) -> None:
+    with pytest.raises(AssertionError, match=r"line 1: (imports by a name|a relative import)"):
+        imports_of("cpm_port.here", source, KNOWN)
+
+
+def test_a_circle_is_found_with_all_its_files() -> None:
+    imports = {"a": {"b"}, "b": {"c", "e"}, "c": {"a", "d"}, "d": {"d"}, "e": {"f"}, "f": {"e"}}
+    assert circles(imports) == [["a", "b", "c"], ["e", "f"]]
 
 
 @pytest.mark.parametrize("room", WITHOUT_TORCH)
 def test_a_room_without_torch_stays_so(room: str) -> None:
-    modules = [
-        ".".join(("cpm_port", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
-        for path in (PACKAGE / room).rglob("*.py")
-    ]
-    code = f"import sys, importlib\nfor m in {modules!r}: importlib.import_module(m)\nassert 'torch' not in sys.modules"
+    names = [name for name in modules() if room_of(name) == room]
+    code = f"import sys, importlib\nfor m in {names!r}: importlib.import_module(m)\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

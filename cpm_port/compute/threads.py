@@ -52,5 +52,5 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     """Return this process's pool (a fork inherits the dictionary, but no threads)."""
     key = os.getpid(), workers
     if key not in _pools:
-        _pools[key] = ThreadPoolExecutor(workers - 1, thread_name_prefix="cpm_port.engine")
+        _pools[key] = ThreadPoolExecutor(workers - 1, thread_name_prefix="cpm_port")
     return _pools[key]
