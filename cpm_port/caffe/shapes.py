@@ -19,7 +19,7 @@ from cpm_port.caffe._shape_rules import PARAMS, RULES, Shape, Window, conv_windo
 from cpm_port.caffe.netspec import LayerSpec, NetSpec
 from cpm_port.errors import LayerError, UnsupportedLayerError
 
-__all__ = ["Shape", "Window", "infer_shapes", "layer_flops", "layer_shapes", "param_shapes", "spatial_window"]
+__all__ = ["Shape", "Window", "fits_blob", "infer_shapes", "layer_flops", "layer_shapes", "param_shapes", "spatial_window"]
 
 _MAX_AXES = 32
 _MAX_COUNT = 2**31 - 1  # Caffe counts a blob's values in int
@@ -128,6 +128,14 @@ def spatial_window(layer: LayerSpec, bottom_shape: Sequence[int]) -> Window:
         kernel, stride, pad = pooling_window(layer, bottom)
         return kernel, stride, pad, (1, 1)
     return conv_window(layer, bottom)
+
+
+def fits_blob(stored: Shape, wanted: Shape) -> bool:
+    """Tell whether a stored array fits a parameter of shape `wanted`.
+
+    Old files give every blob four axes: a bias of (n,) lies there as (1, 1, 1, n).
+    """
+    return stored == wanted or (len(stored) == 4 and stored == (1,) * (4 - len(wanted)) + wanted)
 
 
 def _countable(layer: LayerSpec, what: str, shape: Shape) -> Shape:

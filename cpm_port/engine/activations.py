@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from cpm_port.caffe import NetSpec
+from cpm_port.caffe.liveness import peak_size
 
 __all__ = ["ACTIVATION_BOUND", "activation_bound", "bytes_per_image", "images_within"]
 
@@ -45,17 +46,7 @@ def bytes_per_image(
         Bytes of one value.
     """
     sizes = {name: math.prod(shape) * itemsize for name, shape in blob_shapes.items()}
-    kept = {*spec.outputs, *blobs}
-    last = {name: index for index, layer in enumerate(spec.layers) for name in (*layer.bottoms, *layer.tops)}
-    alive = {name: sizes[name] for name in spec.inputs}
-    peak = sum(alive.values())
-    for index, layer in enumerate(spec.layers):
-        tops = {top: sizes[top] for top in layer.tops}
-        if layer.bottoms:  # an Input layer makes nothing
-            peak = max(peak, sum(alive.values()) + sum(tops.values()))
-        alive.update(tops)
-        for name in [name for name in alive if last.get(name) == index and name not in kept]:
-            del alive[name]
+    peak = peak_size(spec.layers, sizes, spec.inputs, kept={*spec.outputs, *blobs})
     batch = blob_shapes[next(iter(spec.inputs))][0]
     return -(-peak // batch)
 

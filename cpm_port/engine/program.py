@@ -7,11 +7,12 @@ makes one operation of them. Values that somebody asked for stay.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
 
+from cpm_port.caffe.liveness import released
 from cpm_port.engine.fft import Pool
 from cpm_port.graph import CaffeNet
 from cpm_port.graph.layers.convolution import Convolution
@@ -70,7 +71,9 @@ def compile_program(net: CaffeNet, wanted: Sequence[str]) -> Program:
         operations.append(Operation(step.key, reads, writes))
     results = {name: current[name] for name in wanted}
     joined = _join(operations, net, set(results.values()))
-    _note_frees(joined, set(results.values()))
+    gone = released([(operation.reads, operation.writes) for operation in joined], kept=set(results.values()))
+    for operation, values in zip(joined, gone, strict=True):
+        operation.frees = tuple(values)
     return Program(tuple(joined), inputs, results)
 
 
@@ -130,13 +133,3 @@ def _plain_pool(module: nn.Module) -> Pool | None:
 
 def _module(net: CaffeNet, operation: Operation) -> nn.Module:
     return net.get_submodule(operation.key)
-
-
-def _note_frees(operations: Iterable[Operation], kept: set[int]) -> None:
-    last: dict[int, Operation] = {}
-    for operation in operations:
-        for value in (*operation.reads, *operation.writes):
-            last[value] = operation
-    for value, operation in last.items():
-        if value not in kept:
-            operation.frees += (value,)

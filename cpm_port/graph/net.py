@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cpm_port.caffe import LayerSpec, NetSpec
+from cpm_port.caffe.liveness import released
 from cpm_port.errors import DataError, LayerError, ShapeError, UsageError
 from cpm_port.graph.module import LayerModule, Shape
 from cpm_port.graph.registry import builder_of, require_supported
@@ -229,7 +230,7 @@ class CaffeNet(nn.Module):
         wanted = self._wanted(blobs)
         if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):  # type: ignore[attr-defined, no-untyped-call]
             self._reshape({name: tuple(tensor.shape) for name, tensor in table.items()})
-        drops = self._drops(wanted)
+        drops = released([(step.spec.bottoms, step.spec.tops) for step in self.steps], kept=wanted)
         for step, drop in zip(self.steps, drops, strict=True):
             bottoms = [table[bottom] for bottom in step.spec.bottoms]
             for index in step.detached:
@@ -303,18 +304,6 @@ class CaffeNet(nn.Module):
             tops = module.reshape([shapes[bottom] for bottom in step.spec.bottoms])
             shapes.update(zip(step.spec.tops, tops, strict=True))
         self._current_inputs, self._blob_shapes = inputs, shapes
-
-    def _drops(self, wanted: Sequence[str]) -> list[list[str]]:
-        """Return, for every step, the blobs that nothing needs after it."""
-        last: dict[str, int] = {}
-        for index, step in enumerate(self.steps):
-            for name in (*step.spec.bottoms, *step.spec.tops):
-                last[name] = index
-        drops: list[list[str]] = [[] for _ in self.steps]
-        for name, index in last.items():
-            if name not in wanted:
-                drops[index].append(name)
-        return drops
 
 
 def _as_tensor(name: str, value: Blob, like: Tensor | None) -> Tensor:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cpm_port.caffe import NetSpec, Weights, read_weights
+from cpm_port.caffe.shapes import fits_blob
 from cpm_port.errors import WeightsError
 from cpm_port.formats import Model, format_of, safetensors
 
@@ -173,8 +174,7 @@ def _misfits(layer: str, index: int, blob: Tensor, array: Array) -> Iterator[str
     """Say what is wrong with an array, where something is."""
     name = _BLOB_NAMES[index] if index < len(_BLOB_NAMES) else f"parameter {index}"
     want, have = tuple(blob.shape), tuple(array.shape)
-    legacy = len(have) == 4 and len(want) < 4 and have == (1,) * (4 - len(want)) + want
-    if have != want and not legacy:
+    if not fits_blob(have, want):
         yield f"layer {layer!r}: {name} blob is {have}, prototxt says {want}"
     floating = array.is_floating_point() if isinstance(array, Tensor) else array.dtype.kind == "f"
     if not floating:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cpm_port.caffe.shapes import fits_blob
 from cpm_port.errors import WeightsError
 from cpm_port.models.architectures import Architecture
 from cpm_port.models.cpm import build
@@ -71,18 +72,16 @@ def from_caffe(blobs: Mapping[str, Sequence[NDArray[np.float32]]], net: Architec
     WeightsError
         Layers are missing, unknown, or of another shape; the message lists every difference.
     """
+    renamed = {f"{layer}[{i}]": f"{path}.{kind}" for path, layer in caffe_names(net).items() for i, kind in _KINDS}
+    shapes = _expected(net)
+    expected = {key: shapes[path] for key, path in renamed.items()}
     found: dict[str, NDArray[np.float32]] = {}
     for layer, arrays in blobs.items():
         for index, array in enumerate(arrays):
-            flat = index == 1 and array.ndim == 4 and array.shape[:3] == (1, 1, 1)
-            found[f"{layer}[{index}]"] = array.reshape(-1) if flat else np.asarray(array)
-    renamed = {f"{layer}[{i}]": f"{path}.{kind}" for path, layer in caffe_names(net).items() for i, kind in _KINDS}
-    expected = _expected(net)
-    _check(
-        {key: tuple(value.shape) for key, value in found.items()},
-        {key: expected[path] for key, path in renamed.items()},
-        "Caffe weights",
-    )
+            key = f"{layer}[{index}]"
+            fits = key in expected and fits_blob(array.shape, expected[key])
+            found[key] = array.reshape(expected[key]) if fits else np.asarray(array)
+    _check({key: tuple(value.shape) for key, value in found.items()}, expected, "Caffe weights")
     return {path: torch.from_numpy(np.array(found[key], dtype=np.float32)) for key, path in renamed.items()}
 
 

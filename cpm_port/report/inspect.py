@@ -20,6 +20,7 @@ import numpy as np
 from cpm_port.caffe import NetSpec, read_mean, read_net, read_solver, read_solverstate, read_weights, snapshot_net
 from cpm_port.caffe.binary import HDF5_MAGIC, looks_like_text
 from cpm_port.caffe.files import read_text
+from cpm_port.caffe.liveness import peak_size
 from cpm_port.caffe.shapes import Shape, layer_flops, layer_shapes, param_shapes
 from cpm_port.errors import LayerError, MissingFileError, UnsupportedLayerError
 from cpm_port.formats import safetensors
@@ -177,14 +178,7 @@ def _walk(net: NetSpec, given: Mapping[str, Shape]) -> tuple[dict[str, Shape], l
 def _memory(net: NetSpec, shapes: Mapping[str, Shape], parameters: int) -> dict[str, int]:
     """Estimate bytes: of the weights, of a forward pass that frees what it can, of training by SGD."""
     size = {name: math.prod(shape) * _BYTES for name, shape in shapes.items()}
-    last = {name: i for i, layer in enumerate(net.layers) for name in (*layer.bottoms, *layer.tops)}
-    alive: set[str] = set()
-    peak = 0
-    for i, layer in enumerate(net.layers):
-        in_place = sum(size[top] for top in layer.tops if top in layer.bottoms)
-        alive.update(layer.tops)
-        peak = max(peak, sum(size[name] for name in alive) + in_place)
-        alive -= {name for name in alive if last[name] == i and name not in net.outputs}
+    peak = peak_size(net.layers, size, net.inputs, kept=net.outputs)
     blobs = sum(size[top] for layer in net.layers for top in layer.tops)
     return {
         "weights_bytes": parameters * _BYTES,

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from cpm_port.caffe.liveness import released
 from cpm_port.graph import CaffeNet, Step
 
 __all__ = ["forward_recomputing"]
@@ -31,11 +32,13 @@ def forward_recomputing(net: CaffeNet, inputs: Mapping[str, Tensor], blobs: Sequ
         What to return; nothing else is.
     """
     groups = _groups(net.steps)
-    needed_after = _needed_after(groups, set(blobs))
+    reads = [{name for step in group for name in step.spec.bottoms} for group in groups]
+    writes = [{name for step in group for name in step.spec.tops} for group in groups]
+    gone = released(list(zip(reads, writes, strict=True)), kept=blobs)
     table = dict(inputs)
-    for group, kept in zip(groups, needed_after, strict=True):
-        names = [name for name in table if name in {b for step in group for b in step.spec.bottoms}]
-        made = [name for name in kept if name in {top for step in group for top in step.spec.tops}]
+    for group, read, written, drop in zip(groups, reads, writes, gone, strict=True):
+        names = [name for name in table if name in read]
+        made = sorted(written.difference(drop))
 
         def run(
             *tensors: Tensor, group: Sequence[Step] = group, names: list[str] = names, made: list[str] = made
@@ -49,7 +52,8 @@ def forward_recomputing(net: CaffeNet, inputs: Mapping[str, Tensor], blobs: Sequ
         results = checkpoint(run, *(table[name] for name in names), use_reentrant=False)
         assert isinstance(results, tuple)
         table.update(zip(made, results, strict=True))
-        table = {name: tensor for name, tensor in table.items() if name in kept}
+        for name in table.keys() & set(drop):
+            del table[name]
     return {name: table[name] for name in blobs}
 
 
@@ -57,13 +61,3 @@ def _groups(steps: Sequence[Step]) -> list[Sequence[Step]]:
     """Cut the layers into about sqrt(L) groups of equal length."""
     length = max(math.isqrt(len(steps)), 1)
     return [steps[start : start + length] for start in range(0, len(steps), length)]
-
-
-def _needed_after(groups: Sequence[Sequence[Step]], wanted: set[str]) -> list[set[str]]:
-    """Return, for every group, the blobs that a later group reads or the caller wants."""
-    needed: list[set[str]] = []
-    later = set(wanted)
-    for group in reversed(groups):
-        needed.append(set(later))
-        later |= {bottom for step in group for bottom in step.spec.bottoms}
-    return needed[::-1]

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from cpm_port.caffe import Weights, infer_shapes, read_net, read_weights
-from cpm_port.caffe.shapes import param_shapes
+from cpm_port.caffe.shapes import fits_blob, param_shapes
 from cpm_port.errors import CaffeFormatError, ModelFileError, UsageError
 from cpm_port.zoo.entries import ENTRIES, ModelEntry, named
 
@@ -135,13 +135,9 @@ def _differences(weights: Weights, expected: Shapes) -> list[str]:
             found.append(f"layer {layer!r} is missing")
             continue
         have = tuple(array.shape for array in weights[layer])
-        if len(have) != len(shapes) or not all(_fits(a, b) for a, b in zip(have, shapes, strict=True)):
+        if len(have) != len(shapes) or not all(fits_blob(a, b) for a, b in zip(have, shapes, strict=True)):
             found.append(f"layer {layer!r} has {_said(have)}, {_said(shapes)} expected")
     return found + [f"layer {layer!r} is not part of that net" for layer in weights if layer not in expected]
-
-
-def _fits(have: tuple[int, ...], want: tuple[int, ...]) -> bool:
-    return have == want or (len(have) == 4 and have == (1,) * (4 - len(want)) + want)
 
 
 def _said(shapes: Sequence[tuple[int, ...]]) -> str:
