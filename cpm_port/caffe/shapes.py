@@ -19,7 +19,16 @@ from cpm_port.caffe._shape_rules import PARAMS, RULES, Shape, Window, conv_windo
 from cpm_port.caffe.netspec import LayerSpec, NetSpec
 from cpm_port.errors import LayerError, UnsupportedLayerError
 
-__all__ = ["Shape", "Window", "fits_blob", "infer_shapes", "layer_flops", "layer_shapes", "param_shapes", "spatial_window"]
+__all__ = [
+    "Shape",
+    "Window",
+    "fits_blob",
+    "infer_shapes",
+    "layer_flops",
+    "layer_shapes",
+    "param_shapes",
+    "spatial_window",
+]
 
 _MAX_AXES = 32
 _MAX_COUNT = 2**31 - 1  # Caffe counts a blob's values in int
