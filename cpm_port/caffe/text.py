@@ -1,9 +1,9 @@
 """Protobuf's text format, in and out: prototxt <-> message.
 
 `parse_text` fills a message of our schema; errors name source, line and column, what was found and what was expected.
-`format_text` writes a message back. The grammar is that of protobuf's C++ text parser, as Caffe uses it: a singular
-field given twice is an error, `,` or `;` may follow a field, `<>` may stand for `{}`, neighbouring strings join, `#`
-opens a comment.
+`format_text` writes a message back, `format_fields` plain values under the schema's names. The grammar is that of
+protobuf's C++ text parser, as Caffe uses it: a singular field given twice is an error, `,` or `;` may follow a field,
+`<>` may stand for `{}`, neighbouring strings join, `#` opens a comment.
 
 It knowingly differs from Caffe's in one thing: a field that the schema does not know is no error. It is reported as a
 note, kept as text in the message (`schema.UNKNOWN_TEXT`) and written back by `format_text`.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from cpm_port.caffe.schema import UNKNOWN_TEXT, Message
 from cpm_port.errors import CaffeFormatError
 
-__all__ = ["MAX_DEPTH", "ParsedText", "UnknownField", "format_text", "is_repeated", "parse_text"]
+__all__ = ["MAX_DEPTH", "ParsedText", "UnknownField", "format_fields", "format_text", "is_repeated", "parse_text"]
 
 MAX_DEPTH = 64  # Caffe's own messages nest 7 deep
 MAX_FIELDS = 100_000  # a six-stage CPM's prototxt has 1,100
@@ -354,29 +355,54 @@ def _integer(token: str) -> int | None:
 
 def format_text(message: Message) -> str:
     """Write a message as protobuf text: fields in the schema's order, two spaces a level, unknown text fields last."""
-    lines: list[str] = []
-    _format_fields(message, "", lines)
-    return "".join(f"{line}\n" for line in lines)
+    return format_fields(_fields_of(message), message.DESCRIPTOR)
 
 
-def _format_fields(message: Any, indent: str, lines: list[str]) -> None:
-    for descriptor, value in message.ListFields():
-        if descriptor.name == UNKNOWN_TEXT:
-            for text in value:
-                lines += [indent + line for line in text.split("\n")]
-            continue
-        for item in value if is_repeated(descriptor) else (value,):
-            if descriptor.type == FieldDescriptor.TYPE_MESSAGE:
-                lines.append(f"{indent}{descriptor.name} {{")
-                _format_fields(item, indent + "  ", lines)
-                lines.append(f"{indent}}}")
+def format_fields(fields: Iterable[tuple[str, Any]], descriptor: Any) -> str:
+    """Write fields as protobuf text, in the order given.
+
+    Parameters
+    ----------
+    fields : iterable of (str, value)
+        A repeated field once per value. A message's value is an iterable of its own fields, an enum's its name.
+    descriptor : Descriptor
+        The message that they belong to, for example `message_class("NetParameter").DESCRIPTOR`.
+
+    Raises
+    ------
+    KeyError
+        A field that the message does not have.
+    """
+    return "".join(f"{line}\n" for line in _format_lines(fields, descriptor, ""))
+
+
+def _fields_of(message: Any) -> Iterator[tuple[str, Any]]:
+    for known, value in message.ListFields():
+        for item in value if is_repeated(known) else (value,):
+            if known.type == FieldDescriptor.TYPE_MESSAGE:
+                yield known.name, _fields_of(item)
+            elif known.type == FieldDescriptor.TYPE_ENUM:
+                yield known.name, known.enum_type.values_by_number[item].name
             else:
-                lines.append(f"{indent}{descriptor.name}: {_format_scalar(descriptor, item)}")
+                yield known.name, item
+
+
+def _format_lines(fields: Iterable[tuple[str, Any]], descriptor: Any, indent: str) -> Iterator[str]:
+    for name, value in fields:
+        known = descriptor.fields_by_name[name]
+        if name == UNKNOWN_TEXT:
+            yield from (indent + line for line in value.split("\n"))
+        elif known.type == FieldDescriptor.TYPE_MESSAGE:
+            yield f"{indent}{name} {{"
+            yield from _format_lines(value, known.message_type, indent + "  ")
+            yield f"{indent}}}"
+        else:
+            yield f"{indent}{name}: {_format_scalar(known, value)}"
 
 
 def _format_scalar(descriptor: Any, value: Any) -> str:
     if descriptor.type == FieldDescriptor.TYPE_ENUM:
-        return str(descriptor.enum_type.values_by_number[value].name)
+        return str(value)
     if descriptor.type == FieldDescriptor.TYPE_BOOL:
         return "true" if value else "false"
     if isinstance(value, str):

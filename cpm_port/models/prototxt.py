@@ -17,11 +17,13 @@ its rate and lengths are ours. No dropout layers, as in that run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cpm_port.caffe import message_class
+from cpm_port.caffe.text import format_fields
 from cpm_port.errors import UsageError
 from cpm_port.files.atomic import atomic_path
 from cpm_port.models.architectures import STRIDE, Architecture
@@ -80,27 +82,6 @@ class SolverSettings:
     snapshot: int = 5_000
 
 
-class _Word(str):
-    """An enum's value: written without quotes."""
-
-
-def _format(fields: Sequence[tuple[str, Any]], indent: str = "") -> Iterator[str]:
-    for key, value in fields:
-        if isinstance(value, list):
-            yield f"{indent}{key} {{"
-            yield from _format(value, indent + "  ")
-            yield f"{indent}}}"
-        elif isinstance(value, bool):
-            yield f"{indent}{key}: {str(value).lower()}"
-        elif isinstance(value, str) and not isinstance(value, _Word):
-            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-            yield f'{indent}{key}: "{escaped}"'
-        elif isinstance(value, float):
-            yield f"{indent}{key}: {value:.10g}"
-        else:
-            yield f"{indent}{key}: {value}"
-
-
 class _Net:
     """A net being written; every method adds layers and returns the name of what they give."""
 
@@ -143,7 +124,7 @@ class _Net:
         return conv.replace("conv", "relu")
 
     def pool(self, name: str, bottom: str, kind: str, kernel: int, stride: int) -> str:
-        settings = [("pool", _Word(kind)), ("kernel_size", kernel), ("stride", stride)]
+        settings = [("pool", kind), ("kernel_size", kernel), ("stride", stride)]
         return self.layer(name, "Pooling", [bottom], [name], ("pooling_param", settings))
 
     def slice(self, name: str, bottom: str, tops: Sequence[str], point: int) -> str:
@@ -153,7 +134,7 @@ class _Net:
         return self.layer(name, "Concat", bottoms, [name], ("concat_param", [("axis", 1)]))
 
     def text(self, comment: str) -> str:
-        return "\n".join([comment, *_format(self.fields)]) + "\n"
+        return f"{comment}\n{format_fields(self.fields, message_class('NetParameter', 'cpm').DESCRIPTOR)}"
 
 
 def deploy_text(net: Architecture) -> str:
@@ -185,7 +166,7 @@ def train_text(net: Architecture, data: TrainingData | None = None) -> str:
     writer = _Net(net)
     writer.fields.append(("name", f"{_stem(net)}_train"))
     if net.center_map:
-        settings = [("source", data.source), ("batch_size", data.batch_size), ("backend", _Word("LMDB"))]
+        settings = [("source", data.source), ("batch_size", data.batch_size), ("backend", "LMDB")]
         blocks = (("transform_param", _augmentation(net, data)), ("cpmdata_param", settings))
         writer.layer("data", "CPMData", [], ["data", "label"], *blocks)
         writer.slice("label_lower", "label", ["label_lower", "label_1st_lower"], net.maps)
@@ -219,7 +200,8 @@ def solver_text(net_path: str, snapshot_prefix: str, settings: SolverSettings | 
         ("snapshot", s.snapshot),
         ("snapshot_prefix", snapshot_prefix),
     ]
-    return "\n".join(["# The solver, written by `cpm-port prototxt`.", *_format(fields)]) + "\n"
+    text = format_fields(fields, message_class("SolverParameter").DESCRIPTOR)
+    return f"# The solver, written by `cpm-port prototxt`.\n{text}"
 
 
 def write_files(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cpm_port.caffe import text
 from cpm_port.caffe.schema import UNKNOWN_TEXT, message_class
-from cpm_port.caffe.text import format_text, parse_text
+from cpm_port.caffe.text import format_fields, format_text, parse_text
 from cpm_port.errors import CaffeFormatError
 from tests.caffe.support import LAYER_CASES, LAYERS
 
@@ -154,6 +154,16 @@ def test_unknown_fields_survive_reading_and_writing():
         'novel: "field"',
     ):
         assert part in written
+
+
+def test_fields_are_written_in_the_order_given_and_by_their_types():
+    data = [("batch_size", 2), ("source", 'a "b"\\c'), ("backend", "LMDB")]
+    fields = [("data_param", data), ("top", "x"), ("top", "y"), ("name", "LMDB"), ("loss_weight", 0.1)]
+    lines = ["data_param {", "  batch_size: 2", '  source: "a \\"b\\"\\\\c"', "  backend: LMDB", "}"]
+    lines += ['top: "x"', 'top: "y"', 'name: "LMDB"', "loss_weight: 0.1"]
+    assert format_fields(fields, message_class("LayerParameter").DESCRIPTOR).splitlines() == lines
+    with pytest.raises(KeyError, match="tops"):
+        format_fields([("tops", "x")], message_class("LayerParameter").DESCRIPTOR)
 
 
 def test_the_hidden_field_cannot_be_written_by_name():
