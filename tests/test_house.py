@@ -12,11 +12,15 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import cpm_port
 from cpm_port.cli import VERBS
 from cpm_port.errors import CpmPortError
+from cpm_port.parts import LSP14, Convention, Joints
+from cpm_port.predictions.files import write_predictions
+from cpm_port.predictions.values import Predictions
 from tests.imports import circles, imports_of, modules, room_of
 from tests.support import GOLDEN, PROVENANCE_FIELDS, ROOT
 
@@ -120,10 +124,26 @@ def test_a_room_without_torch_stays_so(room: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_help_needs_neither_torch_nor_opencv() -> None:
-    code = "import sys, cpm_port.cli\ntry: cpm_port.cli.main(['--help'])\nexcept SystemExit: pass\n"
-    code += "assert not {'torch', 'cv2', 'numba'} & set(sys.modules)"
+HEAVY = {"torch", "cv2", "numba", "scipy", "h5py", "matplotlib", "lmdb"}  # each takes a tenth of a second or more
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["models"], ["models", "--json"]], ids=" ".join)
+def test_the_command_line_imports_nothing_heavy_for(arguments: list[str]) -> None:
+    code = f"import sys, cpm_port.cli\ntry: assert cpm_port.cli.main({arguments!r}) == 0\n"
+    code += f"except SystemExit as stop: assert stop.code == 0\nassert not {HEAVY!r} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"), [("people.json", set()), ("people.h5", {"h5py"}), ("people.mat", {"scipy"})]
+)
+def test_reading_a_prediction_file_imports_only_its_own_library(name: str, allowed: set[str], tmp_path: Path) -> None:
+    path = str(tmp_path / name)
+    joints = Joints(np.ones((1, 14, 2)), Convention(LSP14, 0, "person"))
+    write_predictions(path, Predictions(joints, np.ones((1, 14)), ("1",), "made here"))
+    code = "import sys\nfrom cpm_port.parts import LSP14\nfrom cpm_port.predictions.files import read_predictions\n"
+    code += f"read_predictions({path!r}, order=LSP14)\nassert not {HEAVY - allowed!r} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_every_verb_has_its_module_and_its_help(capsys: pytest.CaptureFixture[str]) -> None:

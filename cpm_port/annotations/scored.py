@@ -7,12 +7,7 @@ validation split (its test labels are private).
 
 from __future__ import annotations
 
-import struct
-import zlib
 from pathlib import Path
-
-from scipy.io import whosmat
-from scipy.io.matlab import MatReadError
 
 from cpm_port.annotations.flic import read_flic, read_flic_h5, read_flic_raw_test
 from cpm_port.annotations.lsp import read_lsp
@@ -20,6 +15,7 @@ from cpm_port.annotations.lspet import read_held_out
 from cpm_port.annotations.mpii import read_mpii, read_mpii_detections, read_mpii_hourglass, read_mpii_validation
 from cpm_port.annotations.samples import Sample
 from cpm_port.errors import DataError, MissingFileError, UsageError
+from cpm_port.files.matlab import variable_names
 from cpm_port.parts import Centricity
 
 __all__ = ["DATASETS", "find_images", "find_labels", "read_scored"]
@@ -32,7 +28,6 @@ _LABELS = {
     ("FLIC", "observer"): ("flic-joints-oc.mat", "examples.mat", "annot/test.h5", "test.h5"),
     ("MPI", "person"): ("annot/valid.h5", "valid.h5", "mpii_human_pose_v1_u12_1.mat"),
 }
-_UNREADABLE = (ValueError, TypeError, OSError, EOFError, KeyError, struct.error, zlib.error, MatReadError)
 
 
 def find_labels(dataset: str, root: Path, centric: Centricity) -> Path:
@@ -103,7 +98,7 @@ def _read(dataset: str, path: Path, images: str | Path | None, centric: Centrici
         return read_held_out(path, path.parent / "images" if images is None else images)
     if path.suffix in (".h5", ".hdf5"):
         return read_flic_h5(path, images) if dataset == "FLIC" else read_mpii_hourglass(path, images)
-    found = _variables(path)
+    found = variable_names(path)
     if dataset == "FLIC":
         return read_flic_raw_test(path) if "joints" in found else read_flic(path, images)
     if "pos_gt_src" in found:
@@ -111,10 +106,3 @@ def _read(dataset: str, path: Path, images: str | Path | None, centric: Centrici
     if "annolist" in found:
         return read_mpii_validation(path)
     return read_mpii(path, images)
-
-
-def _variables(path: Path) -> set[str]:
-    try:
-        return {name for name, _, _ in whosmat(path)}
-    except (NotImplementedError, *_UNREADABLE) as error:
-        raise DataError(f"{path}: not a readable MATLAB file ({type(error).__name__}: {error})") from error

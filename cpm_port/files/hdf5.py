@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +24,8 @@ def open_hdf5(path: Path) -> Iterator[Any]:
     DataError
         It is no HDF5 file, or reading from it fails part way.
     """
+    import h5py  # a tenth of a second, which most runs can save
+
     try:
         with h5py.File(path, "r") as file:
             yield file

@@ -1,4 +1,4 @@
-"""MATLAB files in: what every `.mat` reader of this room needs.
+"""MATLAB files in and out: what every reader and writer of `.mat` files needs.
 
 Conventions: every number comes back as float64. MATLAB saves doubles that happen to be small integers as uint8 or
 int16, and subtracting those wraps around: `load_matlab` asks for the arrays' own class and casts what is left. Arrays
@@ -6,6 +6,8 @@ whose own class is an integer one may have lost coordinates before they were sav
 value is refused, and so are labels of one byte each.
 
 Only format 5 (`save -v7` and older) is read; `-v7.3` is HDF5 of another layout and gets an error that says so.
+
+SciPy is imported by the calls that need it: it takes a quarter of a second, which most runs can save.
 """
 
 from __future__ import annotations
@@ -13,21 +15,22 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from cpm_port.errors import DataError, MissingFileError
+from cpm_port.files.atomic import atomic_path
 
-__all__ = ["field", "load_matlab", "number", "numeric", "require_file", "text"]
+__all__ = ["field", "load_matlab", "number", "numeric", "require_file", "save_matlab", "text", "variable_names"]
 
 _CORRUPT = (
     ValueError, TypeError, OSError, EOFError, KeyError, IndexError, OverflowError, MemoryError,
-    struct.error, zlib.error, MatReadError,
+    struct.error, zlib.error,
 )  # fmt: skip
 
 
@@ -53,17 +56,50 @@ def load_matlab(path: Path) -> dict[str, NDArray[Any]]:
     DataError
         The file is no MATLAB file, is truncated or corrupt, was saved with `-v7.3`, or holds complex numbers.
     """
+    from scipy.io import loadmat
+
     try:
-        with warnings.catch_warnings():
+        with _reading(path), warnings.catch_warnings():
             warnings.simplefilter("error", np.exceptions.ComplexWarning)
             variables = loadmat(path, mat_dtype=True)
     except np.exceptions.ComplexWarning as error:
         raise DataError(f"{path}: holds complex numbers, real ones expected") from error
+    return {name: value for name, value in variables.items() if not name.startswith("__")}
+
+
+def variable_names(path: Path) -> set[str]:
+    """Return the names of a MATLAB file's variables, without reading their values.
+
+    Raises
+    ------
+    DataError
+        The file is no MATLAB file, is truncated or corrupt, or was saved with `-v7.3`.
+    """
+    from scipy.io import whosmat
+
+    with _reading(path):
+        return {name for name, _, _ in whosmat(path)}
+
+
+def save_matlab(path: str | Path, variables: dict[str, NDArray[Any]]) -> None:
+    """Write variables to a compressed MATLAB file (`-v7`), whole or not at all."""
+    from scipy.io import savemat
+
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        savemat(stream, variables, do_compression=True)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn whatever SciPy raises on a file that it cannot read into a DataError."""
+    from scipy.io.matlab import MatReadError
+
+    try:
+        yield
     except NotImplementedError as error:
         raise DataError(f"{path}: saved with -v7.3, which is not read here; save it again with -v7") from error
-    except _CORRUPT as error:
+    except (*_CORRUPT, MatReadError) as error:
         raise DataError(f"{path}: not a readable MATLAB file ({type(error).__name__}: {error})") from error
-    return {name: value for name, value in variables.items() if not name.startswith("__")}
 
 
 def numeric(

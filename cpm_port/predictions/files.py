@@ -18,7 +18,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -120,6 +119,8 @@ def _restated(read: Predictions, assumed: int, stated: int) -> Predictions:
 
 
 def _write_h5(path: Path, predictions: Predictions) -> None:
+    import h5py  # a tenth of a second, which most runs can save
+
     convention = predictions.joints.convention
     with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
         file.attrs["format"] = _FORMAT

@@ -21,11 +21,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import loadmat, savemat
 
 from cpm_port.errors import DataError
-from cpm_port.files.atomic import atomic_path
-from cpm_port.files.matlab import field, load_matlab, number, numeric
+from cpm_port.files.matlab import field, load_matlab, number, numeric, save_matlab
 from cpm_port.parts import FLIC9, LSP14, MPII16, Centricity, Convention, Joints, PartOrder, reorder, to_matlab
 from cpm_port.predictions.values import Predictions
 
@@ -95,8 +93,7 @@ def write_prediction_all(path: str | Path, predictions: Predictions) -> None:
     The release writes integers because its arg-max gives integers; here values are written as they are.
     """
     xy = to_matlab(predictions.joints.to(_zero_based(predictions)).xy)
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        savemat(stream, {"prediction_all": xy.transpose(1, 2, 0)}, do_compression=True)
+    save_matlab(path, {"prediction_all": xy.transpose(1, 2, 0)})
 
 
 def write_mpii_submission(
@@ -120,6 +117,8 @@ def write_mpii_submission(
     DataError
         The annotations are not MPII's, an index is not in them, or there are not as many indices as predictions.
     """
+    from scipy.io import loadmat
+
     if len(people) != len(predictions):
         raise DataError(f"{len(people)} annolist indices for {len(predictions)} predictions")
     source = Path(annotations)
@@ -139,8 +138,7 @@ def write_mpii_submission(
             rects = _with_field(rects, "annopoints")
             entry["annorect"] = rects
         rects.ravel()[person - 1]["annopoints"] = _points(xy[row])
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        savemat(stream, {"RELEASE": release}, do_compression=True)
+    save_matlab(path, {"RELEASE": release})
 
 
 def _zero_based(predictions: Predictions) -> Convention:
