@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import json
 import os
@@ -26,7 +27,7 @@ from tests.support import GOLDEN, PROVENANCE_FIELDS, ROOT
 
 PACKAGE = ROOT / "cpm_port"
 ROOMS = (
-    ("errors", "resources"),
+    ("errors", "release", "resources"),
     ("compute", "files", "parts"),
     ("caffe", "imaging"),
     ("formats",),
@@ -46,7 +47,10 @@ ROOMS = (
 CONTRIBUTING.md draws it.
 """
 ROW_OF = {room: row for row, rooms in enumerate(ROOMS) for room in rooms}
-WITHOUT_TORCH = ("annotations", "caffe", "drawn", "evaluation", "files", "formats", "predictions", "records", "zoo")
+WITHOUT_TORCH = (
+    "annotations", "caffe", "drawn", "evaluation", "files", "formats", "predictions", "records", "release", "zoo",
+)  # fmt: skip
+ENTRY_POINTS = ("configure", "main", "plot", "read", "run", "write")  # of verbs, benches, studies, formats, commands
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +77,16 @@ def test_every_room_has_its_place(arrows: dict[str, set[str]]) -> None:
 
 def test_no_files_import_each_other_in_a_circle(arrows: dict[str, set[str]]) -> None:
     assert circles(arrows) == []
+
+
+def test_one_name_means_one_function() -> None:
+    homes: dict[str, list[str]] = {}
+    for name, path in modules().items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(name)
+    shared = {name: places for name, places in homes.items() if len(places) > 1 and name not in ENTRY_POINTS}
+    assert not shared
 
 
 def test_contributing_draws_the_flow() -> None:

@@ -30,11 +30,11 @@ from cpm_port.errors import DataError
 from cpm_port.files.hdf5 import open_hdf5, read_array, read_names
 from cpm_port.files.matlab import field, load_matlab, number, numeric, require_file, text
 from cpm_port.parts import FLIC9, Centricity, from_matlab
+from cpm_port.release import FLIC_SCALE_PER_TORSO, flic_center
 
 __all__ = ["LABELLED", "read_flic", "read_flic_h5", "read_flic_raw_test"]
 
 LABELLED = (0, 1, 2, 3, 4, 5, 6, 7, 10)  # of the eleven that are not NaN
-_SCALE_PER_TORSO = 0.0110
 _OBSERVER_SHARE = 0.0  # the exchange leaves no crossed shoulders
 _ORIGIN = "the FLIC data set's page (examples.mat), or MPII's FLIC evaluation (flic-joints-oc.mat)"
 
@@ -162,13 +162,13 @@ def _example(record: Any, centric: Centricity, images: str | Path | None, where:
         raise DataError(f"{where}: 'imgdims' has {size.size} numbers, expected height, width, channels")
     train = number(field(record, "istrain", where), f"{where}: istrain") != 0
     test = number(field(record, "istest", where), f"{where}: istest") != 0
-    x1, y1, x2, y2 = torso - 1
+    box = _box(torso)
     person = Person(
         from_matlab(given[list(LABELLED)]),
         np.ones(len(FLIC9), dtype=bool),
-        center=(float(x1 + x2) / 2, float(0.7 * y1 + 0.3 * y2)),
-        scale=float(_SCALE_PER_TORSO * (y2 - y1)),
-        torso_box=_box(torso),
+        center=flic_center(box),
+        scale=FLIC_SCALE_PER_TORSO * (box[3] - box[1]),
+        torso_box=box,
     )
     return Sample(
         "FLIC",

@@ -28,6 +28,7 @@ from cpm_port.annotations.lsp import read_lspet
 from cpm_port.annotations.samples import Person, Sample
 from cpm_port.errors import DataError
 from cpm_port.parts import LSP14
+from cpm_port.release import MPII_PERSON_HEIGHT
 
 __all__ = ["FIRST_HELD_OUT", "MIN_JOINTS", "contradicts_itself", "read_held_out", "read_training", "with_label_box"]
 
@@ -98,7 +99,7 @@ def with_label_box(sample: Sample) -> Sample:
         low, high = np.nanmin(joints, axis=0), np.nanmax(joints, axis=0)
         x, y = (low + high) / 2
         side = max(float((high - low).max()), _SMALLEST_BOX)
-        person = replace(person, center=(float(x), float(y)), scale=side / 200)
+        person = replace(person, center=(float(x), float(y)), scale=side / MPII_PERSON_HEIGHT)
     return replace(sample, person=person, image_size=size)
 
 

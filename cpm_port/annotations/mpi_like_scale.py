@@ -27,13 +27,10 @@ from numpy.typing import NDArray
 
 from cpm_port.annotations.samples import Sample
 from cpm_port.errors import DataError
+from cpm_port.release import MPI_LIKE_HEAD_LENGTH, MPI_LIKE_LARGEST_BOX, MPI_LIKE_QUANTILE, TARGET_DIST
 
-__all__ = ["HEAD", "LARGEST_BOX", "QUANTILE", "TARGET_DIST", "with_mpi_like_scale"]
+__all__ = ["with_mpi_like_scale"]
 
-HEAD = 35.0
-TARGET_DIST = 41.0 / 35.0
-QUANTILE = 0.75
-LARGEST_BOX = 304.0
 _HEAD_LIMB = ("head_top", "neck")
 
 
@@ -65,9 +62,9 @@ def with_mpi_like_scale(samples: Sequence[Sample]) -> list[Sample]:
     result = []
     for sample, head, xy in zip(samples, heads, joints, strict=True):
         low, high = np.nanmin(xy, axis=0), np.nanmax(xy, axis=0)
-        smallest = float((high - low).max()) * TARGET_DIST / LARGEST_BOX
+        smallest = float((high - low).max()) * TARGET_DIST / MPI_LIKE_LARGEST_BOX
         x, y = (low + high) / 2
-        scale = max(head / HEAD, smallest)
+        scale = max(head / MPI_LIKE_HEAD_LENGTH, smallest)
         result.append(replace(sample, person=replace(sample.person, center=(float(x), float(y)), scale=scale)))
     return result
 
@@ -85,4 +82,4 @@ def _head_lengths(lengths: NDArray[np.float64], samples: Sequence[Sample]) -> li
     lacking = [sample.name for sample, row in zip(samples, estimates, strict=True) if not (row > 0).any()]
     if lacking:
         raise DataError(f"MPI-like scale: {len(lacking)} people without a single limb, the first {lacking[0]!r}")
-    return [float(np.quantile(row[np.isfinite(row)], QUANTILE)) for row in estimates]
+    return [float(np.quantile(row[np.isfinite(row)], MPI_LIKE_QUANTILE)) for row in estimates]

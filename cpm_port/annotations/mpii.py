@@ -31,10 +31,10 @@ from cpm_port.errors import DataError
 from cpm_port.files.hdf5 import open_hdf5, read_array, read_names
 from cpm_port.files.matlab import field, load_matlab, number, numeric, require_file, text
 from cpm_port.parts import MPII16, from_matlab
+from cpm_port.release import MPII_HEAD_SHARE
 
-__all__ = ["HEAD_SCALE", "read_mpii", "read_mpii_detections", "read_mpii_hourglass", "read_mpii_validation"]
+__all__ = ["read_mpii", "read_mpii_detections", "read_mpii_hourglass", "read_mpii_validation"]
 
-HEAD_SCALE = 0.6
 _ORIGIN = "the MPII Human Pose data set's page (mpii_human_pose_v1_u12_1.mat)"
 _ORIGIN_VALIDATION = "Tompson et al.'s validation split, as circulated with the hourglass and pytorch-pose code"
 _HOURGLASS_SHIFT, _HOURGLASS_SCALE = 15.0, 1.25
@@ -153,7 +153,7 @@ def read_mpii_detections(path: str | Path) -> list[Sample]:
     if not np.isfinite(xy[~missing]).all() or not np.isfinite(boxes).all():
         raise DataError(f"{path}: a coordinate is not finite")
     xy[missing] = np.nan
-    sizes = HEAD_SCALE * np.linalg.norm(boxes[1] - boxes[0], axis=0)
+    sizes = MPII_HEAD_SHARE * np.linalg.norm(boxes[1] - boxes[0], axis=0)
     return [
         Sample(
             "MPI",
@@ -290,7 +290,7 @@ def _person(rect: Any, where: str) -> Person:
     head = None
     if all(corner is not None for corner in corners):
         x1, y1, x2, y2 = (number(corner, f"{where}: head box") for corner in corners)
-        head = HEAD_SCALE * float(np.hypot(x2 - x1, y2 - y1))
+        head = MPII_HEAD_SHARE * float(np.hypot(x2 - x1, y2 - y1))
     return Person(xy, visible, center, None if scale is None else number(scale, f"{where}.scale"), head)
 
 

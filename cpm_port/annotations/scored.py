@@ -18,9 +18,8 @@ from cpm_port.errors import DataError, MissingFileError, UsageError
 from cpm_port.files.matlab import variable_names
 from cpm_port.parts import Centricity
 
-__all__ = ["DATASETS", "find_images", "find_labels", "read_scored"]
+__all__ = ["find_images", "find_labels", "read_scored"]
 
-DATASETS = ("LSP", "LSPET", "FLIC", "MPI")
 _LABELS = {
     ("LSP", "person"): ("lsp-joints-PC.mat", "joints.mat"),
     ("LSP", "observer"): ("lsp-joints-OC.mat", "joints.mat"),

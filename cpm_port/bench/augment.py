@@ -27,6 +27,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cpm_port import release
 from cpm_port.bench._timing import take_turns
 from cpm_port.caffe import parse_net
 from cpm_port.drawn.source import DrawnRecords
@@ -43,17 +44,18 @@ _TARGET = 1 / 1.5  # at most one and a half of cv2's own time
 _EXAMPLES_PER_SECOND = 300
 _SCALES, _DEGREES = (0.8, 1.17, 1.5), (0.0, 25.0)
 _BATCH = 16
-_NET = """layer { name: "data" type: "CPMData" top: "data" top: "label"
-  transform_param { stride: 8 crop_size_x: 368 crop_size_y: 368 target_dist: 1.171 scale_prob: 1 scale_min: 0.7
-    scale_max: 1.3 max_rotate_degree: 40 center_perterb_max: 0 }
-  cpmdata_param { source: "SOURCE" batch_size: 16 backend: LMDB } }"""
+_NET = f"""layer {{ name: "data" type: "CPMData" top: "data" top: "label"
+  transform_param {{ stride: {release.STRIDE} crop_size_x: {release.BOX_SIZE} crop_size_y: {release.BOX_SIZE}
+    target_dist: {release.TRAIN_TARGET_DIST} scale_prob: 1 scale_min: {release.TRAIN_SCALES[0]}
+    scale_max: {release.TRAIN_SCALES[1]} max_rotate_degree: {release.TRAIN_ROTATION} center_perterb_max: 0 }}
+  cpmdata_param {{ source: "SOURCE" batch_size: {_BATCH} backend: LMDB }} }}"""
 Side = Callable[[], Any]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the bench's arguments."""
     parser.add_argument("--repeats", type=int, default=15, help="timed turns per side (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=368, help="side of the resized and turned image, px")
+    parser.add_argument("--size", type=int, default=release.BOX_SIZE, help="side of the resized and turned image, px")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

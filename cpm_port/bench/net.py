@@ -35,6 +35,7 @@ from cpm_port.bench import _peers
 from cpm_port.bench._timing import take_turns
 from cpm_port.engine import MEMORY_BOUND, accelerate
 from cpm_port.models import architecture
+from cpm_port.release import BOX_SIZE
 
 __all__ = ["add_net_arguments", "configure", "run"]
 
@@ -67,7 +68,7 @@ def add_net_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plan", choices=("model", "measure"), default="model", help="how the engine decides")
     parser.add_argument("--width", type=int, help="no hidden convolution has more channels (default: the full net)")
     parser.add_argument("--stages", type=int, help="default: 6")
-    parser.add_argument("--box-size", type=int, default=368, help="side of the input (default: %(default)s)")
+    parser.add_argument("--box-size", type=int, default=BOX_SIZE, help="side of the input (default: %(default)s)")
     _peers.add_peer_arguments(parser)
 
 

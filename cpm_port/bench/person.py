@@ -48,6 +48,7 @@ from cpm_port.imaging.resize import imresize
 from cpm_port.inference.interface import read_interface
 from cpm_port.inference.predict import gather, net_input, predict_person, run_net
 from cpm_port.models import architecture
+from cpm_port.release import BOX_SIZE, center_sigma
 
 __all__ = ["configure", "drawn_image", "run"]
 
@@ -109,7 +110,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         bounds = (args.memory_bound, *args.bounds) if sys.platform == "linux" else ()
         peaks = {str(bound): _alone(model, args.threads, bound) for bound in bounds}
     medians = timed["medians"]
-    official = (args.width, args.stages, args.box_size) == (None, None, 368)
+    official = (args.width, args.stages, args.box_size) == (None, None, BOX_SIZE)
     return {
         "parity": parity,
         **timed,
@@ -165,7 +166,7 @@ def _release(
     for scale in search.scales:
         geometry = box_geometry((height, width), search.center_xy, scale, box_size)
         crop = crop_to_box(image, geometry)
-        beliefs = forward(net_input(crop[None], 4, 21.0 * box_size / 368))[0].numpy()
+        beliefs = forward(net_input(crop[None], 4, center_sigma(box_size)))[0].numpy()
         maps = _back(beliefs, geometry)
         total = maps if total is None else total + maps
     assert total is not None

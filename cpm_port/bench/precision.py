@@ -51,7 +51,7 @@ from cpm_port.engine.precision import PRECISIONS, arithmetic
 from cpm_port.errors import ModelFileError, UsageError
 from cpm_port.evaluation.measure import measure
 from cpm_port.evaluation.pck import pck
-from cpm_port.evaluation.protocols import named
+from cpm_port.evaluation.protocols import protocol_named
 from cpm_port.evaluation.truth import Truth
 from cpm_port.imaging.pyramid import Pyramid, ScaleSearch, build_pyramid, lsp_search
 from cpm_port.imaging.reading import read_image
@@ -61,6 +61,7 @@ from cpm_port.inference.predict import device_of, gather, net_input, predict_per
 from cpm_port.models import architecture
 from cpm_port.parts import CPM14, FLIC9, Convention, Joints, PartOrder
 from cpm_port.predictions.values import Predictions
+from cpm_port.release import BOX_SIZE
 from cpm_port.zoo import resolve
 
 __all__ = ["configure", "run"]
@@ -96,7 +97,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, metavar="MODEL")
     parser.add_argument("--model", metavar="NAME", help="one of `cpm-port models`")
     parser.add_argument("--width", type=int, help="seeded net: no hidden convolution has more channels")
-    parser.add_argument("--box-size", type=int, default=368, help="seeded net: side of the input (%(default)s)")
+    parser.add_argument("--box-size", type=int, default=BOX_SIZE, help="seeded net: side of the input (%(default)s)")
     parser.add_argument("--images", type=Path, nargs="+", metavar="F", help="images, looked at by LSP's rule")
     parser.add_argument("--data", type=Path, metavar="ROOT", help="a data set: labels, and images/; instead of the two")
     parser.add_argument("--protocol", default="lspet-held-out", help="of --data (%(default)s)")
@@ -179,7 +180,7 @@ def _samples(args: argparse.Namespace) -> list[Sample] | None:
     """Return the people of the data set, where one is given."""
     if args.data is None:
         return None
-    protocol = named(args.protocol)
+    protocol = protocol_named(args.protocol)
     centric = protocol.convention.centric
     labels = find_labels(protocol.dataset, args.data, centric)
     samples = read_scored(protocol.dataset, labels, images=find_images(args.data), centric=centric)[: args.limit]
@@ -271,7 +272,7 @@ def _score(args: argparse.Namespace, samples: Sequence[Sample], found: _Found, o
     convention = Convention(order, 0, "observer" if order == FLIC9 else "person")
     names = tuple(sample.name for sample in samples)
     predictions = Predictions(Joints(joints, convention), np.ones(joints.shape[:2]), names, "the net")
-    total = measure(named(args.protocol), predictions, Truth.of(samples, str(args.data))).result().total
+    total = measure(protocol_named(args.protocol), predictions, Truth.of(samples, str(args.data))).result().total
     return {"pck_percent": total.percent, "joints_found": total.hits, "joints_counted": total.count}
 
 

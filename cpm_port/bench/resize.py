@@ -31,9 +31,10 @@ from PIL import Image
 from cpm_port.bench._timing import take_turns
 from cpm_port.bench.person import drawn_image
 from cpm_port.errors import DataError
-from cpm_port.imaging.boxing import PAD_VALUE, RELEASE_BOX_SIZE, BoxGeometry, box_geometry, crop_to_box
+from cpm_port.imaging.boxing import BoxGeometry, box_geometry, crop_to_box
 from cpm_port.imaging.pyramid import build_pyramid, lsp_search
 from cpm_port.imaging.resize import _resample_reference, imresize, taps
+from cpm_port.release import BOX_SIZE, PAD_VALUE
 
 __all__ = ["configure", "run"]
 
@@ -84,13 +85,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _sides(image: Picture) -> dict[str, Callable[[], Picture]]:
     size = (image.shape[0], image.shape[1])
     search = lsp_search(size)
-    geometries = [box_geometry(size, search.center_xy, scale, RELEASE_BOX_SIZE) for scale in search.scales]
+    geometries = [box_geometry(size, search.center_xy, scale, BOX_SIZE) for scale in search.scales]
 
     def whole(resize: Resize) -> Callable[[], Picture]:
         return lambda: np.stack([_pad_and_crop(resize(image, geometry), geometry) for geometry in geometries])
 
     return {
-        "ours": lambda: build_pyramid(image, search.center_xy, search.scales, RELEASE_BOX_SIZE).crops,
+        "ours": lambda: build_pyramid(image, search.center_xy, search.scales, BOX_SIZE).crops,
         "ours, one thread": lambda: np.stack([crop_to_box(image, geometry) for geometry in geometries]),
         "ours, whole images": whole(lambda picture, geometry: imresize(picture, factor=geometry.scale)),
         "NumPy, the release's steps": whole(_numpy),

@@ -22,9 +22,10 @@ from cpm_port.bench import _peers
 from cpm_port.bench._timing import take_turns
 from cpm_port.bench.person import drawn_image
 from cpm_port.engine import AcceleratedNet, accelerate
-from cpm_port.imaging.pyramid import BENCHMARK_MULTIPLIERS, lsp_search
+from cpm_port.imaging.pyramid import lsp_search
 from cpm_port.inference.predict import predict_person
 from cpm_port.models import architecture
+from cpm_port.release import BENCHMARK_MULTIPLIERS, BOX_SIZE
 
 __all__ = ["MEANING", "configure", "run"]
 
@@ -47,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=3, help="timed turns per point (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s")
     parser.add_argument("--width", type=int, help="no hidden convolution has more channels (default: the full net)")
-    parser.add_argument("--box-size", type=int, default=368, help="side of the input (default: %(default)s)")
+    parser.add_argument("--box-size", type=int, default=BOX_SIZE, help="side of the input (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

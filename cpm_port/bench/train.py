@@ -33,12 +33,13 @@ from cpm_port.engine.precision import arithmetic
 from cpm_port.errors import TrainingError
 from cpm_port.graph import CaffeNet, load_net
 from cpm_port.models import Architecture, TrainingData, architecture, build, from_caffe, train_text
+from cpm_port.release import BOX_SIZE, STRIDE
 from cpm_port.training.objective import Objective
 from cpm_port.training.presets import fill_like_he, recipe_of
 
 __all__ = ["configure", "run", "training_flops"]
 
-_NARROW, _FULL = (2, 16, 128, 8), (6, None, 368, 16)  # stages, width, box, batch
+_NARROW, _FULL = (2, 16, 128, 8), (6, None, BOX_SIZE, 16)  # stages, width, box, batch
 _LOSS_TOLERANCE = {"bf16": 0.02, None: 1e-4}  # relative; bfloat16 keeps 8 bits
 _SOLVER = 'lr_policy: "fixed" base_lr: 1e-9 momentum: 0.9 weight_decay: 0.0005'
 
@@ -101,8 +102,8 @@ def _run(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
             torch.mm(left, right)
         _wait(device)
 
-    images = 64 if on_gpu else 2
-    maps = torch.randn(images, 128, 46, 46, device=device, dtype=dtype)
+    images, cells = 64 if on_gpu else 2, BOX_SIZE // STRIDE
+    maps = torch.randn(images, 128, cells, cells, device=device, dtype=dtype)
     kernels = torch.randn(128, 128, 9, 9, device=device, dtype=dtype)
 
     def convolution() -> None:
@@ -124,7 +125,7 @@ def _run(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     operations = training_flops(net)
     rates = {
         "product": products * 2 * size**3 / product_seconds,
-        "convolution": 2 * images * 46**2 * kernels.numel() / convolution_seconds,
+        "convolution": 2 * images * cells**2 * kernels.numel() / convolution_seconds,
     }
     matrix_rate = max(rates.values())
     return {

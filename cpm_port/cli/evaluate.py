@@ -63,9 +63,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score, print the table, write what is asked; process 0 alone does so under torchrun."""
-    from cpm_port.evaluation.protocols import named
+    from cpm_port.evaluation.protocols import protocol_named
 
-    protocol = named(args.protocol)
+    protocol = protocol_named(args.protocol)
     if args.limit is not None and args.limit < 1:
         raise UsageError(f"--limit {args.limit}: at least 1 asked")
     if args.data is not None or {args.model, args.net, args.weights} != {None}:

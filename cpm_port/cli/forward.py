@@ -26,11 +26,11 @@ def run(args: argparse.Namespace) -> int:
     from cpm_port import load_net
     from cpm_port.compute.devices import checked_device
     from cpm_port.files.atomic import atomic_path
-    from cpm_port.report.compare import read_arrays, run_net
+    from cpm_port.report.compare import forward_arrays, read_arrays
 
     files = chosen_model(args)
     net = load_net(files.net, files.weights, device=checked_device(args.device))
-    found = run_net(net, read_arrays(args.input), args.blobs, args.input)
+    found = forward_arrays(net, read_arrays(args.input), args.blobs, args.input)
     with atomic_path(args.output) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **found)  # type: ignore[arg-type]
     for name, blob in found.items():

@@ -75,9 +75,9 @@ def _add(args: argparse.Namespace) -> int:
 
 
 def _download(args: argparse.Namespace) -> int:
-    from cpm_port.zoo import LICENCE, download, named
+    from cpm_port.zoo import LICENCE, download, model_named
 
-    entry = named(args.name)
+    entry = model_named(args.name)
     print(LICENCE)
     _say(*download(entry, args.url, sha256=args.sha256))
     return 0

@@ -266,17 +266,18 @@ def choose_search(
     demo's range of scales goes by the person's height in the image; with `--base-scale`, and where one was found, that
     is the height which LSP's rule gives this scale.
     """
+    from cpm_port import release
     from cpm_port.imaging import pyramid
 
     if args.center is not None:
         search = pyramid.ScaleSearch((args.center[0], args.center[1]), args.base_scale)
-        height = pyramid.LSP_BOX_SHARE * box_size / args.base_scale
+        height = release.LSP_BOX_SHARE * box_size / args.base_scale
     elif args.box is not None and args.mode == "demo":
         search, height = pyramid.demo_search(image_size, tuple(args.box), box_size), None
     elif args.box is not None:
         search, height = pyramid.box_search(tuple(args.box), box_size), None
     elif found is not None:
-        search, height = found, pyramid.LSP_BOX_SHARE * box_size / found.base_scale
+        search, height = found, release.LSP_BOX_SHARE * box_size / found.base_scale
     else:
         search, height = pyramid.lsp_search(image_size, box_size), float(image_size[0])
     if args.multipliers is not None:

@@ -36,8 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the table, write the numbers and the report; return 1 where a result failed."""
     from cpm_port.evaluation.reference import load_all
-    from cpm_port.evaluation.regress import outcome_json, record
-    from cpm_port.evaluation.regress import run as recompute
+    from cpm_port.evaluation.regress import outcome_json, recompute, record
     from cpm_port.files.atomic import atomic_path
     from cpm_port.report.page import regress_page
     from cpm_port.report.scores import regress_summary, regress_table

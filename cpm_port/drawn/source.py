@@ -38,6 +38,7 @@ from cpm_port.drawn.scenes import random_background, random_clutter, random_obst
 from cpm_port.errors import UsageError
 from cpm_port.parts import CPM14
 from cpm_port.records.record import Record, record_of, stored_order
+from cpm_port.release import MPII_PERSON_HEIGHT
 
 __all__ = ["DrawnPeople", "DrawnRecords"]
 
@@ -203,4 +204,4 @@ def _annotated(person: _Placed, depth: NDArray[np.float32]) -> Person:
     visible = front <= person.joints[:, 2] + 2.2 * person.radii
     low, high = xy.min(axis=0), xy.max(axis=0)
     center = (float(low[0] + high[0]) / 2, float(low[1] + high[1]) / 2)
-    return Person(xy, visible, center, person.stature / 200)
+    return Person(xy, visible, center, person.stature / MPII_PERSON_HEIGHT)

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from cpm_port.compute.memory import Workspace
 from cpm_port.engine.fft import FourierConv
-from cpm_port.engine.plan import ConvJob, Way, choose, estimate, measure, prepare, run_direct
+from cpm_port.engine.plan import ConvJob, Way, choose, estimate, prepare, run_direct, time_ways
 from cpm_port.engine.pointwise import PointwiseConv
 from cpm_port.engine.program import Operation, Program, compile_program, is_plain_convolution
 from cpm_port.errors import UsageError
@@ -223,7 +223,7 @@ class AcceleratedNet(CaffeNet):
 
     def _ways_of(self, job: ConvJob) -> list[Way]:
         return (
-            measure(job, self._workspace.nbytes)
+            time_ways(job, self._workspace.nbytes)
             if self.plan_source == "measure"
             else estimate(job, self._workspace.nbytes)
         )

@@ -1,8 +1,8 @@
 """Which way each convolution is run: directly, or in the frequency domain with which tile size, within a memory bound.
 
 Two sources of times, one way to choose. `estimate` is a cost model: arithmetic and memory traffic of every pass over
-constants below, the same answer on every machine. `measure` runs each way once on this machine and keeps the times in a
-file of the user's cache folder, so that later runs, and other processes, decide alike.
+constants below, the same answer on every machine. `time_ways` runs each way once on this machine and keeps the times in
+a file of the user's cache folder, so that later runs, and other processes, decide alike.
 
 `choose` starts with the fastest way of every layer and, while the transformed weights exceed the bound, takes the step
 that costs the least time per byte saved. Running directly takes no bytes, so every bound can be met.
@@ -31,7 +31,7 @@ from cpm_port.engine.pointwise import PointwiseConv
 from cpm_port.errors import UsageError
 from cpm_port.files.atomic import atomic_path
 
-__all__ = ["ConvJob", "Way", "cache_file", "choose", "estimate", "measure", "prepare", "run_direct"]
+__all__ = ["ConvJob", "Way", "cache_file", "choose", "estimate", "prepare", "run_direct", "time_ways"]
 
 _Key = TypeVar("_Key", bound=Hashable)
 
@@ -138,7 +138,7 @@ def choose(ways: Mapping[_Key, list[Way]], bound: int) -> dict[_Key, Way]:
     return chosen
 
 
-def measure(job: ConvJob, workspace: int, file: Path | None = None) -> list[Way]:
+def time_ways(job: ConvJob, workspace: int, file: Path | None = None) -> list[Way]:
     """Return what `estimate` returns with measured times, but only ways that the model finds worth measuring.
 
     Parameters
@@ -230,7 +230,7 @@ def _time(job: ConvJob, size: int, workspace: int) -> float:
 
 
 def _read_times(path: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """Return the file's times; none where it is absent or is not what `measure` wrote."""
+    """Return the file's times; none where it is absent or is not what `time_ways` wrote."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

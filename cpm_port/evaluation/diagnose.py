@@ -31,6 +31,7 @@ from cpm_port.evaluation.protocols import Protocol
 from cpm_port.evaluation.truth import Truth
 from cpm_port.parts import ORDERS, Joints, to_observer_centric
 from cpm_port.predictions.values import Predictions
+from cpm_port.release import MPII_HEAD_SHARE
 
 __all__ = ["MIN_FITTED", "MIN_GAIN", "MIN_SIGMAS", "SLIPS", "Diagnosis", "diagnose", "diagnose_normalizer", "with_slip"]
 
@@ -249,7 +250,7 @@ def _lengths(protocol: Protocol, xy: Floats, truth: Truth) -> Iterator[tuple[str
     yield "the prediction's |left shoulder - right hip|", torso_diameter(xy, order)
     yield "the diagonal of the torso box", truth.torso_diagonal
     yield "0.6 of the head box's diagonal", truth.head_size
-    yield "the head box's diagonal", None if truth.head_size is None else truth.head_size / 0.6
+    yield "the head box's diagonal", None if truth.head_size is None else truth.head_size / MPII_HEAD_SHARE
 
 
 def _meets(measured: Measurement, published: Mapping[str, float], threshold: float) -> bool:

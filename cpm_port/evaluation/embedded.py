@@ -32,7 +32,7 @@ from cpm_port.files.atomic import atomic_path
 from cpm_port.parts import CENTRICITIES, FLIC9, LSP14, MPII16, ORDERS, Centricity, Convention, Joints, PartOrder
 from cpm_port.predictions.values import Predictions
 
-__all__ = ["build", "main", "read_embedded"]
+__all__ = ["main", "read_embedded", "synthetic_files"]
 
 _SEED = 20160627
 _PEOPLE = 60
@@ -52,7 +52,7 @@ def read_embedded(path: Path) -> tuple[Predictions, Truth]:
     Raises
     ------
     DataError
-        The file is not what `build` writes.
+        The file is not what this module writes.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -80,7 +80,7 @@ def read_embedded(path: Path) -> tuple[Predictions, Truth]:
         raise DataError(f"{path}: not a synthetic set of this package ({type(error).__name__}: {error})") from error
 
 
-def build() -> dict[str, dict[str, Any]]:
+def synthetic_files() -> dict[str, dict[str, Any]]:
     """Return the files' contents by name: three sets and their reference rows."""
     draw = np.random.default_rng(_SEED)
     sets = {
@@ -214,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write the synthetic predictions and their reference rows.")
     parser.add_argument("folder", type=Path, help="the checkout's reference_results")
     folder = parser.parse_args(argv).folder
-    for name, content in build().items():
+    for name, content in synthetic_files().items():
         lines = json.dumps(content, indent=2) if name == "synthetic" else _compact(content)
         with atomic_path(folder / f"{name}.json") as temporary:
             temporary.write_text(lines + "\n", encoding="utf-8")

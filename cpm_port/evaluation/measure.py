@@ -142,7 +142,7 @@ def measure(protocol: Protocol, predictions: Predictions, truth: Truth) -> Measu
     Parameters
     ----------
     protocol : Protocol
-        `cpm_port.evaluation.protocols.named(...)`.
+        `cpm_port.evaluation.protocols.protocol_named(...)`.
     predictions : Predictions
         Of the truth's people, in the same order; any convention that can become the protocol's.
     truth : Truth

@@ -38,7 +38,7 @@ from cpm_port.evaluation.pdj import torso_diameter
 from cpm_port.evaluation.truth import Truth
 from cpm_port.parts import FLIC9, LSP14, MPII16, Centricity, Convention, PartOrder
 
-__all__ = ["PROTOCOLS", "Protocol", "named"]
+__all__ = ["PROTOCOLS", "Protocol", "protocol_named"]
 
 Floats = NDArray[np.float64]
 Measure = Callable[[Floats, Truth], Floats]
@@ -125,7 +125,7 @@ class Protocol:
 PROTOCOLS: dict[str, Protocol] = {}
 
 
-def named(name: str) -> Protocol:
+def protocol_named(name: str) -> Protocol:
     """Return the protocol `name`.
 
     Raises

@@ -25,7 +25,7 @@ from cpm_port.errors import CpmPortError
 from cpm_port.evaluation.diagnose import PRINTED, Diagnosis, diagnose, diagnose_normalizer, with_slip
 from cpm_port.evaluation.embedded import read_embedded
 from cpm_port.evaluation.measure import Measurement, measure
-from cpm_port.evaluation.protocols import Protocol, named
+from cpm_port.evaluation.protocols import Protocol, protocol_named
 from cpm_port.evaluation.reference import Reference, Row, published_elsewhere
 from cpm_port.evaluation.scores import Result
 from cpm_port.evaluation.truth import Truth, read_truth
@@ -34,7 +34,7 @@ from cpm_port.files.digest import file_sha256
 from cpm_port.predictions.files import read_predictions
 from cpm_port.predictions.values import Predictions
 
-__all__ = ["Cell", "Outcome", "Verdict", "outcome_json", "record", "run"]
+__all__ = ["Cell", "Outcome", "Verdict", "outcome_json", "recompute", "record"]
 
 Verdict = Literal["pass", "fail", "inputs missing", "cited"]
 
@@ -95,7 +95,7 @@ class Outcome:
         return None if self.measurement is None else self.measurement.result(self.row.threshold)
 
 
-def run(references: Sequence[Reference], data: Path | None) -> list[Outcome]:
+def recompute(references: Sequence[Reference], data: Path | None) -> list[Outcome]:
     """Recompute every row.
 
     Parameters
@@ -161,7 +161,7 @@ def _outcome(
     predictions_path, truth_path = paths[row.inputs.predictions], paths[row.inputs.truth]
     assert predictions_path is not None
     assert truth_path is not None
-    protocol = named(row.protocol)
+    protocol = protocol_named(row.protocol)
     images = data / row.inputs.images if data is not None and row.inputs.images else None
     try:
         predictions = files.predictions(predictions_path, row)

@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 
 from cpm_port.errors import ShapeError, UsageError
 from cpm_port.imaging.resize import imresize, resized_length
+from cpm_port.release import PAD_VALUE
 
 __all__ = [
-    "PAD_VALUE",
-    "RELEASE_BOX_SIZE",
     "SCALED_LIMIT",
     "BoxGeometry",
     "box_geometry",
@@ -31,13 +30,6 @@ __all__ = [
     "round_half_away",
     "unbox",
 ]
-
-PAD_VALUE = 128
-"""What fills the box beyond the image."""
-
-RELEASE_BOX_SIZE = 368
-"""Side of the box of all released models: lengths that the release states in box px are meant for it, and change in
-proportion with another net's box."""
 
 SCALED_LIMIT = 1 << 16
 """Longest side of a scaled image, px: beyond it a scale is a mistake, and the way back would need the memory for it."""

@@ -6,8 +6,8 @@ Source: the reference notes (`release_testing.md`) section 2, after the release'
 `exp(-d^2 / (2 sigma^2))` with sigma 21, centred on the 1-based pixel (184, 184) of a 368-pixel box, so on index
 `box_size / 2 - 1` here. In testing it is never cut off.
 
-For a net with another box, sigma keeps its share of the box (`center_sigma`), as the generated train nets have it
-(`models/prototxt.py`); for a net that was trained with another one, say it (`read_interface(net, sigma=...)`).
+For a net with another box, sigma keeps its share of the box (`release.center_sigma`), as in the generated train nets
+(`models/prototxt.py`). For a net that was trained with another sigma, give it (`read_interface(net, sigma=...)`).
 """
 
 from __future__ import annotations
@@ -17,29 +17,23 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from cpm_port.imaging.boxing import RELEASE_BOX_SIZE
+from cpm_port.release import center_sigma
 
-__all__ = ["CENTER_SIGMA", "center_map", "center_sigma"]
-
-CENTER_SIGMA = 21.0
-"""Standard deviation of the center map, box px, in all four released models, whose box is 368 px."""
-
-
-def center_sigma(box_size: int) -> float:
-    """Return the release's sigma in proportion to a box: `21 * box_size / 368`, so 21 at 368."""
-    return CENTER_SIGMA * (box_size / RELEASE_BOX_SIZE)
+__all__ = ["centered_map"]
 
 
 @lru_cache(maxsize=8)
-def center_map(box_size: int, sigma: float | None = None) -> NDArray[np.float32]:
-    """Return the center map of the test pipeline.
+def centered_map(box_size: int, sigma: float | None = None) -> NDArray[np.float32]:
+    """Return the center map of a box that is centered on the person, as in testing.
+
+    (Training moves the person about in the box: `training/labels.py`, `center_map_at`.)
 
     Parameters
     ----------
     box_size : int
         Side of the box, even.
     sigma : float, optional
-        Standard deviation, box px; by default `center_sigma(box_size)`.
+        Standard deviation, box px; by default `release.center_sigma(box_size)`.
 
     Returns
     -------

@@ -24,14 +24,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cpm_port import release
 from cpm_port.errors import ShapeError, UsageError
-from cpm_port.imaging.boxing import RELEASE_BOX_SIZE, BoxGeometry, box_geometry, crop_to_box
+from cpm_port.imaging.boxing import BoxGeometry, box_geometry, crop_to_box
 from cpm_port.imaging.resize import FACTOR_LIMIT
 
 __all__ = [
-    "BENCHMARK_MULTIPLIERS",
-    "LSP_BOX_SHARE",
-    "TARGET_DIST",
     "Pyramid",
     "ScaleSearch",
     "box_search",
@@ -44,17 +42,6 @@ __all__ = [
     "octave_range",
     "positive",
 ]
-
-BENCHMARK_MULTIPLIERS = (0.7, 0.7999999999999999, 0.8999999999999999, 1.0, 1.1, 1.2, 1.3)
-"""`0.7:0.1:1.3` with the last bits that the release's range has: they decide how a scaled size rounds up."""
-
-TARGET_DIST = 41 / 35
-"""The release's `target_dist`: a person of MPII scale `s` is about `200 s` px tall and is brought to 234 box px."""
-
-LSP_BOX_SHARE = 0.8
-"""LSP gives no scale: the image's height is taken for the person's and brought to this share of the box."""
-
-DEMO_OCTAVE = 6
 
 
 @dataclass(frozen=True)
@@ -73,7 +60,7 @@ class ScaleSearch:
 
     center_xy: tuple[float, float]
     base_scale: float
-    multipliers: tuple[float, ...] = BENCHMARK_MULTIPLIERS
+    multipliers: tuple[float, ...] = release.BENCHMARK_MULTIPLIERS
 
     @property
     def scales(self) -> tuple[float, ...]:
@@ -137,21 +124,21 @@ def build_pyramid(
     return Pyramid(np.stack(crops), geometries)
 
 
-def lsp_search(image_size: tuple[int, int], box_size: int = RELEASE_BOX_SIZE) -> ScaleSearch:
+def lsp_search(image_size: tuple[int, int], box_size: int = release.BOX_SIZE) -> ScaleSearch:
     """LSP's rule: the image's centre, and its height as the person's.
 
     Source: centre `(W/2, H/2)` in 1-based coordinates, base scale `0.8 / (H / 368)`.
     """
     height, width = image_size
-    return ScaleSearch((width / 2 - 1.0, height / 2 - 1.0), LSP_BOX_SHARE / (height / box_size))
+    return ScaleSearch((width / 2 - 1.0, height / 2 - 1.0), release.LSP_BOX_SHARE / (height / box_size))
 
 
-def mpii_search(objpos_xy: tuple[float, float], person_scale: float, box_size: int = RELEASE_BOX_SIZE) -> ScaleSearch:
+def mpii_search(objpos_xy: tuple[float, float], person_scale: float, box_size: int = release.BOX_SIZE) -> ScaleSearch:
     """MPII's rule: `objpos` (here 0-based) and `target_dist / scale`."""
-    return ScaleSearch(objpos_xy, _target(box_size) / positive("MPII scale", person_scale))
+    return ScaleSearch(objpos_xy, release.target_dist(box_size) / positive("MPII scale", person_scale))
 
 
-def flic_search(torso_box: tuple[float, float, float, float], box_size: int = RELEASE_BOX_SIZE) -> ScaleSearch:
+def flic_search(torso_box: tuple[float, float, float, float], box_size: int = release.BOX_SIZE) -> ScaleSearch:
     """FLIC's rule.
 
     Parameters
@@ -163,12 +150,12 @@ def flic_search(torso_box: tuple[float, float, float, float], box_size: int = RE
     -----
     Source: centre `((x1 + x2) / 2, 0.7 y1 + 0.3 y2)`, base scale `(41/35) / (0.0110 * torso height)`.
     """
-    x1, y1, x2, y2 = torso_box
-    torso_height = positive("height of the torso box", y2 - y1)
-    return ScaleSearch(((x1 + x2) / 2.0, 0.7 * y1 + 0.3 * y2), _target(box_size) / (0.0110 * torso_height))
+    height = positive("height of the torso box", torso_box[3] - torso_box[1])
+    scale = release.FLIC_SCALE_PER_TORSO * height
+    return ScaleSearch(release.flic_center(torso_box), release.target_dist(box_size) / scale)
 
 
-def box_search(box: tuple[float, float, float, float], box_size: int = RELEASE_BOX_SIZE) -> ScaleSearch:
+def box_search(box: tuple[float, float, float, float], box_size: int = release.BOX_SIZE) -> ScaleSearch:
     """Take a person's box for what MPII annotates: its centre, and its longer side over 200 px as the scale.
 
     This is our rule, for users who have boxes: MPII's `scale` is the person's height over 200 px, and the box of
@@ -181,11 +168,11 @@ def box_search(box: tuple[float, float, float, float], box_size: int = RELEASE_B
     """
     x, y, width, height = box
     longer = max(positive("width of the box", width), positive("height of the box", height))
-    return mpii_search((x + width / 2.0, y + height / 2.0), longer / 200.0, box_size)
+    return mpii_search((x + width / 2.0, y + height / 2.0), longer / release.MPII_PERSON_HEIGHT, box_size)
 
 
 def demo_search(
-    image_size: tuple[int, int], box: tuple[float, float, float, float], box_size: int = RELEASE_BOX_SIZE
+    image_size: tuple[int, int], box: tuple[float, float, float, float], box_size: int = release.BOX_SIZE
 ) -> ScaleSearch:
     """Search as the demo does: the centre of the dragged rectangle and a range of scales about its height.
 
@@ -212,16 +199,15 @@ def demo_search(
     )
 
 
-def demo_multipliers(image_height: int, person_height: float, box_size: int = RELEASE_BOX_SIZE) -> tuple[float, ...]:
+def demo_multipliers(image_height: int, person_height: float, box_size: int = release.BOX_SIZE) -> tuple[float, ...]:
     """Return the demo's scales, from a third of the box for the person to all of it, six to the octave.
 
     Source: `middle = 1.2 h / H`; from `368 / (H * 3.0 * middle)` to `368 / (H * 0.8 * middle)`; exponents of 2 in
     MATLAB's range arithmetic.
     """
-    middle = 1.2 * positive("height of the person", person_height) / image_height
-    start = box_size / (image_height * 3.0 * middle)
-    end = box_size / (image_height * 0.8 * middle)
-    return octave_range(start, end, DEMO_OCTAVE)
+    middle = release.DEMO_PERSON_HEIGHT * positive("height of the person", person_height) / image_height
+    start, end = (box_size / (image_height * share * middle) for share in release.DEMO_SHARES)
+    return octave_range(start, end, release.DEMO_SCALES_PER_OCTAVE)
 
 
 def octave_range(start: float, end: float, octave: int) -> tuple[float, ...]:
@@ -237,10 +223,6 @@ def positive(name: str, value: float) -> float:
     if not (math.isfinite(number) and number > 0):
         raise UsageError(f"{name} is {value}, expected a number above 0")
     return number
-
-
-def _target(box_size: int) -> float:
-    return TARGET_DIST * (box_size / RELEASE_BOX_SIZE)
 
 
 def _sees_image(geometry: BoxGeometry) -> bool:

@@ -25,14 +25,14 @@ from cpm_port.annotations.images import check_images
 from cpm_port.annotations.samples import Sample
 from cpm_port.compute.devices import World, wait_for_all
 from cpm_port.errors import CpmPortError, DataError
-from cpm_port.imaging.boxing import RELEASE_BOX_SIZE
 from cpm_port.imaging.pyramid import ScaleSearch, flic_search, lsp_search, mpii_search
 from cpm_port.imaging.reading import read_image
 from cpm_port.inference.interface import BeliefNet, read_interface
-from cpm_port.inference.journal import Entry, Journal, open_run, read_entries
+from cpm_port.inference.journal import Entry, Journal, open_journal, read_entries
 from cpm_port.inference.stream import Person, predict_stream
 from cpm_port.parts import FLIC9, Convention, Joints
 from cpm_port.predictions.values import Predictions
+from cpm_port.release import BOX_SIZE
 
 __all__ = ["PATIENCE", "predict_samples", "search_of"]
 
@@ -40,7 +40,7 @@ PATIENCE = timedelta(days=2)
 """How long a process waits for the slowest one."""
 
 
-def search_of(sample: Sample, image_size: tuple[int, int], box_size: int = RELEASE_BOX_SIZE) -> ScaleSearch:
+def search_of(sample: Sample, image_size: tuple[int, int], box_size: int = BOX_SIZE) -> ScaleSearch:
     """Return where the release looks for a sample's person.
 
     People of the extended Leeds set who have center and scale (`annotations/lspet.py`), and drawn people, are looked
@@ -110,10 +110,10 @@ def predict_samples(
     _check_names(samples)
     check_images(samples)
     if world.leads:
-        open_run(folder, identity)
+        open_journal(folder, identity)
     wait_for_all(world)
     if not world.leads:
-        open_run(folder, identity)
+        open_journal(folder, identity)
     done = read_entries(folder)
     wait_for_all(world)  # nobody appends before everybody has read what is there
     missing = [sample for sample in samples if sample.name not in done]

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from cpm_port.caffe import NetSpec
 from cpm_port.errors import UsageError
-from cpm_port.imaging.gaussians import center_sigma
 from cpm_port.models.interface import belief_maps, image_input
 from cpm_port.parts import PartOrder, release_order
+from cpm_port.release import center_sigma
 
 __all__ = ["BeliefNet", "NetInterface", "numbered_parts", "read_interface"]
 

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from cpm_port.errors import DataError, ShapeError, UsageError
 from cpm_port.files.atomic import atomic_path
 
-__all__ = ["Entry", "Journal", "open_run", "read_entries"]
+__all__ = ["Entry", "Journal", "open_journal", "read_entries"]
 
 _RUN = "run.json"
 
@@ -47,7 +47,7 @@ class Entry:
         return np.array_equal(self.joints, other.joints)
 
 
-def open_run(folder: Path, identity: Mapping[str, str]) -> None:
+def open_journal(folder: Path, identity: Mapping[str, str]) -> None:
     """Make the folder a run's, or check that it is this run's.
 
     Raises
@@ -101,7 +101,7 @@ class Journal:
     Parameters
     ----------
     folder : Path
-        The run's, after `open_run`.
+        The run's, after `open_journal`.
     process : int
         Which process this is; its file is locked against another with the same number.
 

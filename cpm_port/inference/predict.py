@@ -28,13 +28,14 @@ from torch import Tensor, nn
 from cpm_port.engine.activations import activation_bound, images_within
 from cpm_port.errors import ModelFileError, ShapeError, UsageError
 from cpm_port.imaging.boxing import BoxGeometry
-from cpm_port.imaging.gaussians import center_map
-from cpm_port.imaging.pyramid import BENCHMARK_MULTIPLIERS, Pyramid, ScaleSearch, build_pyramid
+from cpm_port.imaging.gaussians import centered_map
+from cpm_port.imaging.pyramid import Pyramid, ScaleSearch, build_pyramid
 from cpm_port.inference.beliefs import image_maps
 from cpm_port.inference.interface import BeliefNet, NetInterface, read_interface
 from cpm_port.inference.joints import find_peaks
 from cpm_port.inference.peaks import image_peaks
 from cpm_port.parts import PartOrder
+from cpm_port.release import BENCHMARK_MULTIPLIERS, PIXEL_DIVISOR, PIXEL_OFFSET
 
 __all__ = [
     "Beliefs",
@@ -268,9 +269,9 @@ def net_input(
     pixels = torch.from_numpy(np.ascontiguousarray(crops)).to(device).permute(0, 3, 1, 2)
     blob = torch.empty((len(crops), channels, *crops.shape[1:3]), dtype=torch.float32, device=pixels.device)
     blob[:, :3] = pixels
-    blob[:, :3].div_(256.0).sub_(0.5)
+    blob[:, :3].div_(PIXEL_DIVISOR).sub_(PIXEL_OFFSET)
     if channels == 4:
-        blob[:, 3] = torch.tensor(center_map(crops.shape[1], sigma), device=pixels.device)
+        blob[:, 3] = torch.tensor(centered_map(crops.shape[1], sigma), device=pixels.device)
     return blob
 
 

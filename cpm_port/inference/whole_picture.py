@@ -35,11 +35,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cpm_port.imaging.boxing import RELEASE_BOX_SIZE
-from cpm_port.imaging.pyramid import TARGET_DIST, ScaleSearch, build_pyramid, lsp_search, mpii_search
+from cpm_port.imaging.pyramid import ScaleSearch, build_pyramid, lsp_search, mpii_search
 from cpm_port.imaging.resize import imresize
 from cpm_port.inference.interface import BeliefNet, NetInterface, read_interface
 from cpm_port.inference.predict import gather, require_finite, run_people
+from cpm_port.release import BOX_SIZE, MPII_PERSON_HEIGHT, TARGET_DIST
 
 __all__ = ["Place", "find_person", "moved_to", "places"]
 
@@ -66,7 +66,7 @@ class Place(NamedTuple):
 
     def search(self, box_size: int, multipliers: tuple[float, ...] = MULTIPLIERS) -> ScaleSearch:
         """Return how to look at it."""
-        at = mpii_search((self.x, self.y), self.height / 200.0, box_size)
+        at = mpii_search((self.x, self.y), self.height / MPII_PERSON_HEIGHT, box_size)
         return ScaleSearch(at.center_xy, at.base_scale, multipliers)
 
 
@@ -100,7 +100,7 @@ def find_person(net: BeliefNet, image: NDArray[np.uint8], *, sigma: float | None
     picture = imresize(image, factor=shrink) if shrink < 1 else image
     size = picture.shape[0], picture.shape[1]
     rule = lsp_search(size, box)
-    given = Place(*rule.center_xy, TARGET_DIST * 200.0 * box / RELEASE_BOX_SIZE / rule.base_scale)
+    given = Place(*rule.center_xy, TARGET_DIST * MPII_PERSON_HEIGHT * box / BOX_SIZE / rule.base_scale)
 
     grid = places(size)
     joints, beliefs = _look(net, interface, picture, grid, (1.0,))
@@ -118,7 +118,7 @@ def find_person(net: BeliefNet, image: NDArray[np.uint8], *, sigma: float | None
     if _off_center(size, best) <= SAME_PLACE and 1 / SAME_HEIGHT <= best.height / given.height <= SAME_HEIGHT:
         return lsp_search((height, width), box)
     x, y = (best.x + 0.5) / shrink - 0.5, (best.y + 0.5) / shrink - 0.5
-    return mpii_search((x, y), best.height / shrink / 200.0, box)
+    return mpii_search((x, y), best.height / shrink / MPII_PERSON_HEIGHT, box)
 
 
 def places(image_size: tuple[int, int]) -> list[Place]:

@@ -19,10 +19,9 @@ import math
 from dataclasses import dataclass, replace
 
 from cpm_port.errors import UsageError
+from cpm_port.release import BOX_SIZE, STRIDE
 
-__all__ = ["ARCHITECTURES", "POOL", "STRIDE", "Architecture", "Conv", "Widths", "architecture"]
-
-STRIDE = 8  # input pixels per map cell, in every released net
+__all__ = ["ARCHITECTURES", "POOL", "Architecture", "Conv", "Widths", "architecture"]
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ class Architecture:
     title: str
     stages: int
     parts: int
-    box: tuple[int, int] = (368, 368)
+    box: tuple[int, int] = (BOX_SIZE, BOX_SIZE)
     widths: Widths = Widths()
     background: bool = True
     center_map: bool = True

@@ -25,7 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpm_port.errors import ShapeError
-from cpm_port.models.architectures import MPI_FRONT, STRIDE, Architecture, Conv, Widths
+from cpm_port.models.architectures import MPI_FRONT, Architecture, Conv, Widths
+from cpm_port.release import STRIDE
 
 __all__ = ["CPM", "VGGCPM", "build"]
 
@@ -68,7 +69,7 @@ def _check_input(data: Tensor, channels: int) -> None:
 
 def _center_cells(center_map: Tensor) -> Tensor:
     """Average the center map down to stride 8; windows that leave the map average what lies inside."""
-    return F.avg_pool2d(center_map, 9, stride=8, ceil_mode=True)
+    return F.avg_pool2d(center_map, 9, stride=STRIDE, ceil_mode=True)
 
 
 class CPM(nn.Module):

@@ -22,16 +22,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cpm_port import release
 from cpm_port.caffe import message_class
 from cpm_port.caffe.text import format_fields
 from cpm_port.errors import UsageError
 from cpm_port.files.atomic import atomic_path
-from cpm_port.models.architectures import STRIDE, Architecture
+from cpm_port.models.architectures import Architecture
 
 __all__ = ["SolverSettings", "TrainingData", "deploy_text", "solver_text", "train_text", "write_files"]
 
-RELEASE_BOX = 368  # box px; the released nets'
-CENTER_SIGMA = 21.0  # of the center map, px of that box
 _MPII_ORDER = (14, 28)  # numbers of parts that the data layer makes from records of 16 joints
 
 
@@ -61,9 +60,9 @@ class TrainingData:
     source: str = "lmdb"
     batch_size: int = 8
     target_dist: float | None = None
-    scale_min: float = 0.7
-    scale_max: float = 1.3
-    max_rotate_degree: float = 40
+    scale_min: float = release.TRAIN_SCALES[0]
+    scale_max: float = release.TRAIN_SCALES[1]
+    max_rotate_degree: float = release.TRAIN_ROTATION
     center_perterb_max: int = 0
     sigma_center: float | None = None
 
@@ -228,9 +227,11 @@ def _stem(net: Architecture) -> str:
 
 def _augmentation(net: Architecture, data: TrainingData) -> list[tuple[str, Any]]:
     height, width = net.box
-    size = data.target_dist if data.target_dist is not None else round(1.171 * height / RELEASE_BOX, 4)
+    size = data.target_dist
+    if size is None:
+        size = round(release.TRAIN_TARGET_DIST * height / release.BOX_SIZE, 4)
     fields: list[tuple[str, Any]] = [
-        ("stride", STRIDE),
+        ("stride", release.STRIDE),
         ("crop_size_x", width),
         ("crop_size_y", height),
         ("target_dist", float(size)),
@@ -241,8 +242,8 @@ def _augmentation(net: Architecture, data: TrainingData) -> list[tuple[str, Any]
         ("center_perterb_max", data.center_perterb_max),
         ("do_clahe", False),
     ]
-    sigma = round(CENTER_SIGMA * height / RELEASE_BOX, 4) if data.sigma_center is None else data.sigma_center
-    if sigma != CENTER_SIGMA:
+    sigma = round(release.center_sigma(height), 4) if data.sigma_center is None else data.sigma_center
+    if sigma != release.CENTER_SIGMA:
         fields += [("sigma_center", sigma)]
     if net.parts != 14:
         fields += [("num_parts", net.parts)]
@@ -256,7 +257,7 @@ def _body(writer: _Net) -> None:
     if net.center_map:
         writer.slice("image", "data", ["image", "center_map"], 3)
         if net.stages > 1:
-            writer.pool("pool_center_lower", "center_map", "AVE", 9, STRIDE)
+            writer.pool("pool_center_lower", "center_map", "AVE", 9, release.STRIDE)
         else:
             writer.layer("no_center", "Silence", ["center_map"], [])
     if net.front:

@@ -46,6 +46,7 @@ import numpy as np
 from cpm_port.caffe import message_class
 from cpm_port.errors import DataError, MissingFileError, UsageError
 from cpm_port.records.record import Annotation, Record
+from cpm_port.release import PAD_VALUE
 
 __all__ = [
     "MIN_WIDTH",
@@ -58,7 +59,6 @@ __all__ = [
 ]
 
 MIN_WIDTH = 64
-_PADDING = 128
 _HEADER_ROWS = 8  # name, size, numbers, objpos, scale, joints' x, y and visible
 
 
@@ -245,7 +245,7 @@ def encode_datum(record: Record) -> bytes:
         )
     if not -128 <= record.people_index <= 127:
         raise DataError(f"{record.name}: person number {record.people_index} does not fit a signed byte")
-    planes = np.full((4, height, padded), _PADDING, np.uint8)
+    planes = np.full((4, height, padded), PAD_VALUE, np.uint8)
     planes[:3, :, :width] = record.planes
     plane = planes[3]
     plane[:] = 0

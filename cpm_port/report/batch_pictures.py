@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.errors import ShapeError
+from cpm_port.release import PAD_VALUE, PIXEL_DIVISOR
 
 __all__ = ["example_picture"]
 
@@ -47,7 +48,8 @@ def example_picture(data: NDArray[np.float32], label: NDArray[np.float32], name:
     """
     if data.ndim != 3 or len(data) != 4 or label.ndim != 3 or len(label) % 2 or len(label) < 4:
         raise ShapeError(f"blobs of shapes {data.shape} and {label.shape}; (4, H, W) and (2 P + 2, h, w) expected")
-    crop = np.ascontiguousarray(np.clip(np.rint(data[:3] * 256 + 128), 0, 255).astype(np.uint8).transpose(1, 2, 0))
+    pixels = np.clip(np.rint(data[:3] * PIXEL_DIVISOR + PAD_VALUE), 0, 255).astype(np.uint8)
+    crop = np.ascontiguousarray(pixels.transpose(1, 2, 0))
     parts = len(label) // 2 - 1
     panels = [
         _tinted(crop, data[3:4], [(255, 255, 255)]),

@@ -26,7 +26,7 @@ from cpm_port.errors import DataError, MissingFileError, UsageError
 from cpm_port.graph import CaffeNet
 from cpm_port.report.table import table
 
-__all__ = ["Comparison", "Row", "compare", "compare_text", "read_arrays", "run_net"]
+__all__ = ["Comparison", "Row", "compare", "compare_text", "forward_arrays", "read_arrays"]
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -102,7 +102,7 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def run_net(net: CaffeNet, arrays: Arrays, blobs: list[str], source: str) -> dict[str, NDArray[np.float32]]:
+def forward_arrays(net: CaffeNet, arrays: Arrays, blobs: list[str], source: str) -> dict[str, NDArray[np.float32]]:
     """Run the net on the inputs among `arrays`; return its outputs and `blobs`, with the batch as given.
 
     Raises
@@ -143,7 +143,7 @@ def compare(
     if not wanted:
         names = ", ".join(reference)
         raise UsageError(f"{source}: none of its arrays ({names}) is a blob that {net.spec.source} computes")
-    found = run_net(net, inputs, wanted, source)
+    found = forward_arrays(net, inputs, wanted, source)
     rows = [
         _row(name, layers, found[name], reference.get(name), tolerance)
         for name, layers in writers.items()

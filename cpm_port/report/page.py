@@ -55,7 +55,7 @@ def regress_page(references: Sequence[Reference], outcomes: Sequence[Outcome]) -
     references : sequence of Reference
         For titles and findings.
     outcomes : sequence of Outcome
-        `cpm_port.evaluation.regress.run(references, ...)`.
+        `cpm_port.evaluation.regress.recompute(references, ...)`.
     """
     body = [
         "<h1>Reference results, recomputed</h1>",

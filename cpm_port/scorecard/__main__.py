@@ -37,7 +37,7 @@ from cpm_port.report.plots import cases, curves
 from cpm_port.scorecard import measuring
 from cpm_port.scorecard.card import around_numbers, numbers
 from cpm_port.scorecard.shapes import with_costs
-from cpm_port.zoo import ModelEntry, named
+from cpm_port.zoo import ModelEntry, model_named
 
 __all__ = ["describe_files", "main", "measure_all"]
 
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     try:
-        entry = named("default")
+        entry = model_named("default")
         place = checkout() / "reference_results" / "default_model.json"
         card = entry.net.with_name("MODEL_CARD.md")
         before = json.loads(place.read_text(encoding="utf-8"))

@@ -23,7 +23,7 @@ from cpm_port.annotations.samples import Sample
 from cpm_port.drawn.source import DrawnPeople
 from cpm_port.errors import DataError
 from cpm_port.evaluation.measure import Measurement, measure
-from cpm_port.evaluation.protocols import named
+from cpm_port.evaluation.protocols import protocol_named
 from cpm_port.evaluation.scores import Score
 from cpm_port.evaluation.truth import Truth
 from cpm_port.imaging.pyramid import ScaleSearch, build_pyramid
@@ -106,7 +106,7 @@ def find_everywhere(net: BeliefNet, samples: Sequence[Sample], sigma: float | No
 def measured(xy: Floats, samples: Sequence[Sample], protocol: str) -> Measurement:
     """Score joints (N, 14, 2) in CPM14's order, person-centric."""
     found = Predictions(Joints(xy, Convention(CPM14, 0, "person")))
-    return measure(named(protocol), found, Truth.of(samples, samples[0].dataset))
+    return measure(protocol_named(protocol), found, Truth.of(samples, samples[0].dataset))
 
 
 def score_section(measurement: Measurement, dataset: str, split: str, notes: str, source: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The paper's training studies at a size that two cores finish in minutes: `cpm-port study NAME`.
 
 Each study trains small CPMs on drawn people and answers one question of the paper; a module per study offers
-`run(scale, say) -> dict` (JSON values: its numbers, and what it was run with) and `draw(result, path)` (the picture):
+`run(scale, say) -> dict` (JSON values: its numbers, and what it was run with) and `plot(result, path)` (the picture):
 
 - `gradients`: do gradients vanish on their way through the stages, with and without a loss at every stage? (Figure 5)
 - `schemes`: four ways of training the stages (Figure 6b)
@@ -66,7 +66,7 @@ def run_study(name: str, scale: Scale, out: Path, say: Callable[[str], None]) ->
     stem = name.replace("-", "_")
     with atomic_path(out / f"{stem}.json") as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    module.draw(result, out / f"{stem}.svg")
+    module.plot(result, out / f"{stem}.svg")
     return result
 
 

@@ -23,6 +23,7 @@ from cpm_port.files.atomic import atomic_path
 from cpm_port.graph import CaffeNet, load_net
 from cpm_port.models import Architecture, TrainingData, architecture, train_text
 from cpm_port.records.record import Record
+from cpm_port.release import MPII_PERSON_HEIGHT
 from cpm_port.training.batches import open_data_layers
 from cpm_port.training.loop import Trainer
 from cpm_port.training.objective import Objective
@@ -48,7 +49,7 @@ __all__ = [
 
 THRESHOLDS = [k / 100 for k in range(21)]
 _SAY_EVERY = 100
-_PERSON = 0.5 / 128  # target_dist per box px: a person of 200 * scale px becomes 100 px tall in a box of 128
+_PERSON = 100 / MPII_PERSON_HEIGHT / 128  # target_dist per box px: people become 100 px tall in a box of 128
 _HELD_OUT_SEED = 1_000_003  # far from any seed of training people
 _CPU = World(0, 1, torch.device("cpu"))
 

@@ -40,7 +40,7 @@ from cpm_port.studies.common import (
 )
 from cpm_port.training.loop import Trainer
 
-__all__ = ["DEFAULT", "draw", "run"]
+__all__ = ["DEFAULT", "plot", "run"]
 
 DEFAULT = Scale(stages=6, width=16, box=96, batch=4, iterations=61, people=244, held_out=1)
 _LOOKS = 3  # first, middle and last iteration
@@ -82,7 +82,7 @@ def run(scale: Scale, say: Say) -> dict[str, Any]:
     }
 
 
-def draw(result: dict[str, Any], path: Path) -> None:
+def plot(result: dict[str, Any], path: Path) -> None:
     """Draw mean magnitudes over the layers, and histograms at the beginning of every stage."""
     layers, looks = result["layers"], result["iterations"]
     shown = [layers[0], *(name for name in layers if name.startswith("Mconv1_stage"))]

@@ -34,7 +34,7 @@ from cpm_port.studies.common import (
     train_spec,
 )
 
-__all__ = ["DEFAULT", "draw", "run"]
+__all__ = ["DEFAULT", "plot", "run"]
 
 DEFAULT = Scale(stages=2, width=16, box=96, batch=8, iterations=900, people=1500, held_out=200)
 
@@ -68,7 +68,7 @@ def run(scale: Scale, say: Say) -> dict[str, Any]:
     return {"thresholds": THRESHOLDS, "points": points}
 
 
-def draw(result: dict[str, Any], path: Path) -> None:
+def plot(result: dict[str, Any], path: Path) -> None:
     """Draw PCK at 0.2 over the receptive field."""
     picture, axes = figure(5.0, 3.6)
     axis = axes[0, 0]

@@ -26,7 +26,7 @@ from cpm_port.studies.common import (
     with_stages,
 )
 
-__all__ = ["DEFAULT", "draw", "run"]
+__all__ = ["DEFAULT", "plot", "run"]
 
 DEFAULT = Scale(stages=3, width=16, box=96, batch=8, iterations=900, people=1500, held_out=200)
 
@@ -57,7 +57,7 @@ def run(scale: Scale, say: Say) -> dict[str, Any]:
     return {"thresholds": THRESHOLDS, "pck": curves, "pck_at_0.2": {name: curve[-1] for name, curve in curves.items()}}
 
 
-def draw(result: dict[str, Any], path: Path) -> None:
+def plot(result: dict[str, Any], path: Path) -> None:
     """Draw PCK over the normalized distance, one line per scheme."""
     picture, axes = figure(5.0, 3.6)
     for name, curve in result["pck"].items():

@@ -10,9 +10,9 @@ import numpy as np
 from numba import float32, float64, int64, njit, types, uint8, void
 from numpy.typing import NDArray
 
-__all__ = ["CUTOFF", "add_gaussian", "label_maps", "normalize"]
+from cpm_port.release import PAD_VALUE, PEAK_CUTOFF, PIXEL_DIVISOR
 
-CUTOFF = 4.6052  # exponents above it add nothing: the peak ends at exp(-4.6052) = 0.01
+__all__ = ["add_gaussian", "label_maps", "normalize"]
 
 
 @njit(void(float32[:, ::1], float32, float32, int64, float64), cache=True, error_model="numpy", nogil=True)
@@ -31,7 +31,7 @@ def add_gaussian(out: NDArray[np.float32], x: float, y: float, stride: int, sigm
     """
     height, width = out.shape
     start = stride / 2.0 - 0.5
-    reach = sigma * math.sqrt(2 * CUTOFF) + 1.0
+    reach = sigma * math.sqrt(2 * PEAK_CUTOFF) + 1.0
     first_x = min(max((x - reach - start) / stride, 0.0), float(width))
     first_y = min(max((y - reach - start) / stride, 0.0), float(height))
     last_x = min(max((x + reach - start) / stride, -1.0), width - 1.0)
@@ -41,7 +41,7 @@ def add_gaussian(out: NDArray[np.float32], x: float, y: float, stride: int, sigm
         for column in range(int(first_x), int(last_x) + 1):
             dx = np.float32(start + column * stride) - np.float32(x)
             exponent = np.float32(np.float32(dx * dx + dy * dy) / 2.0 / sigma / sigma)
-            if exponent <= CUTOFF:
+            if exponent <= PEAK_CUTOFF:
                 out[row, column] = min(out[row, column] + np.exp(-exponent), np.float32(1))
 
 
@@ -90,4 +90,4 @@ def normalize(planes: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
     """Write `(value - 128) / 256`, which float32 holds exactly, of planes of shape (C, H, W)."""
     values, written = planes.reshape(planes.size), out.reshape(out.size)
     for i in range(values.size):
-        written[i] = (np.float32(values[i]) - np.float32(128)) * np.float32(1 / 256)
+        written[i] = (np.float32(values[i]) - np.float32(PAD_VALUE)) * np.float32(1 / PIXEL_DIVISOR)

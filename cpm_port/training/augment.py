@@ -46,9 +46,10 @@ from numpy.typing import NDArray
 from cpm_port.errors import DataError, UsageError
 from cpm_port.imaging.warp import Window, resize_and_warp, resized_size
 from cpm_port.records.record import Annotation, Record
+from cpm_port.release import PAD_VALUE
 from cpm_port.training._label_kernels import normalize
 from cpm_port.training.crand import RAND_MAX, CRand
-from cpm_port.training.labels import center_map, labels
+from cpm_port.training.labels import center_map_at, labels
 from cpm_port.training.transform_param import TransformParameters, arrange_parts
 
 __all__ = [
@@ -64,7 +65,6 @@ __all__ = [
     "write_example",
 ]
 
-BORDER = 128
 _ONE = np.float32(1)
 
 
@@ -240,7 +240,7 @@ def augment(record: Record, parameters: TransformParameters, augmentation: Augme
     offset = np.array(augmentation.offset, np.float32)
     middle_x, middle_y = (round(float(value)) for value in points[0] + offset)
     window = Window(middle_x - width // 2, middle_y - height // 2, width, height)
-    crop = resize_and_warp(planes, float(scale), matrix, turned_size, window, BORDER)
+    crop = resize_and_warp(planes, float(scale), matrix, turned_size, window, PAD_VALUE)
     points += np.array([width // 2 - middle_x, height // 2 - middle_y], np.float32)
     if augmentation.flip:
         crop = np.ascontiguousarray(crop[:, :, ::-1])
@@ -271,7 +271,7 @@ def write_example(
         Written: see `labels`.
     """
     normalize(example.planes, data[:3])
-    data[3] = center_map(example.objpos, parameters.sigma_center, parameters.crop_size)
+    data[3] = center_map_at(example.objpos, parameters.sigma_center, parameters.crop_size)
     label[:] = labels(example.people, parameters.num_parts, parameters.stride, parameters.sigma, parameters.crop_size)
 
 

@@ -27,9 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.errors import DataError, ShapeError
-from cpm_port.training._label_kernels import CUTOFF, add_gaussian, label_maps
+from cpm_port.release import PEAK_CUTOFF
+from cpm_port.training._label_kernels import add_gaussian, label_maps
 
-__all__ = ["CUTOFF", "blank_unlabelled", "center_map", "labels"]
+__all__ = ["blank_unlabelled", "center_map_at", "labels"]
 
 
 def labels(
@@ -84,7 +85,7 @@ def blank_unlabelled(label: NDArray[np.float32], codes: NDArray[np.float32]) -> 
     label.reshape(2, len(codes) + 1, *label.shape[1:])[:, np.flatnonzero(codes == 2)] = np.nan
 
 
-def center_map(center: NDArray[np.float32], sigma: float, crop_size: tuple[int, int]) -> NDArray[np.float32]:
+def center_map_at(center: NDArray[np.float32], sigma: float, crop_size: tuple[int, int]) -> NDArray[np.float32]:
     """Draw the center map of one crop: one peak at `center` (x, y), crop px, shape (height, width).
 
     Raises
@@ -123,4 +124,4 @@ def _peak_reference(shape: tuple[int, ...], x: float, y: float, stride: int, sig
     dx = (start + stride * np.arange(shape[1])).astype(np.float32) - np.float32(x)
     squared = (dx * dx)[None] + (dy * dy)[:, None]
     exponent = (squared.astype(np.float64) / 2 / sigma / sigma).astype(np.float32)
-    return np.where(exponent > CUTOFF, np.float32(0), np.exp(-exponent))
+    return np.where(exponent > PEAK_CUTOFF, np.float32(0), np.exp(-exponent))

@@ -31,11 +31,12 @@ from cpm_port.graph import CaffeNet, LayerModule
 from cpm_port.models.interface import belief_maps, cpm_data_layer
 from cpm_port.parts import PartOrder, release_order
 from cpm_port.records.record import RecordStore, order_of
-from cpm_port.training.augment import BORDER, Augmentation, augment
-from cpm_port.training.labels import center_map
+from cpm_port.release import PIXEL_DIVISOR, PIXEL_OFFSET
+from cpm_port.training.augment import Augmentation, augment
+from cpm_port.training.labels import center_map_at
 from cpm_port.training.transform_param import TransformParameters
 
-__all__ = ["HeldOut", "data_and_label", "find_peaks", "hold_out", "stage_errors", "stage_pck"]
+__all__ = ["HeldOut", "data_and_label", "hold_out", "peaks_in_crop", "stage_errors", "stage_pck"]
 
 THRESHOLD = 0.2
 """Of the normalizer; an error equal to it is a hit."""
@@ -72,10 +73,10 @@ class HeldOut:
         """Return the data blob of some boxes, shape (stop - start, 4, H, W): image and center map."""
         planes = self.planes[start:stop]
         blob = np.empty((len(planes), 4, *planes.shape[2:]), np.float32)
-        np.multiply(planes, np.float32(1 / 256), out=blob[:, :3])
-        blob[:, :3] -= np.float32(BORDER / 256)
+        np.multiply(planes, np.float32(1 / PIXEL_DIVISOR), out=blob[:, :3])
+        blob[:, :3] -= np.float32(PIXEL_OFFSET)
         for row, center in zip(blob, self.centers[start:stop], strict=True):
-            row[3] = center_map(center, self.parameters.sigma_center, self.parameters.crop_size)
+            row[3] = center_map_at(center, self.parameters.sigma_center, self.parameters.crop_size)
         return blob
 
 
@@ -167,11 +168,11 @@ def stage_errors(net: CaffeNet, held_out: HeldOut, stages: Sequence[str], batch:
         with torch.no_grad(), _test_phase(net):
             blobs = net({data: blob, label: blob.new_zeros(stop - start, *label_shape)}, blobs=list(stages))
         for row, name in zip(found, stages, strict=True):
-            row[start:stop] = find_peaks(blobs[name][:, :num_parts], held_out.parameters.stride).cpu().numpy()
+            row[start:stop] = peaks_in_crop(blobs[name][:, :num_parts], held_out.parameters.stride).cpu().numpy()
     return np.stack([normalized_errors(row, held_out.joints, held_out.normalizer) for row in found])
 
 
-def find_peaks(beliefs: Tensor, stride: int) -> Tensor:
+def peaks_in_crop(beliefs: Tensor, stride: int) -> Tensor:
     """Return the highest place of every map, enlarged bicubically to crop px.
 
     Parameters

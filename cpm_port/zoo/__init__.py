@@ -12,7 +12,7 @@ torch in this room.
 """
 
 from cpm_port.zoo.choice import Choice, resolve
-from cpm_port.zoo.entries import ENTRIES, LICENCE, ModelEntry, Score, named, scores
+from cpm_port.zoo.entries import ENTRIES, LICENCE, ModelEntry, Score, model_named, scores
 from cpm_port.zoo.fetch import download
 from cpm_port.zoo.recognition import recognise
 from cpm_port.zoo.store import Installed, add, find_installed, models_dir
@@ -27,8 +27,8 @@ __all__ = [
     "add",
     "download",
     "find_installed",
+    "model_named",
     "models_dir",
-    "named",
     "recognise",
     "resolve",
     "scores",

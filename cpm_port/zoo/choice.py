@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from cpm_port.errors import CpmPortError, MissingFileError, ModelFileError, UsageError
 from cpm_port.files.digest import file_sha256
-from cpm_port.zoo.entries import ENTRIES, GONE, ModelEntry, default_record, named, scores
+from cpm_port.zoo.entries import ENTRIES, GONE, ModelEntry, default_record, model_named, scores
 from cpm_port.zoo.recognition import weight_bytes
 from cpm_port.zoo.store import Installed, find_installed, model_folder
 
@@ -65,7 +65,7 @@ def resolve(
         raise UsageError("--net PROTOTXT and --weights MODEL belong together")
     if net is not None and weights is not None:
         return Choice(Path(net), Path(weights), None)
-    entry = named("default" if model is None else model)
+    entry = model_named("default" if model is None else model)
     path = _embedded(entry) if entry.embedded else _installed(entry).weights
     _check_hash(path, _recorded_hash(entry))
     return Choice(entry.net, path, entry)

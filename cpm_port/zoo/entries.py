@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cpm_port import release
 from cpm_port.errors import DataError, UsageError
 from cpm_port.evaluation.reference import Row, load_all
 from cpm_port.parts import CPM14, FLIC9, PartOrder
@@ -34,7 +35,7 @@ __all__ = [
     "ModelEntry",
     "Score",
     "default_record",
-    "named",
+    "model_named",
     "recorded_row",
     "scores",
 ]
@@ -126,7 +127,7 @@ _DEFAULT = ModelEntry(
     _DEFAULT_FOLDER / "deploy.prototxt",
     CPM14,
     box=(184, 184),
-    center_sigma=21.0 * 184 / 368,
+    center_sigma=release.center_sigma(184),
     file_name="default.caffemodel",
     embedded=True,
 )
@@ -136,9 +137,8 @@ def _official(
     name: str, title: str, net: str, parts: PartOrder, file_name: str, rows: tuple[str, ...], **other: Any
 ) -> ModelEntry:
     path = resource_dir("prototxt") / f"{net}_deploy.prototxt"
-    return ModelEntry(
-        name, title, path, parts, **{"box": (368, 368), "center_sigma": 21.0, **other}, file_name=file_name, rows=rows
-    )
+    usual = {"box": (release.BOX_SIZE, release.BOX_SIZE), "center_sigma": release.CENTER_SIGMA}
+    return ModelEntry(name, title, path, parts, file_name=file_name, rows=rows, **{**usual, **other})
 
 
 _OFFICIAL = (
@@ -171,7 +171,7 @@ _OFFICIAL = (
 ENTRIES = {entry.name: entry for entry in (_DEFAULT, *_OFFICIAL)}
 
 
-def named(name: str) -> ModelEntry:
+def model_named(name: str) -> ModelEntry:
     """Return a model by name; UsageError lists the names."""
     if name not in ENTRIES:
         raise UsageError(f"model {name!r} is unknown; expected one of {', '.join(ENTRIES)}")

@@ -20,7 +20,7 @@ import numpy as np
 from cpm_port.caffe import Weights, infer_shapes, read_net, read_weights
 from cpm_port.caffe.shapes import fits_blob, param_shapes
 from cpm_port.errors import CaffeFormatError, ModelFileError, UsageError
-from cpm_port.zoo.entries import ENTRIES, ModelEntry, named
+from cpm_port.zoo.entries import ENTRIES, ModelEntry, model_named
 
 __all__ = ["check_weights", "recognise", "weight_bytes"]
 
@@ -67,7 +67,7 @@ def recognise(path: str | Path, name: str | None = None, *, file_name: str | Non
     names = ", ".join(entry.name for entry in fitting)
     stem = (file_name or path.name).lower().split(".")[0]
     called = next((entry for entry in fitting if Path(entry.file_name).stem.lower() == stem), None)
-    said = None if name is None else named(name)
+    said = None if name is None else model_named(name)
     if said is not None and said not in fitting:
         raise UsageError(f"{path}: not {said.name}: its layers are those of {names}")
     if len(fitting) == 1:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from cpm_port.annotations.lsp import read_lsp
-from cpm_port.annotations.mpi_like_scale import LARGEST_BOX, TARGET_DIST, with_mpi_like_scale
+from cpm_port.annotations.mpi_like_scale import with_mpi_like_scale
 from cpm_port.annotations.samples import Person, Sample
 from cpm_port.errors import DataError
 from cpm_port.parts import CPM14, FLIC9, PartOrder
+from cpm_port.release import MPI_LIKE_LARGEST_BOX, TARGET_DIST
 
 UPRIGHT = np.array(
     [
@@ -54,14 +55,14 @@ def test_a_person_who_would_not_fit_is_given_a_larger_scale() -> None:
     stretched = UPRIGHT.copy()
     stretched[[10, 13], 1] = 600  # a broken label
     found = scales(*[UPRIGHT] * 5, stretched)[5]
-    assert 600 * TARGET_DIST / found == pytest.approx(LARGEST_BOX)
+    assert 600 * TARGET_DIST / found == pytest.approx(MPI_LIKE_LARGEST_BOX)
 
 
 def test_lsps_people_come_out_at_a_sensible_size(shared: Path) -> None:
     samples = with_mpi_like_scale(read_lsp(shared / "datasets/lsp/lsp-joints-PC.mat"))
     ratio = np.array([np.ptp(s.person.joints, axis=0).max() / 200 / s.person.scale for s in samples])
     assert 0.9 < np.median(ratio) < 1.3  # MPII's scale: about the person's height over 200 px
-    assert ratio.max() <= LARGEST_BOX / TARGET_DIST / 200 + 1e-9
+    assert ratio.max() <= MPI_LIKE_LARGEST_BOX / TARGET_DIST / 200 + 1e-9
 
 
 def test_what_cannot_be_measured_is_refused() -> None:

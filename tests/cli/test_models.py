@@ -14,7 +14,7 @@ import pytest
 from scipy.io import savemat
 
 from cpm_port.cli import main
-from cpm_port.imaging.gaussians import center_map
+from cpm_port.imaging.gaussians import centered_map
 from cpm_port.inference import predict
 from cpm_port.zoo import ModelEntry
 from tests.zoo.support import small_zoo, use_zoo, write_model
@@ -139,7 +139,7 @@ def test_a_photograph_alone_goes_to_the_default_model_with_its_own_preprocessing
     assert found["model"]["name"] == "default"
     assert found["model"]["weights"]["file"] == "default.caffemodel"
     assert found["place"] == "looked for in the whole picture"
-    assert np.array_equal(maps[0], center_map(64, 5.0))
+    assert np.array_equal(maps[0], centered_map(64, 5.0))
 
 
 def test_an_installed_model_is_run_by_name(models: Path, official: Path, photo: Path) -> None:

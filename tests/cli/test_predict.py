@@ -14,8 +14,9 @@ import pytest
 from cpm_port.cli import main
 from cpm_port.engine import MEMORY_BOUND, AcceleratedNet, accelerate
 from cpm_port.graph import CaffeNet
-from cpm_port.imaging.pyramid import BENCHMARK_MULTIPLIERS, TARGET_DIST, demo_multipliers
+from cpm_port.imaging.pyramid import demo_multipliers
 from cpm_port.imaging.reading import read_image
+from cpm_port.release import BENCHMARK_MULTIPLIERS, TARGET_DIST
 from tests.inference.nets import colour_net, colour_net_text
 
 SPOTS = {"part_0": (40, 60), "part_1": (140, 50), "part_2": (90, 120)}

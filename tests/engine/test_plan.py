@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cpm_port.engine import plan as plans
 from cpm_port.engine.fft import Pool, compiled
-from cpm_port.engine.plan import ConvJob, Way, cache_file, choose, estimate, measure, prepare
+from cpm_port.engine.plan import ConvJob, Way, cache_file, choose, estimate, prepare, time_ways
 from cpm_port.errors import UsageError
 
 JOB = ConvJob(images=1, channels=16, outputs=32, kernel=9, height=46, width=46, rectify=True, pool=Pool())
@@ -74,10 +74,10 @@ def test_outputs_that_are_no_multiple_of_a_vector_go_directly() -> None:
 
 def test_times_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "deep" / "times.json"
-    first = measure(JOB, 1 << 27, file)
+    first = time_ways(JOB, 1 << 27, file)
     assert all(way.seconds > 0 for way in first)
     monkeypatch.setattr(plans, "_time", lambda *_: pytest.fail("measured again"))
-    assert measure(JOB, 1 << 27, file) == first
+    assert time_ways(JOB, 1 << 27, file) == first
 
 
 def test_times_that_cannot_be_kept_are_an_error_that_says_where(
@@ -86,7 +86,7 @@ def test_times_that_cannot_be_kept_are_an_error_that_says_where(
     monkeypatch.setattr(plans, "_time", lambda *_: 0.5)
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"kept in .*file/times\.json, which cannot be written"):
-        measure(JOB, 1 << 27, tmp_path / "file" / "times.json")
+        time_ways(JOB, 1 << 27, tmp_path / "file" / "times.json")
 
 
 @pytest.mark.skipif(not compiled(), reason="only compiled kernels pack weights")
@@ -102,7 +102,7 @@ def test_a_spoilt_file_of_times_is_replaced(content: str, tmp_path: Path, monkey
     file = tmp_path / "times.json"
     file.write_text(content)
     monkeypatch.setattr(plans, "_time", lambda *_: 0.5)
-    assert all(way.seconds == 0.5 for way in measure(JOB, 1 << 27, file))
+    assert all(way.seconds == 0.5 for way in time_ways(JOB, 1 << 27, file))
     written = json.loads(file.read_text())
     assert len(written) == 1
     assert "a" not in written

@@ -12,7 +12,7 @@ import pytest
 
 from cpm_port.errors import DataError, UsageError
 from cpm_port.evaluation.measure import measure
-from cpm_port.evaluation.protocols import PROTOCOLS, named
+from cpm_port.evaluation.protocols import PROTOCOLS, protocol_named
 from cpm_port.parts import CPM14, FLIC9, LSP14, MPII16, Convention, Joints, reorder, to_matlab
 from tests.evaluation.support import drawn_case, drawn_people, predictions_of, truth_of
 
@@ -24,7 +24,7 @@ def test_the_protocols_of_the_documentation_are_there_and_say_their_rules() -> N
     }  # fmt: skip
     assert all(len(protocol.rules) > 150 for protocol in PROTOCOLS.values())
     with pytest.raises(UsageError, match="no protocol 'pck'; known: lsp-pc"):
-        named("pck")
+        protocol_named("pck")
 
 
 def test_held_out_people_count_where_joint_and_torso_are_labelled() -> None:
@@ -32,7 +32,8 @@ def test_held_out_people_count_where_joint_and_torso_are_labelled() -> None:
     truth_xy = people.copy()
     truth_xy[0, LSP14.index("left_wrist")] = np.nan  # one joint of person 0
     truth_xy[1, LSP14.index("right_hip")] = np.nan  # nothing normalizes person 1
-    result = measure(named("lspet-held-out"), predictions_of(people, LSP14), truth_of(truth_xy, LSP14)).result()
+    predictions, truth = predictions_of(people, LSP14), truth_of(truth_xy, LSP14)
+    result = measure(protocol_named("lspet-held-out"), predictions, truth).result()
     assert (result.total.hits, result.total.count) == (27, 27)
     assert result.parts["Wri"].count == 3
 
@@ -40,18 +41,18 @@ def test_held_out_people_count_where_joint_and_torso_are_labelled() -> None:
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_perfect_predictions_score_everything(name: str) -> None:
     predictions, truth = drawn_case(name, count=30, sigma=0)
-    result = measure(named(name), predictions, truth).result()
+    result = measure(protocol_named(name), predictions, truth).result()
     assert result.total.percent == 100
     assert result.total.hits == result.total.count
     assert {score.percent for score in result.parts.values()} == {100}
     # nothing is below threshold 0: a strict curve begins at 0, which costs half a step of fifty
-    assert result.auc is None or result.auc == pytest.approx(99 if named(name).strict else 100)
+    assert result.auc is None or result.auc == pytest.approx(99 if protocol_named(name).strict else 100)
 
 
 @pytest.mark.parametrize("name", [name for name in PROTOCOLS if name != "lsp-pcp"])  # test_pcp has sticks by hand
 def test_scores_equal_a_loop(name: str) -> None:
     predictions, truth = drawn_case(name, count=40, sigma=9)
-    protocol = named(name)
+    protocol = protocol_named(name)
     rows, order = truth.joints.xy, protocol.convention.order
     shoulder, hip = order.index("left_shoulder"), order.index("right_hip")
     hits = dict.fromkeys(protocol.units, 0)
@@ -85,7 +86,7 @@ def test_the_mpii_protocols_part_at_ties_head_and_mean() -> None:
     truth.joints.xy[1:, MPII16.index("left_ankle")] = np.nan  # one ankle is annotated, and missed
     guess[0, MPII16.index("left_ankle")] += (100, 0)
     results = {
-        name: measure(named(name), predictions_of(guess, MPII16), truth).result()
+        name: measure(protocol_named(name), predictions_of(guess, MPII16), truth).result()
         for name in PROTOCOLS
         if name.startswith("mpii")
     }
@@ -102,17 +103,17 @@ def test_the_mpii_protocols_part_at_ties_head_and_mean() -> None:
 
 def test_parts_index_base_and_centricity_are_converted() -> None:
     predictions, truth = drawn_case("lsp-pc", count=50)
-    expected = measure(named("lsp-pc"), predictions, truth).result()
+    expected = measure(protocol_named("lsp-pc"), predictions, truth).result()
     moved = reorder(to_matlab(predictions.joints.xy), LSP14, CPM14)
     other = replace(predictions, joints=Joints(moved, Convention(CPM14, 1)))
-    found = measure(named("lsp-pc"), other, truth).result()
+    found = measure(protocol_named("lsp-pc"), other, truth).result()
     assert found.total.hits == expected.total.hits
     assert found.auc == pytest.approx(expected.auc, abs=0.02)  # a shift there and back rounds
     observer, labels = drawn_case("lsp-oc", count=50)
     person = predictions_of(drawn_people(LSP14, 50, 5) + (observer.joints.xy - labels.joints.xy), LSP14)
-    assert measure(named("lsp-oc"), person, labels).result().total.percent > 80
+    assert measure(protocol_named("lsp-oc"), person, labels).result().total.percent > 80
     with pytest.raises(DataError, match="cannot become person-centric"):
-        measure(named("lsp-pc"), predictions_of(observer.joints.xy, LSP14, "observer"), truth)
+        measure(protocol_named("lsp-pc"), predictions_of(observer.joints.xy, LSP14, "observer"), truth)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_parts_index_base_and_centricity_are_converted() -> None:
 )
 def test_what_does_not_fit_is_named(spoil, match: str) -> None:
     with pytest.raises(DataError, match=match):
-        measure(named("lsp-pc"), *spoil(*drawn_case("lsp-pc", count=50)))
+        measure(protocol_named("lsp-pc"), *spoil(*drawn_case("lsp-pc", count=50)))
 
 
 def _with(xy: np.ndarray, where: tuple[int, int], value: object) -> np.ndarray:
@@ -156,23 +157,23 @@ def _with(xy: np.ndarray, where: tuple[int, int], value: object) -> np.ndarray:
 def test_a_length_that_the_labels_lack_is_named() -> None:
     predictions, truth = drawn_case("mpii-official", count=5)
     with pytest.raises(DataError, match="no head boxes"):
-        measure(named("mpii-official"), predictions, replace(truth, head_size=None))
+        measure(protocol_named("mpii-official"), predictions, replace(truth, head_size=None))
     predictions, truth = drawn_case("flic-torso-box", count=5)
     with pytest.raises(DataError, match="no torso boxes"):
-        measure(named("flic-torso-box"), predictions, replace(truth, torso_diagonal=None))
+        measure(protocol_named("flic-torso-box"), predictions, replace(truth, torso_diagonal=None))
 
 
 def test_labels_without_a_single_joint_are_refused() -> None:
     predictions, truth = drawn_case("mpii-official", count=5)
     empty = replace(truth, joints=Joints(np.full_like(truth.joints.xy, np.nan), truth.joints.convention))
     with pytest.raises(DataError, match="nothing that mpii-official counts is annotated"):
-        measure(named("mpii-official"), predictions, empty)
+        measure(protocol_named("mpii-official"), predictions, empty)
 
 
 def test_intervals_contain_the_score_shrink_with_people_and_repeat_with_their_seed() -> None:
     widths = []
     for count in (30, 480):
-        measured = measure(named("lsp-pc"), *drawn_case("lsp-pc", count=count, sigma=12))
+        measured = measure(protocol_named("lsp-pc"), *drawn_case("lsp-pc", count=count, sigma=12))
         result = measured.result(bootstrap_seed=7)
         assert result == measured.result(bootstrap_seed=7)
         for score in (result.total, *result.parts.values()):
@@ -185,7 +186,7 @@ def test_intervals_contain_the_score_shrink_with_people_and_repeat_with_their_se
 
 def test_an_interval_of_independent_joints_is_the_binomials() -> None:
     # one unit per person matters here: hits of people are independent, so the textbook width holds
-    measured = measure(named("lsp-pcp"), *drawn_case("lsp-pcp", count=400, sigma=14))
+    measured = measure(protocol_named("lsp-pcp"), *drawn_case("lsp-pcp", count=400, sigma=14))
     column = measured.result(bootstrap_seed=1).parts["Head"]
     share = column.percent / 100
     expected = 2 * 1.96 * 100 * np.sqrt(share * (1 - share) / 400)
@@ -193,7 +194,7 @@ def test_an_interval_of_independent_joints_is_the_binomials() -> None:
 
 
 def test_a_curve_never_falls_ends_at_the_score_and_the_threshold_must_make_sense() -> None:
-    measured = measure(named("flic-gt-torso"), *drawn_case("flic-gt-torso", sigma=8))
+    measured = measure(protocol_named("flic-gt-torso"), *drawn_case("flic-gt-torso", sigma=8))
     curve = measured.curve()
     assert (np.diff(curve.total) >= 0).all()
     assert curve.total[-1] == measured.result().total.percent
@@ -203,7 +204,7 @@ def test_a_curve_never_falls_ends_at_the_score_and_the_threshold_must_make_sense
 
 
 def test_the_result_as_json_has_the_documented_shape() -> None:
-    content = measure(named("lsp-pc"), *drawn_case("lsp-pc", count=20)).result(0.1).to_json()
+    content = measure(protocol_named("lsp-pc"), *drawn_case("lsp-pc", count=20)).result(0.1).to_json()
     assert {"protocol", "threshold", "auc", "total", "parts"} <= set(content)
     assert (content["protocol"], content["threshold"]) == ("lsp-pc", 0.1)
     assert list(content["parts"]) == ["Head", "Sho", "Elb", "Wri", "Hip", "Kne", "Ank"]
@@ -215,5 +216,5 @@ def test_people_are_ranked_by_capped_errors() -> None:
     predictions, truth = drawn_case("lsp-pc", count=10, sigma=0)
     predictions.joints.xy[3, 0] += 10_000  # one joint lost
     predictions.joints.xy[5] += 15  # everything a little off
-    ranks = np.argsort(measure(named("lsp-pc"), predictions, truth).per_person())
+    ranks = np.argsort(measure(protocol_named("lsp-pc"), predictions, truth).per_person())
     assert ranks[-2:].tolist() == [3, 5]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cpm_port.evaluation.reference import Reference, load_all, load_file, reference_dir
-from cpm_port.evaluation.regress import outcome_json, record, run
+from cpm_port.evaluation.regress import outcome_json, recompute, record
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def synthetic(tmp_path: Path) -> Reference:
 
 
 def test_what_ships_passes_without_any_data() -> None:
-    outcomes = run(load_all(), None)
+    outcomes = recompute(load_all(), None)
     verdicts = {outcome.row.id: outcome.verdict for outcome in outcomes}
     own = [verdict for name, verdict in verdicts.items() if name.startswith("synthetic/")]
     assert own == ["pass"] * 7
@@ -37,7 +37,7 @@ def test_what_ships_passes_without_any_data() -> None:
 def test_a_target_that_is_off_by_its_tolerance_fails(synthetic: Reference) -> None:
     row = synthetic.rows[0]
     for target in ({"total": row.target["total"] + 2e-5}, {"total hits": row.target["total hits"] + 1}):
-        (outcome,) = run([replace(synthetic, rows=(replace(row, target=target),))], None)
+        (outcome,) = recompute([replace(synthetic, rows=(replace(row, target=target),))], None)
         assert outcome.verdict == "fail"
         assert next(iter(target)) in outcome.reason
 
@@ -47,21 +47,21 @@ def test_one_changed_coordinate_fails_and_the_file_is_no_longer_the_recorded_one
     content = json.loads(path.read_text())
     content["predicted"][0][0][0] += 500
     path.write_text(json.dumps(content))
-    outcome = run([synthetic], None)[0]
+    outcome = recompute([synthetic], None)[0]
     assert outcome.verdict == "fail"
     assert "embedded/lsp.json is not the recorded file" in outcome.reason
 
 
 def test_a_file_that_cannot_be_read_fails_with_its_error(synthetic: Reference) -> None:
     (synthetic.file.parent / "embedded/lsp.json").write_text("{")
-    outcome = run([synthetic], None)[0]
+    outcome = recompute([synthetic], None)[0]
     assert outcome.verdict == "fail"
     assert "not a synthetic set" in outcome.reason
 
 
 def test_recording_writes_counts_and_hashes_of_what_passed_alone(synthetic: Reference) -> None:
     bad = replace(synthetic.rows[0], target={"total": 1.0})
-    outcomes = run([replace(synthetic, rows=(bad, *synthetic.rows[1:]))], None)
+    outcomes = recompute([replace(synthetic, rows=(bad, *synthetic.rows[1:]))], None)
     content = json.loads(synthetic.file.read_text())
     for row in content["rows"]:
         row.pop("measured", None)
@@ -75,7 +75,7 @@ def test_recording_writes_counts_and_hashes_of_what_passed_alone(synthetic: Refe
 
 
 def test_an_outcome_as_json_names_every_number() -> None:
-    outcome = next(o for o in run(load_all(), None) if o.row.id == "synthetic/lsp-pc")
+    outcome = next(o for o in recompute(load_all(), None) if o.row.id == "synthetic/lsp-pc")
     content = json.loads(json.dumps(outcome_json(outcome)))
     assert content["verdict"] == "pass"
     assert content["target"]["total"]["ok"] is True
@@ -83,7 +83,7 @@ def test_an_outcome_as_json_names_every_number() -> None:
 
 
 def test_every_number_of_the_published_tables_comes_out(shared: Path) -> None:
-    outcomes = run(load_all(), shared)
+    outcomes = recompute(load_all(), shared)
     wrong = [f"{o.row.id}: {o.verdict} {o.reason}" for o in outcomes if o.verdict not in ("pass", "cited")]
     assert wrong == []
     assert all(o.row.id.startswith("mpii-test/") for o in outcomes if o.verdict == "cited")

@@ -7,11 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from cpm_port.imaging.gaussians import center_map, center_sigma
+from cpm_port.imaging.gaussians import centered_map
+from cpm_port.release import center_sigma
 
 
 def test_the_center_map_peaks_at_matlabs_pixel_184_184() -> None:
-    result = center_map(368)
+    result = centered_map(368)
     assert result.shape == (368, 368)
     assert result.dtype == np.float32
     assert result[183, 183] == 1.0
@@ -26,11 +27,11 @@ def test_sigma_keeps_its_share_of_the_box(box_size: int) -> None:
     sigma = 21.0 * box_size / 368
     assert center_sigma(box_size) == pytest.approx(sigma, rel=1e-12)
     middle = box_size // 2 - 1
-    assert center_map(box_size)[middle, middle] == 1.0
-    assert center_map(box_size)[middle + 10, middle - 5] == pytest.approx(math.exp(-125 / (2 * sigma**2)), rel=1e-6)
-    assert center_map(box_size, 21.0)[middle, middle + 21] == pytest.approx(math.exp(-0.5), rel=1e-6)
+    assert centered_map(box_size)[middle, middle] == 1.0
+    assert centered_map(box_size)[middle + 10, middle - 5] == pytest.approx(math.exp(-125 / (2 * sigma**2)), rel=1e-6)
+    assert centered_map(box_size, 21.0)[middle, middle + 21] == pytest.approx(math.exp(-0.5), rel=1e-6)
 
 
 def test_the_shared_map_cannot_be_written_to() -> None:
     with pytest.raises(ValueError, match="read-only"):
-        center_map(16)[0, 0] = 1.0
+        centered_map(16)[0, 0] = 1.0

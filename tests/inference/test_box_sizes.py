@@ -17,12 +17,13 @@ from torch import Tensor
 from cpm_port.annotations.samples import Person, Sample
 from cpm_port.compute.devices import World
 from cpm_port.graph import CaffeNet
-from cpm_port.imaging.gaussians import center_map
-from cpm_port.imaging.pyramid import TARGET_DIST, ScaleSearch, demo_search, lsp_search
+from cpm_port.imaging.gaussians import centered_map
+from cpm_port.imaging.pyramid import ScaleSearch, demo_search, lsp_search
 from cpm_port.inference.dataset import predict_samples, search_of
 from cpm_port.inference.interface import read_interface
 from cpm_port.inference.predict import predict_person
 from cpm_port.parts import FLIC9, LSP14, PartOrder
+from cpm_port.release import TARGET_DIST
 from tests.inference.nets import colour_net
 
 BOXES = (64, 128, 368)
@@ -80,14 +81,14 @@ def test_every_data_sets_base_scale_follows_the_box(
 def test_the_net_is_shown_a_center_map_in_proportion_to_its_box(box_size: int) -> None:
     eyes = Eyes(colour_net(box=box_size))
     predict_person(eyes, picture(), (99.0, 79.0), 0.3, (1.0,))
-    assert np.array_equal(eyes.seen[0][0, 3], center_map(box_size, 21.0 * box_size / 368))
+    assert np.array_equal(eyes.seen[0][0, 3], centered_map(box_size, 21.0 * box_size / 368))
     assert read_interface(eyes).center_sigma == pytest.approx(21.0 * box_size / 368)
 
 
 def test_the_net_is_shown_the_center_map_that_it_was_trained_with() -> None:
     eyes = Eyes(colour_net(box=128))
     predict_person(eyes, picture(), (99.0, 79.0), 0.3, (1.0,), sigma=9.0)
-    assert np.array_equal(eyes.seen[0][0, 3], center_map(128, 9.0))
+    assert np.array_equal(eyes.seen[0][0, 3], centered_map(128, 9.0))
 
 
 @pytest.mark.parametrize(
@@ -124,4 +125,4 @@ def test_a_data_sets_net_is_shown_the_center_map_that_it_was_trained_with(tmp_pa
     people = [Sample("LSP", "one", path, "test", LSP14, "person", sample("LSP").person)]
     eyes = Eyes(colour_net())
     predict_samples(eyes, people, tmp_path / "run", {}, World(0, 1, torch.device("cpu")), sigma=5.0)
-    assert np.array_equal(eyes.seen[0][0, 3], center_map(64, 5.0))
+    assert np.array_equal(eyes.seen[0][0, 3], centered_map(64, 5.0))

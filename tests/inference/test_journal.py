@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cpm_port.errors import DataError, ShapeError, UsageError
-from cpm_port.inference.journal import Entry, Journal, open_run, read_entries
+from cpm_port.inference.journal import Entry, Journal, open_journal, read_entries
 
 RUN = {"net": "a", "weights": "b"}
 
@@ -19,7 +19,7 @@ def _entry(seed: int) -> Entry:
 
 
 def test_entries_are_read_back_exactly_from_all_processes(tmp_path: Path) -> None:
-    open_run(tmp_path, RUN)
+    open_journal(tmp_path, RUN)
     for process in (0, 1):
         with Journal(tmp_path, process) as journal:
             for k in range(3):
@@ -31,7 +31,7 @@ def test_entries_are_read_back_exactly_from_all_processes(tmp_path: Path) -> Non
 
 
 def test_wherever_a_line_is_torn_the_whole_ones_stay(tmp_path: Path) -> None:
-    open_run(tmp_path, RUN)
+    open_journal(tmp_path, RUN)
     with Journal(tmp_path, 0) as journal:
         journal.append("a", _entry(0))
         journal.append("b", _entry(1))
@@ -66,13 +66,13 @@ def test_two_answers_for_one_person_are_an_error_two_equal_ones_are_not(tmp_path
 
 
 def test_another_runs_folder_is_refused(tmp_path: Path) -> None:
-    open_run(tmp_path, RUN)
-    open_run(tmp_path, RUN)
+    open_journal(tmp_path, RUN)
+    open_journal(tmp_path, RUN)
     with pytest.raises(UsageError, match=r"of another run \(weights differ\)"):
-        open_run(tmp_path, {**RUN, "weights": "c"})
+        open_journal(tmp_path, {**RUN, "weights": "c"})
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(DataError, match="not JSON"):
-        open_run(tmp_path, RUN)
+        open_journal(tmp_path, RUN)
 
 
 def test_a_file_in_use_is_refused_and_a_wrong_shape_too(tmp_path: Path) -> None:

@@ -29,12 +29,13 @@ from cpm_port.engine import AcceleratedNet, accelerate
 from cpm_port.engine.modes import fast_net
 from cpm_port.engine.precision import arithmetic
 from cpm_port.imaging.boxing import box_geometry
-from cpm_port.imaging.pyramid import BENCHMARK_MULTIPLIERS, ScaleSearch, build_pyramid, demo_search, lsp_search
+from cpm_port.imaging.pyramid import ScaleSearch, build_pyramid, demo_search, lsp_search
 from cpm_port.imaging.reading import read_image
 from cpm_port.inference.beliefs import image_maps
 from cpm_port.inference.interface import NetInterface, read_interface
 from cpm_port.inference.predict import Beliefs, gather, predict_person
 from cpm_port.parts import CPM14
+from cpm_port.release import BENCHMARK_MULTIPLIERS
 
 CASES = ("demo_singer", "lsp_im1630", "lsp_im1640", "lspet_00003", "lspet_00042", "mpi_nadal")
 UNITS_OFF = {"mpi_nadal": -1, "lspet_00003": 2}

@@ -13,7 +13,7 @@ import torch
 
 from cpm_port.errors import ModelFileError, ShapeError, UsageError
 from cpm_port.imaging.boxing import box_geometry
-from cpm_port.imaging.gaussians import center_map
+from cpm_port.imaging.gaussians import centered_map
 from cpm_port.imaging.pyramid import ScaleSearch, build_pyramid
 from cpm_port.inference.beliefs import image_maps
 from cpm_port.inference.interface import read_interface
@@ -115,7 +115,7 @@ def test_the_input_is_scaled_and_carries_the_center_map() -> None:
     assert blob.dtype == torch.float32
     assert tuple(blob.shape) == (2, 4, 16, 16)
     assert (blob[:, :3].numpy() == crops.transpose(0, 3, 1, 2) / 256.0 - 0.5).all()
-    assert (blob[:, 3].numpy() == center_map(16)).all()
+    assert (blob[:, 3].numpy() == centered_map(16)).all()
     assert tuple(net_input(crops, 3).shape) == (2, 3, 16, 16)
     with pytest.raises(ShapeError, match="expected"):
         net_input(crops.astype(np.float32), 4)  # type: ignore[arg-type]

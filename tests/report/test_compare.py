@@ -11,7 +11,7 @@ import cpm_port
 from cpm_port.caffe import parse_net
 from cpm_port.errors import DataError, MissingFileError, UsageError
 from cpm_port.graph import CaffeNet
-from cpm_port.report.compare import compare, compare_text, read_arrays, run_net
+from cpm_port.report.compare import compare, compare_text, forward_arrays, read_arrays
 
 TEXT = """
 input: "data" input_shape { dim: 1 dim: 2 dim: 6 dim: 6 }
@@ -32,7 +32,7 @@ def net() -> CaffeNet:
 @pytest.fixture
 def reference(net: CaffeNet) -> dict[str, np.ndarray]:
     data = np.random.RandomState(0).standard_normal((2, 2, 6, 6)).astype(np.float32)
-    return {"data": data, **run_net(net, {"data": data}, ["zz", "mm"], "test")}
+    return {"data": data, **forward_arrays(net, {"data": data}, ["zz", "mm"], "test")}
 
 
 def test_a_net_agrees_with_itself(net: CaffeNet, reference: dict[str, np.ndarray]) -> None:

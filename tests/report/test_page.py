@@ -20,9 +20,9 @@ import pytest
 from PIL import Image
 
 from cpm_port.evaluation.measure import measure
-from cpm_port.evaluation.protocols import named
+from cpm_port.evaluation.protocols import protocol_named
 from cpm_port.evaluation.reference import load_all
-from cpm_port.evaluation.regress import run
+from cpm_port.evaluation.regress import recompute
 from cpm_port.report.page import regress_page
 from cpm_port.report.plots import bars, cases, curves
 from cpm_port.report.ranking import extreme_cases, pictured_cases
@@ -45,7 +45,7 @@ PROBE = """<script>addEventListener('load', () => {
 def page() -> str:
     """Return the page of everything that can be recomputed here."""
     references = load_all()
-    return regress_page(references, run(references, shared_dir()))
+    return regress_page(references, recompute(references, shared_dir()))
 
 
 class _Checker(HTMLParser):
@@ -112,7 +112,7 @@ def test_the_browser_does_see_errors(tmp_path: Path) -> None:
 
 def test_curves_hold_a_panel_per_column_and_a_line_per_model() -> None:
     measured = {
-        name: measure(named("lsp-pc"), *drawn_case("lsp-pc", count=30, sigma=s)).curve()
+        name: measure(protocol_named("lsp-pc"), *drawn_case("lsp-pc", count=30, sigma=s)).curve()
         for name, s in (("good", 3), ("bad", 12))
     }
     svg = curves("title", "error / torso", measured)
@@ -126,14 +126,14 @@ def test_curves_hold_a_panel_per_column_and_a_line_per_model() -> None:
 def test_bars_take_joints_that_were_never_annotated_and_intervals() -> None:
     predictions, truth = drawn_case("mpii-official", count=20, sigma=6)
     truth.joints.xy[:, 0] = np.nan
-    result = measure(named("mpii-official"), predictions, truth).result(bootstrap_seed=0)
+    result = measure(protocol_named("mpii-official"), predictions, truth).result(bootstrap_seed=0)
     assert ElementTree.fromstring(bars("title", {"a": result.joints, "b": result.joints})).tag.endswith("svg")
     assert ElementTree.fromstring(bars("title", {"a": result.parts})).tag.endswith("svg")
 
 
 def test_cases_show_the_image_where_there_is_one(tmp_path: Path) -> None:
     predictions, truth = drawn_case("lsp-pc", count=5, sigma=3)
-    measured = measure(named("lsp-pc"), predictions, truth)
+    measured = measure(protocol_named("lsp-pc"), predictions, truth)
     assert pictured_cases(measured, predictions, truth) == []
     Image.new("RGB", (90, 120), (250, 10, 200)).save(tmp_path / "im0003.png")
     object.__setattr__(truth, "images", (None, None, tmp_path / "im0003.png", tmp_path / "gone.png", None))

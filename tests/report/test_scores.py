@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 
 from cpm_port.evaluation.measure import measure
-from cpm_port.evaluation.protocols import named
+from cpm_port.evaluation.protocols import protocol_named
 from cpm_port.evaluation.reference import Inputs, Row, load_all, load_file, reference_dir
-from cpm_port.evaluation.regress import run
+from cpm_port.evaluation.regress import recompute
 from cpm_port.report.scores import digits, evaluation_table, headline, regress_summary, regress_table, signed
 from tests.evaluation.support import drawn_case
 
@@ -26,7 +26,7 @@ def _row(**changes: object) -> Row:
 
 
 def test_published_and_recomputed_rows_stand_beside_the_measured_one() -> None:
-    result = measure(named("lsp-pc"), *drawn_case("lsp-pc", count=20, sigma=0)).result()
+    result = measure(protocol_named("lsp-pc"), *drawn_case("lsp-pc", count=20, sigma=0)).result()
     lines = evaluation_table(result, [_row()]).splitlines()
     assert lines[0] == "lsp-pc @0.2"
     assert lines[1].split() == ["Head", "Sho", "Elb", "Wri", "Hip", "Kne", "Ank", "total", "auc"]
@@ -40,13 +40,13 @@ def test_published_and_recomputed_rows_stand_beside_the_measured_one() -> None:
 
 
 def test_the_measured_row_has_as_many_decimals_as_the_reference() -> None:
-    result = measure(named("lsp-pc"), *drawn_case("lsp-pc", count=20, sigma=0)).result()
+    result = measure(protocol_named("lsp-pc"), *drawn_case("lsp-pc", count=20, sigma=0)).result()
     line = evaluation_table(result, [_row(target={"total": 99.125, "auc": 40.0})]).splitlines()[3]
     assert line.split() == ["measured"] + ["100.00"] * 7 + ["100.000", "100.00"]
 
 
 def test_intervals_and_what_the_protocols_own_code_prints_are_shown() -> None:
-    result = measure(named("mpii-msra"), *drawn_case("mpii-msra", count=20, sigma=5)).result(bootstrap_seed=0)
+    result = measure(protocol_named("mpii-msra"), *drawn_case("mpii-msra", count=20, sigma=5)).result(bootstrap_seed=0)
     text = evaluation_table(result, [])
     assert "95 % intervals: total " in text
     assert "Mean@0.1 as printed (threshold 0.11): " in text
@@ -59,7 +59,7 @@ def test_numbers_keep_the_digits_that_matter() -> None:
 
 def test_the_table_of_what_ships_has_a_line_per_row_with_its_verdict() -> None:
     references = load_all()
-    outcomes = run(references, None)
+    outcomes = recompute(references, None)
     text = regress_table(outcomes)
     rows = [row for reference in references for row in reference.rows]
     for row in rows:
@@ -72,7 +72,7 @@ def test_the_table_of_what_ships_has_a_line_per_row_with_its_verdict() -> None:
 def test_a_failure_shows_the_number_that_is_furthest_off_and_why() -> None:
     reference = load_file(reference_dir() / "synthetic.json")
     broken = replace(reference.rows[0], target={**reference.rows[0].target, "Elb": 10.0, "Wri": 60.0})
-    outcomes = run([replace(reference, rows=(broken,))], None)
+    outcomes = recompute([replace(reference, rows=(broken,))], None)
     name, published, cell = headline(outcomes[0])
     assert (name, published) == ("Elb", None)
     assert cell is not None
@@ -86,7 +86,7 @@ def test_a_slip_on_purpose_is_noted_as_such(slip: str) -> None:
     reference = load_file(reference_dir() / "synthetic.json")
     row = reference.rows[0]
     spoilt = replace(row, inputs=replace(row.inputs, slip=slip), target={"total": 0.0})
-    text = regress_table(run([replace(reference, rows=(spoilt,))], None))
+    text = regress_table(recompute([replace(reference, rows=(spoilt,))], None))
     assert "fail" in text
     if slip == "left-right swap":
         assert "note: synthetic lsp: left-right swap" in text

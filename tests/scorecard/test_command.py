@@ -15,7 +15,7 @@ import pytest
 from cpm_port.errors import DataError
 from cpm_port.scorecard import __main__ as command
 from cpm_port.scorecard.card import numbers
-from cpm_port.zoo import named
+from cpm_port.zoo import model_named
 from cpm_port.zoo.entries import default_record
 from tests.support import ROOT
 
@@ -26,11 +26,11 @@ ARGUMENTS = ["--lspet", "people", "--lsp-labels", "labels.mat", "--lsp-images", 
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout with the default model's card and record."""
     model = tmp_path / "model"
-    shutil.copytree(named("default").net.parent, model)
+    shutil.copytree(model_named("default").net.parent, model)
     (tmp_path / "reference_results").mkdir()
     shutil.copy(ROOT / "reference_results" / "default_model.json", tmp_path / "reference_results")
-    entry = replace(named("default"), net=model / "deploy.prototxt")
-    monkeypatch.setattr(command, "named", lambda name: entry)
+    entry = replace(model_named("default"), net=model / "deploy.prototxt")
+    monkeypatch.setattr(command, "model_named", lambda name: entry)
     monkeypatch.setattr(command, "checkout", lambda: tmp_path)
     return tmp_path
 
@@ -83,7 +83,7 @@ def test_a_card_without_marks_is_noticed_before_anything_is_measured(
 def test_the_shipped_files_are_described_as_they_are(checkout: Path) -> None:
     from cpm_port import load_net
 
-    entry = command.named("default")
+    entry = command.model_named("default")
     record = default_record()
     assert record is not None
     found = command.describe_files(entry, load_net(entry.net), record["net"]["command"])

@@ -28,7 +28,7 @@ from cpm_port.inference.dataset import predict_samples, search_of
 from cpm_port.inference.predict import predict_person
 from cpm_port.parts import CPM14, LSP14
 from cpm_port.scorecard import measuring
-from cpm_port.zoo import named
+from cpm_port.zoo import model_named
 from cpm_port.zoo.entries import default_record
 from tests.inference.nets import BOX, colour_net
 
@@ -208,7 +208,7 @@ def test_the_first_held_out_people_score_as_recorded(
 def test_lsps_six_images_score_as_recorded(shared: Path, tmp_path: Path) -> None:
     record = default_record()
     assert record is not None
-    entry = named("default")
+    entry = model_named("default")
     net = fast_net(load_net(entry.net, entry.net.with_name(entry.file_name)))
     datasets = shared / "datasets"
     six = measuring.lsp_samples(read_lsp(datasets / "lsp" / "lsp-joints-PC.mat"), [datasets / "lsp_test_images"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cpm_port.errors import DataError, ShapeError
-from cpm_port.training.labels import _labels_reference, center_map, labels
+from cpm_port.training.labels import _labels_reference, center_map_at, labels
 
 TOLERANCE = 1e-6  # float32 of values up to 1, some summed
 SIGMA, STRIDE, CROP = 7.0, 8, (96, 80)
@@ -95,7 +95,7 @@ def test_the_kernel_equals_its_readable_twin(stride: int, sigma: float, crop: tu
 
 def test_the_center_map_holds_one_peak_at_full_resolution() -> None:
     center = np.array([30.25, 41.5], np.float32)
-    found = center_map(center, 21.0, (70, 90))
+    found = center_map_at(center, 21.0, (70, 90))
     y, x = np.mgrid[0:90, 0:70]
     exponent = ((x - 30.25) ** 2 + (y - 41.5) ** 2) / 2 / 21 / 21
     np.testing.assert_allclose(found, np.where(exponent <= 4.6052, np.exp(-exponent), 0), atol=TOLERANCE)
@@ -107,4 +107,4 @@ def test_what_cannot_be_drawn_is_refused() -> None:
     with pytest.raises(DataError, match="not finite"):
         drawn(one(math.nan, 1))
     with pytest.raises(DataError, match="not finite"):
-        center_map(np.array([np.inf, 1], np.float32), 21.0, (8, 8))
+        center_map_at(np.array([np.inf, 1], np.float32), 21.0, (8, 8))

@@ -25,8 +25,8 @@ from cpm_port.training.testnets import share_parameters
 from cpm_port.training.transform_param import TransformParameters
 from cpm_port.training.validation import (
     data_and_label,
-    find_peaks,
     hold_out,
+    peaks_in_crop,
     stage_errors,
     stage_pck,
 )
@@ -72,7 +72,7 @@ def test_peaks_of_labels_lie_on_the_joints() -> None:
     inside = ((held_out.joints > 8) & (held_out.joints < BOX - 9)).all(axis=2)
     people = np.concatenate([np.nan_to_num(held_out.joints), np.zeros((12, 14, 1))], axis=2).astype(np.float32)
     maps = np.stack([labels(p[None], 14, 8, PARAMETERS.sigma, (BOX, BOX))[:14] for p in people])
-    peaks = find_peaks(torch.from_numpy(maps), 8).numpy()
+    peaks = peaks_in_crop(torch.from_numpy(maps), 8).numpy()
     distance = np.linalg.norm(peaks - held_out.joints, axis=2)[inside]
     assert distance.max() < 2.0
     assert distance.mean() < 1.0
@@ -92,7 +92,7 @@ def test_pck_is_that_of_the_errors_per_stage_and_part() -> None:
         blobs = net({"data": held_out.data(0, 12), "label": np.zeros((12, 30, 12, 12), np.float32)}, blobs=stages)
     torso = held_out.joints[:, CPM14.index("left_shoulder")] - held_out.joints[:, CPM14.index("right_hip")]
     for row, stage in zip(errors, stages, strict=True):
-        peaks = find_peaks(blobs[stage][:, :14], 8).numpy()
+        peaks = peaks_in_crop(blobs[stage][:, :14], 8).numpy()
         expected = np.linalg.norm(peaks - held_out.joints, axis=2) / np.linalg.norm(torso, axis=1)[:, None]
         np.testing.assert_allclose(row, expected, rtol=1e-12)
     values, line = stage_pck(net, held_out)

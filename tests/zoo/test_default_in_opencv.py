@@ -18,7 +18,7 @@ from cpm_port.imaging.pyramid import build_pyramid
 from cpm_port.inference.dataset import search_of
 from cpm_port.inference.interface import read_interface
 from cpm_port.inference.predict import net_input
-from cpm_port.zoo import named
+from cpm_port.zoo import model_named
 from tests import opencv4
 
 CLOSE = 1e-5  # of a map's largest value: another order of summation
@@ -26,7 +26,7 @@ CLOSE = 1e-5  # of a map's largest value: another order of summation
 
 @pytest.mark.usefixtures("opencv4")
 def test_opencv_gives_every_stages_beliefs_from_the_shipped_files(tmp_path: Path) -> None:
-    entry = named("default")
+    entry = model_named("default")
     weights = entry.net.with_name(entry.file_name)
     net = load_net(entry.net, weights)
     stages = list(read_interface(net).stages.values())

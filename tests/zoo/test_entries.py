@@ -14,7 +14,7 @@ from cpm_port.caffe import read_net
 from cpm_port.errors import DataError, UsageError
 from cpm_port.evaluation.reference import load_all
 from cpm_port.parts import CPM14, FLIC9
-from cpm_port.zoo import ENTRIES, entries, named, scores
+from cpm_port.zoo import ENTRIES, entries, model_named, scores
 from cpm_port.zoo.recognition import weight_bytes
 
 OFFICIAL = [entry for entry in ENTRIES.values() if not entry.embedded]
@@ -31,9 +31,9 @@ NOTES = {
 def test_the_names_are_the_stable_ones() -> None:
     assert list(ENTRIES) == ["default", *NOTES]
     assert all(entry.name == name for name, entry in ENTRIES.items())
-    assert named("lsp-6s") is ENTRIES["lsp-6s"]
+    assert model_named("lsp-6s") is ENTRIES["lsp-6s"]
     with pytest.raises(UsageError, match="'mpi' is unknown; expected one of default, mpii-lsp-6s, "):
-        named("mpi")
+        model_named("mpi")
 
 
 @pytest.mark.parametrize("entry", OFFICIAL, ids=lambda entry: entry.name)
