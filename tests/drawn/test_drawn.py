@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from cpm_port.data import _drawn_kernels as kernels
 
+from cpm_port.drawn import _kernels as kernels
 from cpm_port.drawn.people import Palette, random_material, random_outfit, random_skeleton
 from cpm_port.drawn.scenes import random_background
 from cpm_port.drawn.source import DrawnPeople, DrawnRecords
