@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from cpm_port.errors import DataError, MissingFileError, ShapeError
 from cpm_port.parts import Centricity, Convention, Joints, PartOrder
 
-__all__ = ["Box", "Person", "Sample", "Split", "stack_joints", "stack_visible"]
+__all__ = ["Box", "Person", "Sample", "Split", "stack_joints"]
 
 Box = tuple[float, float, float, float]
 Split = Literal["train", "validation", "test"]
@@ -161,8 +161,3 @@ def stack_joints(samples: Sequence[Sample]) -> Joints:
         raise DataError(f"samples of one part order and centricity asked, found {sorted(kinds) or 'no sample'}")
     first = samples[0]
     return Joints(np.stack([s.person.joints for s in samples]), Convention(first.order, 0, first.centric))
-
-
-def stack_visible(samples: Sequence[Sample]) -> NDArray[np.bool_]:
-    """Stack the persons' visibility, shape (N, P), bool."""
-    return np.stack([s.person.visible for s in samples])

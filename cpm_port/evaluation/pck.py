@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from cpm_port.errors import DataError, ShapeError
 
-__all__ = ["area_under_curve", "hit_counts", "normalized_errors", "pck", "pckh", "threshold_grid"]
+__all__ = ["area_under_curve", "hit_counts", "normalized_errors", "pck", "threshold_grid"]
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -163,13 +163,6 @@ def pck(
     """
     errors = normalized_errors(predicted, truth, normalizer)
     return hit_counts(errors, thresholds, strict=strict), np.asarray((~np.isnan(errors)).sum(axis=0))
-
-
-def pckh(
-    predicted: Floats, truth: Floats, head_size: Floats, thresholds: Floats, *, strict: bool = False
-) -> tuple[Counts, Counts]:
-    """PCK normalized by the size of the head: 0.6 times the diagonal of MPII's head box. Otherwise as `pck`."""
-    return pck(predicted, truth, head_size, thresholds, strict=strict)
 
 
 def area_under_curve(thresholds: Floats, curve: Floats) -> Floats:

@@ -5,9 +5,9 @@ IMAGE -> TRAINING CROP. The authors' data layer resizes every training image and
 to five grey levels apart) and on a process-wide switch (IPP); the functions here are OpenCV 4's own C++ arithmetic,
 always.
 
-Conventions: images are planes, `(3, H, W)` uint8 (`planes_of` turns an `(H, W, 3)` image), whatever the channels mean.
-Coordinates are `(x, y)` with pixel centers at whole numbers. A `Window` asks for a part of an output; its pixels equal
-the same pixels of the whole output, and only they are computed.
+Conventions: images are planes, `(3, H, W)` uint8, whatever the channels mean. Coordinates are `(x, y)` with pixel
+centers at whole numbers. A `Window` asks for a part of an output; its pixels equal the same pixels of the whole output,
+and only they are computed.
 
 The arithmetic, in words:
 
@@ -46,7 +46,7 @@ from cpm_port.imaging._warp_kernels import (
     warp_window,
 )
 
-__all__ = ["Window", "planes_of", "resize_and_warp", "resize_cubic", "resized_size", "warp_affine_cubic"]
+__all__ = ["Window", "resize_and_warp", "resize_cubic", "resized_size", "warp_affine_cubic"]
 
 MAX_SIDE = 32767 - 3  # OpenCV keeps a warp's source positions in 16 bits
 
@@ -58,11 +58,6 @@ class Window(NamedTuple):
     y: int
     width: int
     height: int
-
-
-def planes_of(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a view of an `(H, W, 3)` image as `(3, H, W)` planes."""
-    return image.transpose(2, 0, 1)
 
 
 def resized_size(width: int, height: int, scale: float) -> tuple[int, int]:

@@ -1,13 +1,13 @@
-"""Caffe's Euclidean loss, and its variant that ignores joints nobody labelled.
+"""Caffe's Euclidean loss in a variant that ignores joints nobody labelled.
 
 Flow: a stage's belief maps + target maps -> **scalar** -> gradients. The nets of a train prototxt carry their own
-`EuclideanLoss` layers; this module is the same formula for code without a prototxt, and for masked training.
+`EuclideanLoss` layers; this module is the same formula for masked training.
 
 Conventions: maps are (N, C, h, w); the loss is sum((prediction - target)^2) / (2 N), N being the batch only. It is
 a sum over parts and cells, not a mean: rates from other frameworks do not carry over.
 
-The masked variant reads "no opinion" from the target itself: cells that are NaN add neither loss nor gradient. That
-survives every Slice between the data layer and the loss. (Caffe trains a joint without a label towards an empty map.)
+It reads "no opinion" from the target itself: cells that are NaN add neither loss nor gradient. That survives every
+Slice between the data layer and the loss. (Caffe trains a joint without a label towards an empty map.)
 
 Source: BVLC/caffe@9b891540 src/caffe/layers/euclidean_loss_layer.cpp.
 """
@@ -19,11 +19,13 @@ from torch import Tensor
 
 from cpm_port.errors import ShapeError
 
-__all__ = ["euclidean_loss", "masked_euclidean_loss"]
+__all__ = ["masked_euclidean_loss"]
 
 
-def euclidean_loss(prediction: Tensor, target: Tensor) -> Tensor:
-    """Return sum((prediction - target)^2) / (2 N) as a float32 scalar.
+def masked_euclidean_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return the Euclidean loss over the cells whose target is not NaN, as a float32 scalar.
+
+    The divisor stays 2 N, so that a labelled joint weighs the same whatever else is labelled in its batch.
 
     Parameters
     ----------
@@ -34,23 +36,8 @@ def euclidean_loss(prediction: Tensor, target: Tensor) -> Tensor:
     ShapeError
         The shapes differ: nothing is broadcast.
     """
-    _same_shape(prediction, target)
-    difference = prediction.float() - target.float()
-    return difference.square().sum() / (2 * prediction.shape[0])
-
-
-def masked_euclidean_loss(prediction: Tensor, target: Tensor) -> Tensor:
-    """Return the Euclidean loss over the cells whose target is not NaN; with no NaN it equals `euclidean_loss`.
-
-    Both are of one shape, (N, ...), and the result is a float32 scalar. The divisor stays 2 N, so that a labelled joint
-    weighs the same whatever else is labelled in its batch.
-    """
-    _same_shape(prediction, target)
+    if prediction.shape != target.shape:
+        raise ShapeError(f"Euclidean loss: prediction is {tuple(prediction.shape)}, target {tuple(target.shape)}")
     labelled = ~torch.isnan(target)
     difference = torch.where(labelled, prediction.float() - target.float(), 0.0)
     return difference.square().sum() / (2 * prediction.shape[0])
-
-
-def _same_shape(prediction: Tensor, target: Tensor) -> None:
-    if prediction.shape != target.shape:
-        raise ShapeError(f"Euclidean loss: prediction is {tuple(prediction.shape)}, target {tuple(target.shape)}")

@@ -12,7 +12,7 @@ import pytest
 from scipy.io import savemat
 
 from cpm_port.annotations.lsp import read_lsp, read_lspet
-from cpm_port.annotations.samples import stack_joints, stack_visible
+from cpm_port.annotations.samples import stack_joints
 from cpm_port.errors import DataError, MissingFileError
 from cpm_port.parts import LSP14, to_observer_centric
 from tests.evaluation.support import drawn_people
@@ -31,7 +31,7 @@ def test_coordinates_shift_and_a_hidden_joint_keeps_its_own(tmp_path: Path) -> N
     hidden[2, 5] = 1
     samples = read_lsp(_write_lsp(tmp_path / "joints.mat", people, hidden), tmp_path)
     assert np.allclose(stack_joints(samples).xy, people)
-    assert np.array_equal(stack_visible(samples), hidden == 0)
+    assert np.array_equal([sample.person.visible for sample in samples], hidden == 0)
     assert samples[2].person.annotated.all()
     assert [sample.split for sample in samples] == ["test"] * 4
     assert samples[3].image == tmp_path / "im0004.jpg"

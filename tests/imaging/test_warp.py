@@ -13,7 +13,7 @@ import pytest
 
 from cpm_port.errors import ShapeError, UsageError
 from cpm_port.imaging import warp
-from cpm_port.imaging.warp import Window, planes_of, resize_and_warp, resize_cubic, resized_size, warp_affine_cubic
+from cpm_port.imaging.warp import Window, resize_and_warp, resize_cubic, resized_size, warp_affine_cubic
 from tests.support import load_golden
 
 GOLDEN = load_golden("opencv4/warp.npz")
@@ -29,6 +29,10 @@ needs_opencv_4 = pytest.mark.skipif(
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (3, height, width), dtype=np.uint8)
+
+
+def planes_of(image: np.ndarray) -> np.ndarray:
+    return image.transpose(2, 0, 1)
 
 
 def turn(size: tuple[int, int], degree: float) -> np.ndarray:
