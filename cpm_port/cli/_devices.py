@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 from cpm_port.errors import UsageError
 
 if TYPE_CHECKING:
-    from cpm_port.engine import AcceleratedNet
-    from cpm_port.engine.precision import PreciseNet
-    from cpm_port.graph import CaffeNet
+    from cpm_port.inference.model import Engine
 
-__all__ = ["add_device", "add_engine", "made_fast"]
+__all__ = ["add_device", "add_engine", "chosen_engine"]
 
 
 def add_device(parser: argparse._ActionsContainer) -> None:
@@ -21,7 +19,7 @@ def add_device(parser: argparse._ActionsContainer) -> None:
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Declare `--device` and the options that `made_fast` reads."""
+    """Declare `--device` and the options that `chosen_engine` reads."""
     group = parser.add_argument_group("how the net runs")
     add_device(group)
     group.add_argument(
@@ -47,11 +45,11 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def made_fast(net: CaffeNet, args: argparse.Namespace) -> AcceleratedNet | PreciseNet:
-    """Return the net as the options of `add_engine` want it run."""
-    from cpm_port.engine.modes import fast_net
+def chosen_engine(args: argparse.Namespace) -> Engine:
+    """Return how the net runs, as the options of `add_engine` say."""
+    from cpm_port.inference.model import Engine
 
     if args.memory_bound is not None and args.memory_bound < 0:
         raise UsageError(f"--memory-bound {args.memory_bound}: 0 or more asked")
     bound = None if args.memory_bound is None else args.memory_bound << 20
-    return fast_net(net, args.precision, memory_bound=bound, plan=args.plan)
+    return Engine(args.device, args.precision, bound, args.plan)

@@ -9,7 +9,7 @@ One JSON file per published table in `reference_results/` (the wheel carries the
 A row's `status` follows: *published* (cited, and no file can recompute it), *recomputed* (inputs exist and are hashed),
 *measured here* (on data that this package makes itself, `embedded.py`).
 
-`default_model.json` is no table but the record of the model that ships; `cpm_port.zoo` reads it.
+`default_model.json` is no table but the record of the model that ships; `recorded.py` reads it.
 
 Paths of inputs are relative to the data folder (`--data`), or to `reference_results/` where they begin with
 `embedded/`.

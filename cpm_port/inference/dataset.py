@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -21,23 +22,96 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cpm_port import __version__
 from cpm_port.annotations.images import check_images
 from cpm_port.annotations.samples import Sample
-from cpm_port.compute.devices import World, wait_for_all
-from cpm_port.errors import CpmPortError, DataError
+from cpm_port.annotations.scored import find_images, find_labels, read_scored
+from cpm_port.compute.devices import World, joined_world, wait_for_all
+from cpm_port.errors import CpmPortError, DataError, UsageError
+from cpm_port.evaluation.protocols import Protocol
+from cpm_port.evaluation.run import Subject
+from cpm_port.evaluation.truth import Truth
+from cpm_port.files.digest import file_sha256
 from cpm_port.imaging.pyramid import ScaleSearch, flic_search, lsp_search, mpii_search
 from cpm_port.imaging.reading import read_image
 from cpm_port.inference.interface import BeliefNet, read_interface
 from cpm_port.inference.journal import Entry, Journal, open_journal, read_entries
+from cpm_port.inference.model import Engine, load_model
 from cpm_port.inference.stream import Person, predict_stream
 from cpm_port.parts import FLIC9, Convention, Joints
+from cpm_port.predictions.files import write_predictions
 from cpm_port.predictions.values import Predictions
 from cpm_port.release import BOX_SIZE
+from cpm_port.zoo import Choice, resolve
 
-__all__ = ["PATIENCE", "predict_samples", "search_of"]
+__all__ = ["predict_dataset", "predict_samples", "search_of"]
 
-PATIENCE = timedelta(days=2)
-"""How long a process waits for the slowest one."""
+_PATIENCE = timedelta(days=2)  # how long a process waits for the slowest one
+
+
+def predict_dataset(
+    protocol: Protocol,
+    root: Path,
+    save: Path,
+    *,
+    choice: Choice | None = None,
+    engine: Engine | None = None,
+    labels: Path | None = None,
+    limit: int | None = None,
+) -> Subject | None:
+    """Run a model over the data set that a protocol scores, and write its predictions.
+
+    Parameters
+    ----------
+    protocol : Protocol
+        Its data set, and whose left and right the labels mean.
+    root : Path
+        The data set's folder: labels, and `images/`.
+    save : Path
+        The prediction file, ending in `.h5`; beside it `<save>.journal` keeps the predictions while they are made.
+    choice : Choice, optional
+        The model (`cpm_port.zoo.resolve`); by default the default model.
+    engine : Engine, optional
+        How the net runs; under `torchrun`, "cuda" is one GPU per process.
+    labels : Path, optional
+        Instead of the folder's own label file.
+    limit : int, optional
+        The first so many people only.
+
+    Returns
+    -------
+    Subject or None
+        What `cpm_port.evaluation.run.evaluate` scores; None in the processes that only help.
+
+    Raises
+    ------
+    UsageError
+        `save` ends otherwise; or as of `load_model` and `joined_world`.
+    MissingFileError, DataError
+        As of `find_labels`, `read_scored` and `predict_samples`.
+    """
+    choice, engine, centric = choice or resolve(), engine or Engine(), protocol.convention.centric
+    labels = labels or find_labels(protocol.dataset, root, centric)
+    samples = read_scored(protocol.dataset, labels, images=find_images(root), centric=centric)[:limit]
+    if save.suffix != ".h5":
+        raise UsageError(f"--save {save}: a name ending in .h5 asked")
+    with joined_world(engine.device, _PATIENCE) as world:
+        model = load_model(choice, replace(engine, device=str(world.device)))
+        identity = {
+            "version": __version__,
+            "dataset": protocol.dataset,
+            "net": model.record.net.sha256,
+            "weights": model.record.weights.sha256,
+            "labels": file_sha256(labels),
+            "precision": engine.precision,
+        }
+        journal = save.with_name(save.name + ".journal")
+        predictions = predict_samples(model.net, samples, journal, identity, world, model.sigma)
+    if predictions is None:
+        return None
+    write_predictions(save, predictions)
+    hashes = {"truth": identity["labels"], "weights": identity["weights"]}
+    return Subject(predictions, Truth.of(samples, str(labels)), hashes, limit is None)
 
 
 def search_of(sample: Sample, image_size: tuple[int, int], box_size: int = BOX_SIZE) -> ScaleSearch:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cpm_port.errors import CpmPortError, MissingFileError, ModelFileError, UsageError
+from cpm_port.evaluation.recorded import default_record
 from cpm_port.files.digest import file_sha256
-from cpm_port.zoo.entries import ENTRIES, GONE, ModelEntry, default_record, model_named, scores
+from cpm_port.zoo.entries import ENTRIES, GONE, ModelEntry, model_named, scores
 from cpm_port.zoo.recognition import weight_bytes
 from cpm_port.zoo.store import Installed, find_installed, model_folder
 

@@ -2,13 +2,7 @@
 
 First step of the room. The nets are our generated files of the same layers as the released ones (`prototxt/`). Scores
 are not typed here: an official model names rows of `reference_results/`, our own is scored in
-`reference_results/default_model.json`, of which this room reads
-
-- `weights`: `sha256` and `bytes` of the shipped file;
-- `scores`: a list of `dataset`, `split`, `protocol`, `threshold`, `values` (by column, percent), `hits`, `count` and
-  `source` (the command that measured them);
-
-everything else in it is for its readers.
+`reference_results/default_model.json` (`cpm_port.evaluation.recorded`).
 
 Source: the reference notes, `caffe_facts.md` (the released models) and `release_testing.md` section 5. They give no
 address of the files, only that the host which the release names no longer answers; so the entries' `urls` are empty.
@@ -16,15 +10,15 @@ address of the files, only that the host which the release names no longer answe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cpm_port import release
-from cpm_port.errors import DataError, UsageError
-from cpm_port.evaluation.reference import Row, load_all
+from cpm_port.errors import UsageError
+from cpm_port.evaluation.recorded import default_record
+from cpm_port.evaluation.reference import load_all
 from cpm_port.parts import CPM14, FLIC9, PartOrder
 from cpm_port.resources import resource_dir
 
@@ -34,9 +28,7 @@ __all__ = [
     "LICENCE",
     "ModelEntry",
     "Score",
-    "default_record",
     "model_named",
-    "recorded_row",
     "scores",
 ]
 
@@ -194,55 +186,6 @@ def scores(entry: ModelEntry) -> tuple[Score, ...]:
         Score(reference.dataset, row.split, row.protocol, row.threshold, row.published, "published", row.source)
         for row, reference in found
     )
-
-
-def recorded_row(weights_sha256: str, protocol: str, threshold: float, count: int) -> Row | None:
-    """Return what the default model's record says of a score, to hold a new measurement against.
-
-    Parameters
-    ----------
-    weights_sha256 : str
-        Of the weights that were scored: another file has no recorded score.
-    protocol, threshold
-        Of the score.
-    count : int
-        Joints that were counted: of other people nothing is recorded.
-    """
-    record = default_record()
-    if record is None or record["weights"]["sha256"] != weights_sha256:
-        return None
-    for score in record["scores"]:
-        if (score["protocol"], score["threshold"], score.get("count")) == (protocol, threshold, count):
-            target = {**score["values"], "total hits": score["hits"]}
-            target |= {"auc": score["auc"]} if score.get("auc") is not None else {}
-            return Row(
-                "default", "default", score["split"], protocol, threshold, "measured here", {}, score["source"], target,
-                0.0, None, {}, "",
-            )  # fmt: skip
-    return None
-
-
-def default_record() -> dict[str, Any] | None:
-    """Return `reference_results/default_model.json`; None where there is none.
-
-    Raises
-    ------
-    DataError
-        It is no JSON, or lacks what this room reads (see the module).
-    """
-    path = resource_dir("reference_results") / "default_model.json"
-    if not path.is_file():
-        return None
-    try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-        digest, size = content["weights"]["sha256"], content["weights"]["bytes"]
-        whole = len(bytes.fromhex(digest)) == 32 and isinstance(size, int)
-        found: list[Score] = [_measured(score) for score in content["scores"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not the record of the default model ({type(error).__name__}: {error})") from error
-    if not whole or not found:
-        raise DataError(f"{path}: the weights' SHA-256 and size, and a score, expected")
-    return dict(content)
 
 
 def _measured(score: Mapping[str, Any]) -> Score:

@@ -164,7 +164,7 @@ def test_senseless_places_fail_the_video_and_write_nothing(
 
 
 def test_an_interrupt_leaves_nothing_behind(model: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cpm_port.report import drawing
+    from cpm_port.inference import videos
 
     calls = 0
 
@@ -175,7 +175,7 @@ def test_an_interrupt_leaves_nothing_behind(model: list[str], tmp_path: Path, mo
             raise KeyboardInterrupt
         return drawn(0)
 
-    monkeypatch.setattr(drawing, "draw_joints", interrupted)
+    monkeypatch.setattr(videos, "draw_joints", interrupted)
     source, out = film(tmp_path / "walk.avi"), tmp_path / "out"
     assert main(["predict", str(source), *model, "--out", str(out)]) == 130
     assert list(out.iterdir()) == []

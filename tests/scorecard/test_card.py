@@ -14,9 +14,9 @@ import pytest
 from cpm_port import load_net
 from cpm_port.caffe import read_net, read_weights
 from cpm_port.errors import DataError
+from cpm_port.evaluation.recorded import default_record, recorded_row
 from cpm_port.scorecard.card import BEGIN, END, around_numbers, numbers
 from cpm_port.zoo import model_named
-from cpm_port.zoo.entries import default_record, recorded_row
 from tests.support import ROOT
 
 ENTRY = model_named("default")

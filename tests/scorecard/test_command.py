@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from cpm_port.errors import DataError
+from cpm_port.evaluation.recorded import default_record
 from cpm_port.scorecard import __main__ as command
 from cpm_port.scorecard.card import numbers
 from cpm_port.zoo import model_named
-from cpm_port.zoo.entries import default_record
 from tests.support import ROOT
 
 ARGUMENTS = ["--lspet", "people", "--lsp-labels", "labels.mat", "--lsp-images", "images"]

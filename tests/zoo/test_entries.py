@@ -12,6 +12,7 @@ import pytest
 
 from cpm_port.caffe import read_net
 from cpm_port.errors import DataError, UsageError
+from cpm_port.evaluation import recorded
 from cpm_port.evaluation.reference import load_all
 from cpm_port.parts import CPM14, FLIC9
 from cpm_port.zoo import ENTRIES, entries, model_named, scores
@@ -86,7 +87,7 @@ RECORD = {
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of reference results of the test's own."""
-    monkeypatch.setattr(entries, "resource_dir", lambda name: tmp_path)
+    monkeypatch.setattr(recorded, "resource_dir", lambda name: tmp_path)
     return tmp_path
 
 

@@ -1,0 +1,79 @@
+"""The record of the model that ships, `reference_results/default_model.json`: what its measured scores are.
+
+Of it are read
+
+- `weights`: `sha256` and `bytes` of the shipped file;
+- `scores`: a list of `dataset`, `split`, `protocol`, `threshold`, `values` (by column, percent), `hits`, `count` and
+  `source` (the command that measured them);
+
+everything else in it is for its readers. `python -m cpm_port.scorecard` writes it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from cpm_port.errors import DataError
+from cpm_port.evaluation.reference import Row
+from cpm_port.resources import resource_dir
+
+__all__ = ["default_record", "recorded_row"]
+
+
+def default_record() -> dict[str, Any] | None:
+    """Return `reference_results/default_model.json`; None where there is none.
+
+    Raises
+    ------
+    DataError
+        It is no JSON, or lacks what is read of it (see the module).
+    """
+    path = resource_dir("reference_results") / "default_model.json"
+    if not path.is_file():
+        return None
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        digest, size = content["weights"]["sha256"], content["weights"]["bytes"]
+        whole = len(bytes.fromhex(digest)) == 32 and isinstance(size, int)
+        found = [_checked(score) for score in content["scores"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not the record of the default model ({type(error).__name__}: {error})") from error
+    if not whole or not found:
+        raise DataError(f"{path}: the weights' SHA-256 and size, and a score, expected")
+    return dict(content)
+
+
+def recorded_row(weights_sha256: str, protocol: str, threshold: float, count: int) -> Row | None:
+    """Return what the default model's record says of a score, to hold a new measurement against.
+
+    Parameters
+    ----------
+    weights_sha256 : str
+        Of the weights that were scored: another file has no recorded score.
+    protocol, threshold
+        Of the score.
+    count : int
+        Joints that were counted: of other people nothing is recorded.
+    """
+    record = default_record()
+    if record is None or record["weights"]["sha256"] != weights_sha256:
+        return None
+    for score in record["scores"]:
+        if (score["protocol"], score["threshold"], score.get("count")) == (protocol, threshold, count):
+            target = {**score["values"], "total hits": score["hits"]}
+            target |= {"auc": score["auc"]} if score.get("auc") is not None else {}
+            return Row(
+                "default", "default", score["split"], protocol, threshold, "measured here", {}, score["source"], target,
+                0.0, None, {}, "",
+            )  # fmt: skip
+    return None
+
+
+def _checked(score: Any) -> Any:
+    """Return a score that has what is read of it; KeyError, TypeError or ValueError where it lacks that."""
+    for key in ("dataset", "split", "protocol", "threshold", "source"):
+        score[key]
+    for value in score["values"].values():
+        float(value)
+    return score

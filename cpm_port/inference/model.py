@@ -1,0 +1,109 @@
+"""A model that is ready to predict: its files read, its net on the device and made fast, and what is known of it.
+
+Where in the flow: the first step of `run.py` and of `dataset.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cpm_port.compute.devices import checked_device
+from cpm_port.engine.modes import fast_net
+from cpm_port.engine.net import PlanSource
+from cpm_port.engine.precision import Precision
+from cpm_port.files.digest import file_sha256
+from cpm_port.graph import load_net
+from cpm_port.inference.interface import BeliefNet, NetInterface, read_interface
+from cpm_port.predictions.results import FileRecord, ModelRecord
+from cpm_port.zoo import Choice, resolve
+
+__all__ = ["Engine", "Model", "load_model"]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How a net runs.
+
+    Attributes
+    ----------
+    device : str
+        cpu, cuda, cuda:1, ...
+    precision : {"float32", "tf32", "bf16"}
+        The net's arithmetic.
+    memory_bound : int or None
+        Bytes that transformed weights and spectra may take, on a CPU; None: the engine's own.
+    plan : {"model", "measure"} or None
+        How each layer's way is chosen, on a CPU; None: by the cost model.
+    """
+
+    device: str = "cpu"
+    precision: Precision = "float32"
+    memory_bound: int | None = None
+    plan: PlanSource | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A net that is ready to predict.
+
+    Attributes
+    ----------
+    net : BeliefNet
+    interface : NetInterface
+        Its input, stages and parts.
+    sigma : float or None
+        Of the center map that it was trained with, box px; None: the release's, in proportion to the box.
+    record : ModelRecord
+        What results say of it.
+    searches : bool
+        Whether it looks for the person in the whole picture where nobody says where they are: the model that ships
+        was measured at that, others are not.
+    """
+
+    net: BeliefNet
+    interface: NetInterface
+    sigma: float | None
+    record: ModelRecord
+    searches: bool
+
+
+def load_model(choice: Choice | None = None, engine: Engine | None = None) -> Model:
+    """Load a model's net, make it fast, and read what the pipeline must know of it.
+
+    Parameters
+    ----------
+    choice : Choice, optional
+        What `cpm_port.zoo.resolve` returned; by default the default model.
+    engine : Engine, optional
+        By default float32 on a CPU.
+
+    Raises
+    ------
+    UsageError
+        The net is no pose net, or the device or its way to run is not there.
+    MissingFileError, CaffeFormatError, WeightsError, UnsupportedLayerError
+        As of `cpm_port.load_net`.
+
+    Examples
+    --------
+    >>> load_model().record.name
+    'default'
+    """
+    choice = choice or resolve()
+    engine = engine or Engine()
+    net = fast_net(
+        load_net(choice.net, choice.weights, device=checked_device(engine.device)),
+        engine.precision,
+        memory_bound=engine.memory_bound,
+        plan=engine.plan,
+    )
+    name, sigma, searches = None, None, False
+    if choice.entry is not None:
+        name, sigma, searches = choice.entry.name, choice.entry.center_sigma, choice.entry.embedded
+    record = ModelRecord(_file_record(choice.net), _file_record(choice.weights), name)
+    return Model(net, read_interface(net, sigma=sigma), sigma, record, searches)
+
+
+def _file_record(path: Path) -> FileRecord:
+    return FileRecord(path.name, file_sha256(path))

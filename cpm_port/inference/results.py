@@ -1,0 +1,82 @@
+"""A prediction as files: its joints as JSON, the limbs over the image, the belief maps of every part at every stage.
+
+Where in the flow: the last step. What the JSON holds is `cpm_port.predictions.results`'s to say.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cpm_port.files.atomic import atomic_path
+from cpm_port.imaging.pyramid import ScaleSearch
+from cpm_port.inference.predict import MapWindow, Prediction
+from cpm_port.inference.targets import Target
+from cpm_port.predictions.results import ImageResult, JointRecord, ModelRecord, SearchRecord
+from cpm_port.report.drawing import draw_joints, map_grid, map_window
+
+__all__ = ["joint_records", "pictured_window", "search_record", "write_image_results"]
+
+
+def write_image_results(
+    target: Target, image: NDArray[np.uint8], prediction: Prediction, place: str, model: ModelRecord
+) -> None:
+    """Write the results of one image; the JSON comes last, so that where it is, all are.
+
+    Parameters
+    ----------
+    target : Target
+    image : ndarray, shape (H, W, 3), uint8, BGR
+    prediction : Prediction
+        With every stage's maps at `pictured_window`.
+    place : str
+        How it came about where the person was looked for.
+    model : ModelRecord
+    """
+    order = prediction.part_order
+    window = pictured_window(prediction.image_size, prediction.search, prediction.box_size)
+    maps = map_grid(image, window, prediction.stage_maps, order, prediction.peak_limit)
+    _write_png(target.joints, draw_joints(image, prediction.joints_image, order))
+    _write_png(target.maps, maps)
+    result = ImageResult(str(target.path), search_record(prediction), joint_records(prediction), place, model)
+    _write(target.json, result.text().encode())
+
+
+def pictured_window(image_size: tuple[int, int], search: ScaleSearch, box_size: int) -> MapWindow:
+    """Return the image rows and columns of the pictured maps: as much as the middle scale's box shows."""
+    middle_scale = float((min(search.scales) * max(search.scales)) ** 0.5)
+    return map_window(image_size, search.center_xy, box_size / middle_scale)
+
+
+def search_record(prediction: Prediction) -> SearchRecord:
+    """Return how the joints were looked for."""
+    search = prediction.search
+    return SearchRecord(
+        prediction.image_size,
+        prediction.mode,
+        search.center_xy,
+        search.base_scale,
+        search.multipliers,
+        prediction.box_size,
+        prediction.part_order.name,
+    )
+
+
+def joint_records(prediction: Prediction) -> tuple[JointRecord, ...]:
+    """Return the joints with names and scores."""
+    joints = zip(prediction.part_order.parts, prediction.joints_image, prediction.scores, strict=True)
+    return tuple(JointRecord(name, float(xy[0]), float(xy[1]), float(score)) for name, xy, score in joints)
+
+
+def _write_png(path: Path, picture: NDArray[np.uint8]) -> None:
+    done, data = cv2.imencode(".png", picture)
+    assert done
+    _write(path, data.tobytes())
+
+
+def _write(path: Path, data: bytes) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
