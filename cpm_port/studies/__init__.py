@@ -21,7 +21,7 @@ from typing import Any
 
 from cpm_port.errors import UsageError
 from cpm_port.files.atomic import atomic_path
-from cpm_port.studies.common import Scale
+from cpm_port.studies.scale import Scale
 
 __all__ = ["STUDIES", "Scale", "default_scale", "run_study"]
 

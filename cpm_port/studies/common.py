@@ -24,6 +24,7 @@ from cpm_port.graph import CaffeNet, load_net
 from cpm_port.models import Architecture, TrainingData, architecture, train_text
 from cpm_port.records.record import Record
 from cpm_port.release import MPII_PERSON_HEIGHT
+from cpm_port.studies.scale import Scale
 from cpm_port.training.batches import open_data_layers
 from cpm_port.training.loop import Trainer
 from cpm_port.training.objective import Objective
@@ -34,7 +35,6 @@ from cpm_port.training.validation import HeldOut, data_and_label, hold_out, stag
 __all__ = [
     "THRESHOLDS",
     "People",
-    "Scale",
     "average_curves",
     "design",
     "draw_people",
@@ -54,34 +54,6 @@ _HELD_OUT_SEED = 1_000_003  # far from any seed of training people
 _CPU = World(0, 1, torch.device("cpu"))
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How large a study is.
-
-    Attributes
-    ----------
-    stages, width, box : int
-        Of the nets: stages at most, channels at most, input px.
-    batch, iterations : int
-        Of every run.
-    people, held_out : int
-        Drawn people to train and to measure on.
-    difficulty : int
-        Of the drawn people.
-    seed : int
-    """
-
-    stages: int = 3
-    width: int = 16
-    box: int = 96
-    batch: int = 8
-    iterations: int = 600
-    people: int = 1000
-    held_out: int = 200
-    difficulty: int = 20
-    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)

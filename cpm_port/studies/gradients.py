@@ -29,7 +29,6 @@ from cpm_port.graph.sources import source_shapes
 from cpm_port.models import Widths
 from cpm_port.studies.common import (
     Say,
-    Scale,
     design,
     draw_people,
     figure,
@@ -38,6 +37,7 @@ from cpm_port.studies.common import (
     train_spec,
     with_stages,
 )
+from cpm_port.studies.scale import Scale
 from cpm_port.training.loop import Trainer
 
 __all__ = ["DEFAULT", "plot", "run"]

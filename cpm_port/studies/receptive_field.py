@@ -24,7 +24,6 @@ from cpm_port.report.receptive import receptive_fields
 from cpm_port.studies.common import (
     THRESHOLDS,
     Say,
-    Scale,
     design,
     draw_people,
     figure,
@@ -33,6 +32,7 @@ from cpm_port.studies.common import (
     train,
     train_spec,
 )
+from cpm_port.studies.scale import Scale
 
 __all__ = ["DEFAULT", "plot", "run"]
 

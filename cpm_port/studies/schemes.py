@@ -15,7 +15,6 @@ from cpm_port.studies.common import (
     THRESHOLDS,
     People,
     Say,
-    Scale,
     design,
     draw_people,
     figure,
@@ -25,6 +24,7 @@ from cpm_port.studies.common import (
     train_spec,
     with_stages,
 )
+from cpm_port.studies.scale import Scale
 
 __all__ = ["DEFAULT", "plot", "run"]
 

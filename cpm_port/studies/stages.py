@@ -12,7 +12,6 @@ from typing import Any
 from cpm_port.studies.common import (
     THRESHOLDS,
     Say,
-    Scale,
     design,
     draw_people,
     figure,
@@ -21,6 +20,7 @@ from cpm_port.studies.common import (
     train,
     train_spec,
 )
+from cpm_port.studies.scale import Scale
 
 __all__ = ["DEFAULT", "plot", "run"]
 
