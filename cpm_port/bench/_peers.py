@@ -266,7 +266,7 @@ def check_parity(reference: Tensor, found: Tensor, side: str, limit: float = PEE
 def net_operations(spec: NetSpec) -> int:
     """Return the multiplications and additions of the convolutions of one pass, written as direct sums."""
     shapes = infer_shapes(spec)
-    return sum(layer_flops(layer, [shapes[bottom] for bottom in layer.bottoms]) for layer in spec.layers)
+    return sum(layer_flops(layer, [shapes[bottom] for bottom in layer.bottoms]) or 0 for layer in spec.layers)
 
 
 def matrix_rate(device: torch.device | None = None, dtype: torch.dtype = torch.float32, seconds: float = 1.0) -> float:

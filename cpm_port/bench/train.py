@@ -177,7 +177,7 @@ def training_flops(net: CaffeNet) -> int:
     for step in net.steps:
         bottoms = step.spec.bottoms
         depends = any(bottom in learned for bottom in bottoms)
-        flops = layer_flops(step.spec, [shapes[bottom] for bottom in bottoms])
+        flops = layer_flops(step.spec, [shapes[bottom] for bottom in bottoms]) or 0
         total += flops * (3 if depends else 2)
         if depends or flops:
             learned |= set(step.spec.tops)

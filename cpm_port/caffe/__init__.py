@@ -16,10 +16,11 @@ from cpm_port.caffe.files import (
     write_solverstate,
     write_weights,
 )
-from cpm_port.caffe.netspec import LayerSpec, NetSpec, ParamSpec, parse_net, snapshot_message, snapshot_net, spec_of
+from cpm_port.caffe.netspec import parse_net, snapshot_message, snapshot_net, spec_of
 from cpm_port.caffe.schema import DIALECTS, message_class
 from cpm_port.caffe.shapes import infer_shapes, layer_flops, layer_shapes, param_shapes, spatial_window
 from cpm_port.caffe.solverspec import SolverSpec, parse_solver, read_solver
+from cpm_port.caffe.spec import LayerSpec, NetSpec, ParamSpec
 from cpm_port.caffe.view import MessageView
 
 __all__ = [

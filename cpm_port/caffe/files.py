@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from cpm_port.caffe import binary, dialects, wire
-from cpm_port.caffe.netspec import NetSpec, snapshot_message, spec_of
+from cpm_port.caffe.netspec import snapshot_message, spec_of
 from cpm_port.caffe.schema import Message, message_class
+from cpm_port.caffe.spec import NetSpec
 from cpm_port.caffe.text import format_text
 from cpm_port.caffe.upgrade import upgrade_net
 from cpm_port.errors import CaffeFormatError, UsageError, WeightsError

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from cpm_port.caffe.netspec import LayerSpec
+from cpm_port.caffe.spec import LayerSpec
 
 __all__ = ["peak_size", "released"]
 

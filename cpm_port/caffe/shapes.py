@@ -1,13 +1,9 @@
-"""Shapes of blobs and parameters, per layer type: integers in, integers out, no arrays.
+"""Shapes of blobs and parameters, and what layers cost and see: integers in, integers out, no arrays.
 
-`infer_shapes` walks a NetSpec; `layer_shapes` and `param_shapes` answer for one layer. Shapes are Caffe's: batch,
-channels, height, width where a blob has four axes, `()` for a single value such as a loss.
+`infer_shapes` walks a NetSpec; the others answer for one layer, by its entry in `layer_types`. Shapes are Caffe's:
+batch, channels, height, width where a blob has four axes, `()` for a single value such as a loss.
 
-*Source*: BVLC/caffe@9b89154 src/caffe/layers/*.cpp (Reshape and LayerSetUp of each layer). Pooling rounds up, and with
-padding drops a last window that starts beyond the padded input's real part; convolution rounds down.
-
-It knowingly differs: a convolution whose kernel exceeds the padded input is an error (Caffe's integer division may give
-one output).
+A type that only a module declares (`cpm_port.graph.register`) is known once that module is imported.
 """
 
 from __future__ import annotations
@@ -15,8 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from cpm_port.caffe._shape_rules import PARAMS, RULES, Shape, Window, conv_window, layer_axis, pooling_window
-from cpm_port.caffe.netspec import LayerSpec, NetSpec
+from cpm_port.caffe.layer_types import LAYER_TYPES, Fields, Shape
+from cpm_port.caffe.layer_types.windows import Window, spatial_window
+from cpm_port.caffe.spec import LayerSpec, NetSpec
 from cpm_port.errors import LayerError, UnsupportedLayerError
 
 __all__ = [
@@ -25,6 +22,7 @@ __all__ = [
     "fits_blob",
     "infer_shapes",
     "layer_flops",
+    "layer_sees",
     "layer_shapes",
     "param_shapes",
     "spatial_window",
@@ -57,7 +55,7 @@ def infer_shapes(net: NetSpec, input_shapes: Mapping[str, Sequence[int]] | None 
         For a layer whose bottoms or fields do not fit, an input without a shape, or a name in `input_shapes` that is no
         input.
     """
-    unknown = [f"{layer.name!r} ({layer.type})" for layer in net.layers if layer.type not in RULES]
+    unknown = [f"{layer.name!r} ({layer.type})" for layer in net.layers if layer.type not in LAYER_TYPES]
     if unknown:
         raise UnsupportedLayerError(f"{net.source}: no shape rule for layers {', '.join(unknown)}")
     given = {name: tuple(int(dim) for dim in shape) for name, shape in (input_shapes or {}).items()}
@@ -88,11 +86,10 @@ def layer_shapes(layer: LayerSpec, bottom_shapes: Sequence[Sequence[int]]) -> li
     UnsupportedLayerError, LayerError
         For a type not known here; for bottoms or fields that do not fit.
     """
-    rule = RULES.get(layer.type)
-    if rule is None:
+    entry = LAYER_TYPES.get(layer.type)
+    if entry is None:
         raise UnsupportedLayerError(f"no shape rule for layer {layer.name!r} of type {layer.type!r}")
-    bottoms = [tuple(int(dim) for dim in shape) for shape in bottom_shapes]
-    tops = rule(layer, bottoms)
+    tops = entry.top_shapes(layer, _as_shapes(bottom_shapes))
     if len(tops) != len(layer.tops):
         raise LayerError(f"layer {layer.name!r} ({layer.type}) has {len(layer.tops)} tops; expected {len(tops)}")
     return [_countable(layer, "top", shape) for shape in tops]
@@ -100,43 +97,25 @@ def layer_shapes(layer: LayerSpec, bottom_shapes: Sequence[Sequence[int]]) -> li
 
 def param_shapes(layer: LayerSpec, bottom_shapes: Sequence[Sequence[int]]) -> list[Shape]:
     """Return the shapes of a layer's parameter blobs, in Caffe's order; empty for a layer that has none."""
-    bottoms = [tuple(int(dim) for dim in shape) for shape in bottom_shapes]
-    rule = PARAMS.get(layer.type)
-    shapes = rule(layer, bottoms) if rule is not None else []
+    entry = LAYER_TYPES.get(layer.type)
+    shapes = [] if entry is None else entry.param_shapes(layer, _as_shapes(bottom_shapes))
     return [_countable(layer, "parameter", shape) for shape in shapes]
 
 
-def layer_flops(layer: LayerSpec, bottom_shapes: Sequence[Sequence[int]]) -> int:
-    """Return multiplications plus additions of a convolution, deconvolution or inner product, with biases; else 0."""
-    if layer.type not in ("Convolution", "Deconvolution", "InnerProduct"):
-        return 0
-    bottoms = [tuple(int(dim) for dim in shape) for shape in bottom_shapes]
-    weight, *bias = param_shapes(layer, bottoms)
-    total = 0
-    for bottom, top in zip(bottoms, layer_shapes(layer, bottoms), strict=True):
-        if layer.type == "InnerProduct":
-            total += 2 * math.prod(weight) * math.prod(top[:-1])
-        else:
-            axis = layer_axis(layer, layer.params.convolution_param.axis, bottom)
-            positions = (top if layer.type == "Convolution" else bottom)[axis + 1 :]
-            total += 2 * math.prod(weight) * math.prod(positions) * math.prod(bottom[:axis])
-        total += math.prod(top) if bias else 0
-    return total
+def layer_flops(layer: LayerSpec, bottom_shapes: Sequence[Sequence[int]]) -> int | None:
+    """Return a layer's multiplications plus additions; None where its type is unknown or does not tell.
 
-
-def spatial_window(layer: LayerSpec, bottom_shape: Sequence[int]) -> Window:
-    """Return (kernel, stride, pad, dilation) per spatial axis of a Convolution, Deconvolution, Im2col or Pooling layer.
-
-    Raises
-    ------
-    LayerError
-        For contradicting or missing fields.
+    Counted are products of weights (convolution, deconvolution, inner product) with their biases; Caffe's other types
+    give 0.
     """
-    bottom = tuple(int(dim) for dim in bottom_shape)
-    if layer.type == "Pooling":
-        kernel, stride, pad = pooling_window(layer, bottom)
-        return kernel, stride, pad, (1, 1)
-    return conv_window(layer, bottom)
+    entry = LAYER_TYPES.get(layer.type)
+    return None if entry is None else entry.flops(layer, _as_shapes(bottom_shapes))
+
+
+def layer_sees(layer: LayerSpec, bottom_shapes: Sequence[Sequence[int]]) -> Fields | None:
+    """Return what an index of a layer's tops sees of its bottoms; None where its type is unknown or does not tell."""
+    entry = LAYER_TYPES.get(layer.type)
+    return None if entry is None else entry.sees(layer, _as_shapes(bottom_shapes))
 
 
 def fits_blob(stored: Shape, wanted: Shape) -> bool:
@@ -145,6 +124,10 @@ def fits_blob(stored: Shape, wanted: Shape) -> bool:
     Old files give every blob four axes: a bias of (n,) lies there as (1, 1, 1, n).
     """
     return stored == wanted or (len(stored) == 4 and stored == (1,) * (4 - len(wanted)) + wanted)
+
+
+def _as_shapes(shapes: Sequence[Sequence[int]]) -> list[Shape]:
+    return [tuple(int(dim) for dim in shape) for shape in shapes]
 
 
 def _countable(layer: LayerSpec, what: str, shape: Shape) -> Shape:

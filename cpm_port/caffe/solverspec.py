@@ -15,7 +15,8 @@ from typing import Any
 
 from cpm_port.caffe import dialects
 from cpm_port.caffe.files import read_text
-from cpm_port.caffe.netspec import NetSpec, spec_of
+from cpm_port.caffe.netspec import spec_of
+from cpm_port.caffe.spec import NetSpec
 from cpm_port.caffe.upgrade import upgrade_solver
 from cpm_port.caffe.view import MessageView
 from cpm_port.errors import CaffeFormatError

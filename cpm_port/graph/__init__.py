@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import cpm_port.graph.layers  # noqa: F401 - registers every layer type
+from cpm_port.caffe.layer_types import POINTWISE, WHOLE, Field
 from cpm_port.graph.build import load_net
 from cpm_port.graph.module import LayerModule, Shape
 from cpm_port.graph.net import CaffeNet, Step
@@ -17,7 +18,10 @@ from cpm_port.graph.weights import WeightsReport
 
 __all__ = [
     "DATA_TYPES",
+    "POINTWISE",
+    "WHOLE",
     "CaffeNet",
+    "Field",
     "LayerModule",
     "ParamInfo",
     "Shape",

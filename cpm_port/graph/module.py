@@ -4,9 +4,10 @@ A layer is made from its `LayerSpec` and the shapes of its bottoms. It owns its 
 "0", "1", ... (Caffe's blob indices), so the state dict of a net reads `<layer name>.<blob index>`. Parameters
 are left unset when the layer is made: weights from a file replace them, or `fill` runs the layer's fillers.
 
-Shapes, and every check of them, live in `reshape`: integers only, from `cpm_port.caffe.shapes`. It runs
-before the tensors do, whenever an input's shape changes, as Caffe's own Reshape does; the forward functions
-check no shape.
+Shapes, and every check of them, live in `reshape`: integers only. It runs before the tensors do, whenever an
+input's shape changes, as Caffe's own Reshape does; the forward functions check no shape. What a type tells of
+itself in integers is four methods: `top_shapes`, `param_shapes`, `flops`, `sees`. For the types that are known
+without torch they need not be written: `cpm_port.caffe.layer_types` has the answers.
 
 Conventions: tensors are float32 and C-ordered like Caffe's blobs; nothing writes into a bottom, so an
 in-place layer's input stays alive for autograd. `phase` decides what Dropout and BatchNorm do;
@@ -24,12 +25,11 @@ from torch import nn
 
 from cpm_port.caffe import LayerSpec, MessageView
 from cpm_port.caffe import shapes as caffe_shapes
-from cpm_port.errors import LayerError, ShapeError
+from cpm_port.caffe.layer_types import LAYER_TYPES, Fields, Shape
+from cpm_port.errors import LayerError, ShapeError, UnsupportedLayerError
 from cpm_port.graph.fillers import fill
 
 __all__ = ["LayerModule", "Shape"]
-
-Shape = tuple[int, ...]
 
 
 class LayerModule(nn.Module):
@@ -72,11 +72,32 @@ class LayerModule(nn.Module):
 
     def top_shapes(self, bottom_shapes: list[Shape]) -> list[Shape]:
         """Return the shape of every top for these bottoms; raise `ShapeError` or `LayerError` where they do not fit."""
-        return [tuple(shape) for shape in caffe_shapes.layer_shapes(self.spec, bottom_shapes)]
+        if not self._known_without_torch:
+            raise UnsupportedLayerError(
+                f"layer {self.spec.name!r}: its module {type(self).__name__} has no top_shapes, and its type "
+                f"{self.spec.type!r} no other shape rule"
+            )
+        return caffe_shapes.layer_shapes(self.spec, bottom_shapes)
 
     def param_shapes(self, bottom_shapes: list[Shape]) -> list[Shape]:
         """Return the shape of every parameter that these bottoms ask for."""
-        return [tuple(shape) for shape in caffe_shapes.param_shapes(self.spec, bottom_shapes)]
+        return caffe_shapes.param_shapes(self.spec, bottom_shapes) if self._known_without_torch else []
+
+    def flops(self, bottom_shapes: list[Shape]) -> int | None:
+        """Return multiplications plus additions of one pass; None where the type does not tell."""
+        return caffe_shapes.layer_flops(self.spec, bottom_shapes) if self._known_without_torch else None
+
+    def sees(self, bottom_shapes: list[Shape]) -> Fields | None:
+        """Return what an index of the tops sees of the bottoms' axes: `POINTWISE`, `WHOLE`, or a `Field` per axis.
+
+        None where the type does not tell.
+        """
+        return caffe_shapes.layer_sees(self.spec, bottom_shapes) if self._known_without_torch else None
+
+    @property
+    def _known_without_torch(self) -> bool:
+        entry = LAYER_TYPES.get(self.spec.type)
+        return entry is not None and not entry.by_module
 
     def fillers(self) -> list[MessageView | float]:
         """Return one filler per parameter: a FillerParameter, or the constant that Caffe uses where none is written."""

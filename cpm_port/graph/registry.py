@@ -1,22 +1,30 @@
 """Layer type -> builder: the one place where the graph room learns what a type name in a prototxt means.
 
 `register("PReLU")` decorates a builder: a callable `(spec, bottom_shapes) -> LayerModule`, usually a `LayerModule`
-subclass itself. A type registered twice is an error, and so is looking up a type that nobody registered. Users extend
-the package the same way, before they call `load_net`:
+subclass itself. A type registered twice is an error, and so is looking up a type that nobody registered. A new type is
+one file, here in `layers/` or a user's own, imported before `load_net` is called:
 
+    import math
     import torch
-    from cpm_port.graph import LayerModule, register
+    from cpm_port.graph import POINTWISE, LayerModule, register
 
     @register("HardSwish")
     class HardSwish(LayerModule):
         def top_shapes(self, bottom_shapes):        # Caffe's Reshape: integers only
             return [bottom_shapes[0]]
 
+        def flops(self, bottom_shapes):             # for `inspect`; without it, the cost is not told
+            return 4 * math.prod(bottom_shapes[0])
+
+        def sees(self, bottom_shapes):              # for receptive fields; without it, they are not known
+            return POINTWISE
+
         def forward(self, x):                       # tensors in, a tuple of tensors out, one per top
             return (torch.nn.functional.hardswish(x),)
 
-A layer with parameters also overrides `param_shapes` and `fillers`; `cpm_port/graph/layers/prelu.py` shows
-the rhythm.
+A layer with parameters also has `param_shapes` and `fillers`. The types of upstream Caffe and of the CPM authors' fork
+have their shapes and costs in `cpm_port/caffe/layer_types/`, where they are known without torch; their modules need
+`forward` only (`layers/relu.py`), and `fillers` (`layers/prelu.py`).
 """
 
 from __future__ import annotations
@@ -25,6 +33,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+import torch
+
+from cpm_port.caffe.layer_types import LAYER_TYPES, LayerType, declare
 from cpm_port.errors import LayerError, UnsupportedLayerError
 from cpm_port.graph.sources import SOURCE_TYPES
 
@@ -48,7 +59,7 @@ class _Entry:
 _ENTRIES: dict[str, _Entry] = {}
 
 
-def register(layer_type: str, *, refuse: Refusal | None = None) -> Callable[[_B], _B]:
+def register(layer_type: str, *, refuse: Refusal | None = None, loss: bool = False) -> Callable[[_B], _B]:
     """Return the decorator that makes a builder responsible for `layer_type`.
 
     Parameters
@@ -58,6 +69,9 @@ def register(layer_type: str, *, refuse: Refusal | None = None) -> Callable[[_B]
     refuse : callable, optional
         Looks at a layer's fields, before any shape is known, and returns why this variant of the type is not supported,
         or None where it is. Refusals join unknown types in one `UnsupportedLayerError`.
+    loss : bool
+        Whether a new type is a loss: it counts in the total, and needs no written top. Nets that are read afterwards
+        know it so; of Caffe's own types it is known.
 
     Raises
     ------
@@ -69,9 +83,29 @@ def register(layer_type: str, *, refuse: Refusal | None = None) -> Callable[[_B]
         if layer_type in _ENTRIES:
             raise LayerError(f"layer type {layer_type!r}: registered already, by {_ENTRIES[layer_type].builder!r}")
         _ENTRIES[layer_type] = _Entry(builder, refuse)
+        if layer_type not in LAYER_TYPES:
+            declare(_told_by_modules(layer_type, builder, loss))
         return builder
 
     return enter
+
+
+def _told_by_modules(layer_type: str, builder: Builder, loss: bool) -> LayerType:
+    """Return an entry whose rules make a module without memory and ask it."""
+
+    def module(layer: LayerSpec, bottoms: list[Shape]) -> LayerModule:
+        with torch.device("meta"):
+            return builder(layer, bottoms)
+
+    return LayerType(
+        layer_type,
+        top_shapes=lambda layer, bottoms: module(layer, bottoms).top_shapes(bottoms),
+        param_shapes=lambda layer, bottoms: module(layer, bottoms).param_shapes(bottoms),
+        flops=lambda layer, bottoms: module(layer, bottoms).flops(bottoms),
+        sees=lambda layer, bottoms: module(layer, bottoms).sees(bottoms),
+        kind="loss" if loss else "layer",
+        by_module=True,
+    )
 
 
 def builder_of(layer: LayerSpec) -> Builder:

@@ -11,14 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cpm_port.caffe import LayerSpec, NetSpec
+from cpm_port.caffe.layer_types import LAYER_TYPES
 from cpm_port.caffe.shapes import layer_shapes
 from cpm_port.errors import LayerError, UsageError
 from cpm_port.graph.module import Shape
 
 __all__ = ["DATA_TYPES", "SOURCE_TYPES", "is_source", "source_shapes"]
 
-DATA_TYPES = frozenset({"CPMData", "Data", "DummyData", "HDF5Data", "ImageData", "MemoryData", "WindowData"})
-SOURCE_TYPES = DATA_TYPES | {"Input"}
+SOURCE_TYPES = frozenset(entry.name for entry in LAYER_TYPES.values() if entry.kind == "source")
+DATA_TYPES = SOURCE_TYPES - {"Input"}
 
 
 def is_source(layer: LayerSpec) -> bool:

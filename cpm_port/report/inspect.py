@@ -102,7 +102,8 @@ def inspect_net(net: NetSpec, input_shapes: Mapping[str, Sequence[int]] | None =
     layers.
 
     Shapes that cannot be known (an unknown layer type, a data layer whose shapes lie in its source) are None, and
-    `shapes_unknown` says why.
+    `shapes_unknown` says why. `flops` leaves out the layers of the types in `flops_untold`, which do not tell theirs; a
+    receptive field behind a type that does not tell what it sees is "unknown".
     """
     shapes, layers, reasons = _walk(net, {name: tuple(shape) for name, shape in (input_shapes or {}).items()})
     known = [layer for layer in layers if layer["parameters"] is not None]
@@ -117,7 +118,8 @@ def inspect_net(net: NetSpec, input_shapes: Mapping[str, Sequence[int]] | None =
         "layers": layers,
         "shapes_unknown": reasons,
         "parameters": parameters if complete else None,
-        "flops": sum(layer["flops"] for layer in known) if complete else None,
+        "flops": sum(layer["flops"] or 0 for layer in known) if complete else None,
+        "flops_untold": sorted({layer["type"] for layer in known if layer["flops"] is None}),
         "memory": _memory(net, shapes, parameters) if complete else None,
         "outputs": _outputs(net, shapes),
         "unsupported": [
@@ -196,25 +198,29 @@ def _outputs(net: NetSpec, shapes: Mapping[str, Shape]) -> list[dict[str, Any]]:
     rows = []
     for name in dict.fromkeys([*beliefs, *net.outputs]):
         row: dict[str, Any] = {"blob": name, "shape": list(shapes[name]) if name in shapes else None}
-        row["receptive_field"] = _sizes(exact.get(name))
+        row["receptive_field"] = _sizes(exact, name)
         before = beliefs[: beliefs.index(name)] if name in beliefs else []
         if before:
-            cells = receptive_fields(net, shapes, before[-1:]).get(name)
-            row |= {"previous": before[-1], "cells_of_previous": _sizes(cells)}
-            row["papers_count"] = _papers_count(counted[beliefs[0]], cells)
+            cells = receptive_fields(net, shapes, before[-1:])
+            row |= {"previous": before[-1], "cells_of_previous": _sizes(cells, name)}
+            row["papers_count"] = _papers_count(counted[beliefs[0]], cells.get(name))
         elif name in beliefs:
-            row["papers_count"] = _sizes(counted.get(name))
+            row["papers_count"] = _sizes(counted, name)
         rows.append(row)
     return rows
 
 
-def _sizes(fields: Fields | None) -> list[int] | str | None:
-    if fields is None:
+def _sizes(fields: Mapping[str, Fields | None], name: str) -> list[int] | str | None:
+    """Return a blob's field in indices, "whole" or "unknown"; None where it sees nothing of the sources."""
+    if name not in fields:
         return None
-    return "whole" if fields == WHOLE else [field.size for field in fields]
+    found = fields[name]
+    if found is None:
+        return "unknown"
+    return "whole" if found == WHOLE else [field.size for field in found]
 
 
-def _papers_count(first: Fields, cells: Fields | None) -> list[int] | None:
+def _papers_count(first: Fields | None, cells: Fields | None) -> list[int] | None:
     """Count a later stage as the paper does: stage 1's field, moved over the cells that it sees of the map before."""
     if not first or not cells:
         return None

@@ -50,6 +50,8 @@ def _net(report: dict[str, Any]) -> list[str]:
         f"parameters: {_integer(report['parameters'])}",
         f"FLOPs: {_integer(report['flops'])} (a multiply-add is two; convolutions, inner products)",
     ]
+    if report["flops_untold"]:
+        lines.append(f"not counted: layers of type {', '.join(report['flops_untold'])}, which do not tell their FLOPs")
     if report["memory"]:
         mib = {key: f"{value / 2**20:,.1f} MiB" for key, value in report["memory"].items()}
         lines.append(

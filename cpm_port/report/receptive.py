@@ -3,7 +3,8 @@
 For every blob and spatial axis a `Field` says that index i sees the source's indices i * jump + low ... i * jump +
 high. Layers compose fields exactly; where branches meet, the hull counts. Padding is seen like pixels, so a field may
 reach beyond the picture. A layer that mixes all positions (InnerProduct, global pooling, ...) sees the whole source:
-`WHOLE`.
+`WHOLE`. What each layer type sees is declared with it (`cpm_port/caffe/layer_types/`); where a type does not tell, what
+stands behind it is not known: None.
 
 The paper counts otherwise: a pooling as a window of its stride, so that the released 3 x 3 / 2 poolings add no border.
 Stage 1 then sees 160 x 160 pixels; exactly, it sees 167 x 167. `pool_as_stride` gives the paper's count.
@@ -12,49 +13,24 @@ Stage 1 then sees 160 x 160 pixels; exactly, it sees 167 x 167. `pool_as_stride`
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from fractions import Fraction
 
 from cpm_port.caffe import LayerSpec, NetSpec
-from cpm_port.caffe.shapes import Shape, spatial_window
+from cpm_port.caffe.layer_types import POINTWISE, WHOLE, Field, Fields, Shape
+from cpm_port.caffe.shapes import layer_sees
 
 __all__ = ["WHOLE", "Field", "Fields", "receptive_fields"]
 
 
-@dataclass(frozen=True)
-class Field:
-    """What index i of a blob's axis sees of the source's: i * jump + low to i * jump + high, both included."""
-
-    jump: Fraction
-    low: Fraction
-    high: Fraction
-
-    @property
-    def size(self) -> int:
-        """Number of indices seen (of the largest window, where windows differ)."""
-        return int(self.high - self.low) + 1
-
-
-Fields = tuple[Field, ...]  # one per spatial axis, height first
-WHOLE: Fields = ()
-
-_POINTWISE = frozenset(
-    {"AbsVal", "BNLL", "BatchNorm", "Bias", "Clip", "Concat", "Crop", "Dropout", "ELU", "Eltwise", "Exp", "LRN", "Log",
-     "PReLU", "Power", "ReLU", "Scale", "Sigmoid", "Silence", "Slice", "Softmax", "Split", "Swish", "TanH", "Threshold"}
-)  # fmt: skip
-_WINDOWED = frozenset({"Convolution", "Deconvolution", "Im2col", "Pooling"})
-
-
 def receptive_fields(
     net: NetSpec, shapes: Mapping[str, Shape], sources: Iterable[str], *, pool_as_stride: bool = False
-) -> dict[str, Fields]:
+) -> dict[str, Fields | None]:
     """Return the fields of every blob that depends on `sources`.
 
     Parameters
     ----------
     net : NetSpec
     shapes : mapping of str to shape
-        Shapes of the net's blobs; layers whose bottoms are not in it count as unknown and see the whole.
+        Shapes of the net's blobs; what layers see whose bottoms are not in it is not known.
     sources : iterable of str
         Blobs in whose indices the fields are given; all must have the same spatial scale.
     pool_as_stride : bool
@@ -62,53 +38,50 @@ def receptive_fields(
 
     Returns
     -------
-    dict of str to Fields
-        A field per spatial axis, or `WHOLE`. For a blob changed in place, its last content.
+    dict of str to Fields or None
+        A field per spatial axis, `WHOLE`, or None where it is not known. For a blob changed in place, its last content.
     """
-    start = Field(Fraction(1), Fraction(0), Fraction(0))
-    fields: dict[str, Fields] = {}
+    fields: dict[str, Fields | None] = {}
     sources = set(sources)
     for layer in net.layers:
         seen = [fields[bottom] for bottom in layer.bottoms if bottom in fields]
         for top in layer.tops:
             if top in sources and top not in layer.bottoms:
-                fields[top] = (start, start)
+                fields[top] = POINTWISE
             elif seen:
                 fields[top] = _through(layer, _hull(seen), shapes, pool_as_stride)
     return fields
 
 
-def _hull(seen: list[Fields]) -> Fields:
+def _hull(seen: list[Fields | None]) -> Fields | None:
     """Return the union of several bottoms' fields; `WHOLE` where one is, or where their scales differ."""
-    if any(fields == WHOLE for fields in seen):
+    known = [fields for fields in seen if fields is not None]
+    if any(fields == WHOLE for fields in known):
         return WHOLE
+    if len(known) < len(seen):
+        return None
     hull = []
-    for axis in zip(*seen, strict=True):
+    for axis in zip(*known, strict=True):
         if len({field.jump for field in axis}) > 1:
             return WHOLE
         hull.append(Field(axis[0].jump, min(f.low for f in axis), max(f.high for f in axis)))
     return tuple(hull)
 
 
-def _through(layer: LayerSpec, bottom: Fields, shapes: Mapping[str, Shape], pool_as_stride: bool) -> Fields:
-    if bottom == WHOLE or (layer.type == "LRN" and layer.params.lrn_param.norm_region == "WITHIN_CHANNEL"):
-        return WHOLE
-    if layer.type in _POINTWISE:
-        return bottom
-    shape = shapes.get(layer.bottoms[0])
-    if layer.type not in _WINDOWED or shape is None or len(shape) != 4:
-        return WHOLE
-    if layer.type == "Pooling" and layer.params.pooling_param.global_pooling:
-        return WHOLE
-    kernels, strides, pads, dilations = spatial_window(layer, shape)
+def _through(
+    layer: LayerSpec, bottom: Fields | None, shapes: Mapping[str, Shape], pool_as_stride: bool
+) -> Fields | None:
+    """Return what the layer's tops see, where its bottoms see `bottom`."""
+    if not bottom or any(name not in shapes for name in layer.bottoms):
+        return bottom if bottom == WHOLE else None
+    own = layer_sees(layer, [shapes[name] for name in layer.bottoms])
+    if not own:
+        return own
     fields = []
-    for field, kernel, stride, pad, dilation in zip(bottom, kernels, strides, pads, dilations, strict=True):
-        window = stride if layer.type == "Pooling" and pool_as_stride else kernel
-        reach = (window - 1) * dilation
-        if layer.type == "Deconvolution":
-            jump = field.jump / stride
-            fields.append(Field(jump, field.low + jump * (pad - reach), field.high + jump * pad))
-        else:
-            low = field.low - field.jump * pad
-            fields.append(Field(field.jump * stride, low, field.high + field.jump * (reach - pad)))
+    for field, window in zip(bottom, own, strict=True):
+        strided = pool_as_stride and layer.type == "Pooling"
+        high = window.low + window.jump - 1 if strided else window.high
+        fields.append(
+            Field(field.jump * window.jump, field.low + field.jump * window.low, field.high + field.jump * high)
+        )
     return tuple(fields)

@@ -115,4 +115,6 @@ def _count_weights(spec: NetSpec) -> int:
 def _field(spec: NetSpec, blob: str) -> int:
     """Return the side of what a value of `blob` sees of the image."""
     shapes = infer_shapes(spec, source_shapes(spec, {}))
-    return receptive_fields(spec, shapes, ["image"], pool_as_stride=True)[blob][0].size
+    fields = receptive_fields(spec, shapes, ["image"], pool_as_stride=True)[blob]
+    assert fields, f"{blob}: no field of its own"
+    return fields[0].size

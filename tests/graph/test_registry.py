@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
-from cpm_port.caffe import MessageView, parse_net
+from cpm_port.caffe import MessageView, infer_shapes, parse_net
+from cpm_port.caffe.layer_types import LAYER_TYPES, Fields
 from cpm_port.errors import LayerError, UnsupportedLayerError
-from cpm_port.graph import LayerModule, Shape, load_net, register, registry, supported_types, unsupported_layers
+from cpm_port.graph import (
+    POINTWISE,
+    LayerModule,
+    Shape,
+    load_net,
+    register,
+    registry,
+    supported_types,
+    unsupported_layers,
+)
+from cpm_port.report.inspect import inspect_net
+from cpm_port.report.inspect_text import inspect_text
 
 PLUGGED = """
 input: "data" input_shape { dim: 2 dim: 3 dim: 4 dim: 5 }
@@ -18,8 +34,13 @@ layer { name: "relu" type: "ReLU" bottom: "data_shifted" top: "out" }
 
 
 @pytest.fixture
-def own_entries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
+def own_entries() -> Iterator[None]:
+    tables: tuple[dict[str, Any], ...] = (registry._ENTRIES, LAYER_TYPES)
+    before = [dict(table) for table in tables]
+    yield
+    for table, entries in zip(tables, before, strict=True):
+        table.clear()
+        table.update(entries)
 
 
 @pytest.fixture
@@ -53,6 +74,67 @@ def test_a_users_layer_type_runs_trains_saves_and_reshapes(channel_shift: type[L
     assert torch.equal(info.tensor.grad, torch.full((3,), 4.0))  # type: ignore[arg-type]
     loaded = load_net(parse_net(PLUGGED), {"shift": [torch.arange(3.0)]})
     assert torch.equal(loaded(torch.zeros(1, 3, 1, 1))["out"].flatten(), torch.arange(3.0))
+
+
+def test_a_users_layer_type_is_inspected_as_fully_as_ours(own_entries: None) -> None:
+    @register("ChannelShift")
+    class ChannelShift(LayerModule):
+        def top_shapes(self, bottom_shapes: list[Shape]) -> list[Shape]:
+            return bottom_shapes
+
+        def param_shapes(self, bottom_shapes: list[Shape]) -> list[Shape]:
+            return [(bottom_shapes[0][1],)]
+
+        def flops(self, bottom_shapes: list[Shape]) -> int:
+            return math.prod(bottom_shapes[0])
+
+        def sees(self, bottom_shapes: list[Shape]) -> Fields:
+            return POINTWISE
+
+    report = inspect_net(parse_net(PLUGGED))
+    row = report["layers"][1]
+    assert (row["shapes"], row["parameter_shapes"]) == ([[2, 3, 4, 5]], [[3]])
+    assert row["flops"] == report["flops"] == 2 * 3 * 4 * 5
+    assert report["parameters"] == 3
+    assert report["memory"]["weights_bytes"] == 12
+    assert (report["flops_untold"], report["shapes_unknown"], report["unsupported"]) == ([], [], [])
+    assert report["outputs"] == [{"blob": "out", "shape": [2, 3, 4, 5], "receptive_field": [1, 1]}]
+    assert infer_shapes(parse_net(PLUGGED))["out"] == (2, 3, 4, 5)
+
+
+def test_what_a_users_layer_type_does_not_tell_is_said(channel_shift: type[LayerModule]) -> None:
+    report = inspect_net(parse_net(PLUGGED))
+    assert report["layers"][1]["flops"] is None
+    assert (report["flops"], report["flops_untold"]) == (0, ["ChannelShift"])
+    assert report["outputs"] == [{"blob": "out", "shape": [2, 3, 4, 5], "receptive_field": "unknown"}]
+    text = inspect_text({"file": "f", "kind": "net", "bytes": 0, **report})
+    assert "not counted: layers of type ChannelShift, which do not tell their FLOPs" in text
+
+
+def test_a_users_layer_type_without_shapes_is_named(own_entries: None) -> None:
+    register("ChannelShift")(LayerModule)
+    message = "layer 'shift': its module LayerModule has no top_shapes, and its type 'ChannelShift' no other shape rule"
+    with pytest.raises(UnsupportedLayerError, match=message):
+        load_net(parse_net(PLUGGED))
+    assert inspect_net(parse_net(PLUGGED))["shapes_unknown"] == [message]
+
+
+def test_a_users_loss_counts_in_the_total_and_needs_no_top(own_entries: None) -> None:
+    @register("HalfSum", loss=True)
+    class HalfSum(LayerModule):
+        def top_shapes(self, bottom_shapes: list[Shape]) -> list[Shape]:
+            return [()]
+
+        def forward(self, x: Tensor) -> tuple[Tensor]:
+            return (x.sum() / 2,)
+
+    text = 'input: "x" input_shape { dim: 4 } layer { name: "l" type: "HalfSum" bottom: "x" }'
+    net = load_net(parse_net(text))
+    assert float(net.total_loss(net(torch.ones(4)))) == 2.0
+
+
+def test_every_supported_type_has_its_entry() -> None:
+    assert set(supported_types()) <= set(LAYER_TYPES)
 
 
 def test_without_its_registration_the_type_is_unsupported() -> None:

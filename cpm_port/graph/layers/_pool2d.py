@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cpm_port.caffe.layer_types.windows import pooled_sizes
+
 __all__ = ["PoolWindow", "average_pool", "max_pool"]
 
 Pair = tuple[int, ...]  # (height, width)
@@ -34,14 +36,7 @@ class PoolWindow:
 
     def output_size(self, height: int, width: int) -> Pair:
         """Return the pooled (height, width)."""
-        sizes = []
-        for size, kernel, stride, pad in zip((height, width), self.kernel, self.stride, self.pad, strict=True):
-            room = size + 2 * pad - kernel
-            out = (-(-room // stride) if self.ceil else room // stride) + 1
-            if any(self.pad) and (out - 1) * stride >= size + pad:
-                out -= 1
-            sizes.append(out)
-        return tuple(sizes)
+        return pooled_sizes((height, width), self.kernel, self.stride, self.pad, ceil=self.ceil)
 
     def suits_torch(self, height: int, width: int) -> bool:
         """Tell whether torch has the same windows: it pads by half a kernel at most, and drops windows always."""

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cpm_port.caffe import LayerSpec, MessageView
-from cpm_port.caffe.shapes import spatial_window
+from cpm_port.caffe.layer_types.windows import spatial_window
 from cpm_port.errors import LayerError
 from cpm_port.graph.module import LayerModule, Shape
 from cpm_port.graph.registry import register

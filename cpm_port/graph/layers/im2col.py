@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cpm_port.caffe import LayerSpec
-from cpm_port.caffe.shapes import spatial_window
+from cpm_port.caffe.layer_types.windows import convolved_sizes, spatial_window
 from cpm_port.errors import LayerError
 from cpm_port.graph.module import LayerModule, Shape
 from cpm_port.graph.registry import register
@@ -34,6 +34,5 @@ class Im2col(LayerModule):
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Unfold `x`, shape (N, C, H, W)."""
         columns = F.unfold(x, self.kernel, self.dilation, self.pad, self.stride)
-        sizes = zip(x.shape[2:], self.kernel, self.stride, self.pad, self.dilation, strict=True)
-        rows, cols = ((size + 2 * pad - d * (k - 1) - 1) // stride + 1 for size, k, stride, pad, d in sizes)
-        return (columns.view(columns.shape[0], columns.shape[1], rows, cols),)
+        window = (self.kernel, self.stride, self.pad, self.dilation)
+        return (columns.view(*columns.shape[:2], *convolved_sizes(x.shape[2:], window)),)

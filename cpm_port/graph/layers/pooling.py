@@ -12,7 +12,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from cpm_port.caffe import LayerSpec
-from cpm_port.caffe.shapes import spatial_window
+from cpm_port.caffe.layer_types.windows import spatial_window
 from cpm_port.graph.layers._pool2d import PoolWindow, average_pool, max_pool
 from cpm_port.graph.module import LayerModule, Shape
 from cpm_port.graph.registry import register

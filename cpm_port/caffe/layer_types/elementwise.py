@@ -1,0 +1,94 @@
+"""Types whose top has its bottom's shape: activations, normalizations, Scale and Bias."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cpm_port.caffe.layer_types.table import (
+    POINTWISE,
+    WHOLE,
+    Fields,
+    LayerType,
+    Shape,
+    axis_of,
+    declare,
+    fail,
+    need,
+    pointwise,
+    same,
+)
+from cpm_port.caffe.spec import LayerSpec
+
+__all__: list[str] = []
+
+
+def _laid_over(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
+    """Scale and Bias: a second bottom, where there is one, lies over consecutive axes of the first."""
+    need(layer, bottoms, 1, 2)
+    if len(bottoms) == 2:
+        axis = axis_of(layer, _scale_axis(layer, bottoms), bottoms[0], extra=1)
+        if bottoms[0][axis : axis + len(bottoms[1])] != bottoms[1]:
+            raise fail(layer, f"second bottom {bottoms[1]} does not fit {bottoms[0]} from axis {axis}")
+    return [bottoms[0]]
+
+
+def _scale_axis(layer: LayerSpec, bottoms: Sequence[Shape]) -> int:
+    param = layer.params.scale_param if layer.type == "Scale" else layer.params.bias_param
+    return 0 if len(bottoms) == 2 and not bottoms[1] else int(param.axis)
+
+
+def _scale_params(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
+    is_scale = layer.type == "Scale"
+    param = layer.params.scale_param if is_scale else layer.params.bias_param
+    axis = axis_of(layer, _scale_axis(layer, bottoms), bottoms[0], extra=1)
+    count = len(bottoms[1]) if len(bottoms) == 2 else param.num_axes
+    stop = len(bottoms[0]) if count == -1 else axis + count
+    if count < -1 or stop > len(bottoms[0]):
+        raise fail(layer, f"num_axes {count} from axis {axis} of a bottom with shape {bottoms[0]}")
+    shape = bottoms[0][axis:stop]
+    own = [shape] if len(bottoms) == 1 else []
+    return own + ([shape] if is_scale and param.bias_term else [])
+
+
+def _prelu_params(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
+    if len(bottoms[0]) < 2:
+        raise fail(layer, f"a bottom of shape {bottoms[0]}; expected at least 2 axes")
+    return [() if layer.params.prelu_param.channel_shared else (bottoms[0][1],)]
+
+
+def _batch_norm_params(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
+    channels = 1 if len(bottoms[0]) == 1 else bottoms[0][1]
+    return [(channels,), (channels,), (1,)]
+
+
+def _lrn_sees(layer: LayerSpec, bottoms: list[Shape]) -> Fields:
+    return WHOLE if layer.params.lrn_param.norm_region == "WITHIN_CHANNEL" else POINTWISE
+
+
+declare(
+    *(
+        LayerType(name, same, sees=pointwise)
+        for name in (
+            "AbsVal",
+            "BNLL",
+            "Clip",
+            "Dropout",
+            "ELU",
+            "Exp",
+            "Log",
+            "Power",
+            "ReLU",
+            "Sigmoid",
+            "Softmax",
+            "Swish",
+            "TanH",
+            "Threshold",
+        )
+    ),
+    LayerType("BatchNorm", same, _batch_norm_params, sees=pointwise),
+    LayerType("Bias", _laid_over, _scale_params, sees=pointwise),
+    LayerType("LRN", same, sees=_lrn_sees),
+    LayerType("MVN", same),
+    LayerType("PReLU", same, _prelu_params, sees=pointwise),
+    LayerType("Scale", _laid_over, _scale_params, sees=pointwise),
+)

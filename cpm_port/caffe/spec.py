@@ -1,0 +1,97 @@
+"""LayerSpec and NetSpec: a Caffe net as frozen Python values. `netspec.py` makes them; everything else reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cpm_port.caffe.view import MessageView
+
+__all__ = ["LayerSpec", "NetSpec", "ParamSpec"]
+
+
+@dataclass(frozen=True)
+class ParamSpec:
+    """How one parameter blob of a layer is trained: its shared name ("" is none) and rate multipliers."""
+
+    name: str = ""
+    lr_mult: float = 1.0
+    decay_mult: float = 1.0
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One layer of a filtered net.
+
+    Attributes
+    ----------
+    name, type : str
+        The type is Caffe's string ("Convolution"), whatever generation the file was.
+    bottoms, tops : tuple of str
+        Blob names as written (in place: a top equals a bottom), plus a loss layer's automatic top.
+    params : MessageView
+        The LayerParameter: `spec.params.convolution_param.num_output`.
+    param_specs : tuple of ParamSpec
+        As written, so it may be shorter than the layer's parameter count; always three frozen ones for BatchNorm.
+    loss_weights : tuple of float
+        One per top; Caffe's defaults resolved: 1 for the first top of a loss layer, 0 elsewhere.
+    """
+
+    name: str
+    type: str
+    bottoms: tuple[str, ...]
+    tops: tuple[str, ...]
+    params: MessageView
+    param_specs: tuple[ParamSpec, ...]
+    loss_weights: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class NetSpec:
+    """A net, upgraded to V2, filtered and checked.
+
+    Attributes
+    ----------
+    inputs : dict of str to tuple of int
+        The tops of Input layers with their declared shapes; `()` where the file declares none.
+    outputs : tuple of str
+        Tops that no layer consumes, in Caffe's order (by name).
+    source : str
+        The file, for messages.
+    dialect : {"bvlc", "cpm", "cpm2015"}
+    generation : {"V0", "V1", "V2"}
+        How the file was written.
+    message : NetParameter
+        The upgraded but unfiltered net. Do not change it.
+    notes : tuple of str
+        What was upgraded, and fields that the schema does not know.
+    """
+
+    name: str
+    phase: str
+    layers: tuple[LayerSpec, ...]
+    inputs: dict[str, tuple[int, ...]]
+    outputs: tuple[str, ...]
+    source: str
+    dialect: str
+    generation: str
+    force_backward: bool
+    message: Any
+    notes: tuple[str, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy through views, since classes made at run time cannot be found by name."""
+        values = dict(vars(self))
+        values["message"] = MessageView(self.message)
+        return _restore_spec, (values,)
+
+    def layer(self, name: str) -> LayerSpec:
+        """Return the first layer of that name; KeyError where there is none."""
+        for spec in self.layers:
+            if spec.name == name:
+                return spec
+        raise KeyError(name)
+
+
+def _restore_spec(values: dict[str, Any]) -> NetSpec:
+    return NetSpec(**{**values, "message": values["message"].message()})
