@@ -6,7 +6,7 @@ import itertools
 import math
 from typing import Any
 
-from cpm_port.caffe.layer_types.table import LayerType, Shape, axis_of, declare, fail, need, pointwise
+from cpm_port.caffe.layer_types.table import LayerType, Shape, axis_of, declare, fail, need_bottoms, sees_own_position
 from cpm_port.caffe.spec import LayerSpec
 
 __all__: list[str] = []
@@ -32,7 +32,7 @@ def _concat(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
 
 
 def _slice(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
-    need(layer, bottoms, 1)
+    need_bottoms(layer, bottoms, 1)
     param, shape, count = layer.params.slice_param, bottoms[0], len(layer.tops)
     axis = _legacy_axis(layer, param, "slice_dim", shape)
     points = tuple(param.slice_point)
@@ -56,12 +56,12 @@ def _eltwise(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
 
 
 def _reduction(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
-    need(layer, bottoms, 1)
+    need_bottoms(layer, bottoms, 1)
     return [bottoms[0][: axis_of(layer, layer.params.reduction_param.axis, bottoms[0])]]
 
 
 def _reshape(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
-    need(layer, bottoms, 1)
+    need_bottoms(layer, bottoms, 1)
     param, shape = layer.params.reshape_param, bottoms[0]
     start = param.axis if param.axis >= 0 else len(shape) + param.axis + 1
     stop = len(shape) if param.num_axes == -1 else start + param.num_axes
@@ -87,7 +87,7 @@ def _reshape(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
 
 
 def _flatten(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
-    need(layer, bottoms, 1)
+    need_bottoms(layer, bottoms, 1)
     param, shape = layer.params.flatten_param, bottoms[0]
     start, end = axis_of(layer, param.axis, shape), axis_of(layer, param.end_axis, shape)
     if end < start:
@@ -96,7 +96,7 @@ def _flatten(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
 
 
 def _argmax(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
-    need(layer, bottoms, 1)
+    need_bottoms(layer, bottoms, 1)
     param, shape = layer.params.argmax_param, bottoms[0]
     if param.has("axis"):
         axis = axis_of(layer, param.axis, shape)
@@ -107,7 +107,7 @@ def _argmax(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
 
 
 def _accuracy(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
-    need(layer, bottoms, 2)
+    need_bottoms(layer, bottoms, 2)
     axis = axis_of(layer, layer.params.accuracy_param.axis, bottoms[0])
     per_position = math.prod(bottoms[0][:axis]) * math.prod(bottoms[0][axis + 1 :])
     if per_position != math.prod(bottoms[1]):
@@ -116,7 +116,7 @@ def _accuracy(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
 
 
 def _crop(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
-    need(layer, bottoms, 2)
+    need_bottoms(layer, bottoms, 2)
     param = layer.params.crop_param
     source, target = bottoms
     axis = axis_of(layer, param.axis, source)
@@ -131,7 +131,7 @@ def _crop(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
 
 
 def _tile(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
-    need(layer, bottoms, 1)
+    need_bottoms(layer, bottoms, 1)
     param = layer.params.tile_param
     axis = axis_of(layer, param.axis, bottoms[0])
     if param.tiles < 1:
@@ -140,14 +140,14 @@ def _tile(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
 
 
 def _batch_reindex(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
-    need(layer, bottoms, 2)
+    need_bottoms(layer, bottoms, 2)
     if len(bottoms[1]) != 1:
         raise fail(layer, f"indices of shape {bottoms[1]}; expected one axis")
     return [(bottoms[1][0], *bottoms[0][1:])]
 
 
 def _split(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
-    need(layer, bottoms, 1)
+    need_bottoms(layer, bottoms, 1)
     return [bottoms[0]] * len(layer.tops)
 
 
@@ -159,15 +159,15 @@ declare(
     LayerType("Accuracy", _accuracy),
     LayerType("ArgMax", _argmax),
     LayerType("BatchReindex", _batch_reindex),
-    LayerType("Concat", _concat, sees=pointwise),
-    LayerType("Crop", _crop, sees=pointwise),
-    LayerType("Eltwise", _eltwise, sees=pointwise),
+    LayerType("Concat", _concat, sees=sees_own_position),
+    LayerType("Crop", _crop, sees=sees_own_position),
+    LayerType("Eltwise", _eltwise, sees=sees_own_position),
     LayerType("Flatten", _flatten),
     LayerType("HDF5Output", _nothing),
     LayerType("Reduction", _reduction),
     LayerType("Reshape", _reshape),
     LayerType("Silence", _nothing),
-    LayerType("Slice", _slice, sees=pointwise),
-    LayerType("Split", _split, sees=pointwise),
+    LayerType("Slice", _slice, sees=sees_own_position),
+    LayerType("Split", _split, sees=sees_own_position),
     LayerType("Tile", _tile),
 )

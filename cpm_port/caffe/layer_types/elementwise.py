@@ -13,18 +13,23 @@ from cpm_port.caffe.layer_types.table import (
     axis_of,
     declare,
     fail,
-    need,
-    pointwise,
-    same,
+    need_bottoms,
+    same_shape,
+    sees_own_position,
 )
 from cpm_port.caffe.spec import LayerSpec
 
 __all__: list[str] = []
 
+_PLAIN = (
+    "AbsVal", "BNLL", "Clip", "Dropout", "ELU", "Exp", "Log", "Power", "ReLU", "Sigmoid", "Softmax", "Swish", "TanH",
+    "Threshold",
+)  # fmt: skip
+
 
 def _laid_over(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
     """Scale and Bias: a second bottom, where there is one, lies over consecutive axes of the first."""
-    need(layer, bottoms, 1, 2)
+    need_bottoms(layer, bottoms, 1, 2)
     if len(bottoms) == 2:
         axis = axis_of(layer, _scale_axis(layer, bottoms), bottoms[0], extra=1)
         if bottoms[0][axis : axis + len(bottoms[1])] != bottoms[1]:
@@ -66,29 +71,11 @@ def _lrn_sees(layer: LayerSpec, bottoms: list[Shape]) -> Fields:
 
 
 declare(
-    *(
-        LayerType(name, same, sees=pointwise)
-        for name in (
-            "AbsVal",
-            "BNLL",
-            "Clip",
-            "Dropout",
-            "ELU",
-            "Exp",
-            "Log",
-            "Power",
-            "ReLU",
-            "Sigmoid",
-            "Softmax",
-            "Swish",
-            "TanH",
-            "Threshold",
-        )
-    ),
-    LayerType("BatchNorm", same, _batch_norm_params, sees=pointwise),
-    LayerType("Bias", _laid_over, _scale_params, sees=pointwise),
-    LayerType("LRN", same, sees=_lrn_sees),
-    LayerType("MVN", same),
-    LayerType("PReLU", same, _prelu_params, sees=pointwise),
-    LayerType("Scale", _laid_over, _scale_params, sees=pointwise),
+    *(LayerType(name, same_shape, sees=sees_own_position) for name in _PLAIN),
+    LayerType("BatchNorm", same_shape, _batch_norm_params, sees=sees_own_position),
+    LayerType("Bias", _laid_over, _scale_params, sees=sees_own_position),
+    LayerType("LRN", same_shape, sees=_lrn_sees),
+    LayerType("MVN", same_shape),
+    LayerType("PReLU", same_shape, _prelu_params, sees=sees_own_position),
+    LayerType("Scale", _laid_over, _scale_params, sees=sees_own_position),
 )

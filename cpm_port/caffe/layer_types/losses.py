@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 
-from cpm_port.caffe.layer_types.table import LayerType, Shape, declare, fail, need
+from cpm_port.caffe.layer_types.table import LayerType, Shape, declare, fail, need_bottoms
 from cpm_port.caffe.spec import LayerSpec
 
 __all__: list[str] = []
 
+_PLAIN = (
+    "ContrastiveLoss", "HingeLoss", "InfogainLoss", "MultinomialLogisticLoss", "SigmoidCrossEntropyLoss",
+    "SoftmaxWithLoss",
+)  # fmt: skip
+
 
 def _loss(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
-    need(layer, bottoms, 2, 3)
+    need_bottoms(layer, bottoms, 2, 3)
     return [(), bottoms[0]][: len(layer.tops)]
 
 
@@ -23,16 +28,6 @@ def _euclidean(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
 
 
 declare(
-    *(
-        LayerType(name, _loss, kind="loss")
-        for name in (
-            "ContrastiveLoss",
-            "HingeLoss",
-            "InfogainLoss",
-            "MultinomialLogisticLoss",
-            "SigmoidCrossEntropyLoss",
-            "SoftmaxWithLoss",
-        )
-    ),
+    *(LayerType(name, _loss, kind="loss") for name in _PLAIN),
     LayerType("EuclideanLoss", _euclidean, kind="loss"),
 )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-from cpm_port.caffe.layer_types.table import LayerType, Shape, axis_of, declare, need
+from cpm_port.caffe.layer_types.table import LayerType, Shape, axis_of, declare, need_bottoms
 from cpm_port.caffe.spec import LayerSpec
 
 __all__: list[str] = []
 
 
 def _inner_product(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
-    need(layer, bottoms, 1)
+    need_bottoms(layer, bottoms, 1)
     param = layer.params.inner_product_param
     axis = axis_of(layer, param.axis, bottoms[0])
     return [(*bottoms[0][:axis], param.num_output)]
@@ -25,7 +25,7 @@ def _inner_product_params(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]
 
 
 def _embed(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
-    need(layer, bottoms, 1)
+    need_bottoms(layer, bottoms, 1)
     return [(*bottoms[0], layer.params.embed_param.num_output)]
 
 

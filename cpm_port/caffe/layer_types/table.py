@@ -21,9 +21,9 @@ __all__ = [
     "axis_of",
     "declare",
     "fail",
-    "need",
-    "pointwise",
-    "same",
+    "need_bottoms",
+    "same_shape",
+    "sees_own_position",
 ]
 
 Shape: TypeAlias = tuple[int, ...]
@@ -67,7 +67,7 @@ def _whole(layer: LayerSpec, bottoms: list[Shape]) -> Fields | None:
     return WHOLE
 
 
-def pointwise(layer: LayerSpec, bottoms: list[Shape]) -> Fields:
+def sees_own_position(layer: LayerSpec, bottoms: list[Shape]) -> Fields:
     """Say that a value sees its own position only."""
     return POINTWISE
 
@@ -130,7 +130,7 @@ def fail(layer: LayerSpec, what: str) -> LayerError:
     return LayerError(f"layer {layer.name!r} ({layer.type}): {what}")
 
 
-def need(layer: LayerSpec, bottoms: Sequence[Shape], low: int, high: int | None = None) -> None:
+def need_bottoms(layer: LayerSpec, bottoms: Sequence[Shape], low: int, high: int | None = None) -> None:
     """Raise where a layer has fewer than `low` or more than `high` bottoms (`low` where not given)."""
     high = low if high is None else high
     if not low <= len(bottoms) <= high:
@@ -145,7 +145,7 @@ def axis_of(layer: LayerSpec, axis: int, shape: Shape, extra: int = 0) -> int:
     return axis + len(shape) if axis < 0 else axis
 
 
-def same(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
+def same_shape(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
     """Give the one bottom's shape to the one top."""
-    need(layer, bottoms, 1)
+    need_bottoms(layer, bottoms, 1)
     return [bottoms[0]]

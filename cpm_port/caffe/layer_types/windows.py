@@ -12,7 +12,17 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, TypeAlias
 
-from cpm_port.caffe.layer_types.table import WHOLE, Field, Fields, LayerType, Shape, axis_of, declare, fail, need
+from cpm_port.caffe.layer_types.table import (
+    WHOLE,
+    Field,
+    Fields,
+    LayerType,
+    Shape,
+    axis_of,
+    declare,
+    fail,
+    need_bottoms,
+)
 from cpm_port.caffe.spec import LayerSpec
 
 __all__ = ["Window", "convolved_sizes", "pooled_sizes", "spatial_window"]
@@ -99,14 +109,14 @@ def _conv_flops(layer: LayerSpec, bottoms: list[Shape]) -> int:
 
 
 def _im2col(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
-    need(layer, bottoms, 1)
+    need_bottoms(layer, bottoms, 1)
     axis = axis_of(layer, layer.params.convolution_param.axis, bottoms[0])
     kernel = _conv_window(layer, bottoms[0])[0]
     return [(*bottoms[0][:axis], bottoms[0][axis] * math.prod(kernel), *_conv_spatial(layer, bottoms[0]))]
 
 
 def _pooling(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
-    need(layer, bottoms, 1)
+    need_bottoms(layer, bottoms, 1)
     param = layer.params.pooling_param
     kernel, stride, pad = _pooling_window(layer, bottoms[0])
     out = pooled_sizes(bottoms[0][2:], kernel, stride, pad, ceil=param.round_mode != "FLOOR")
@@ -118,7 +128,7 @@ def _pooling(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
 
 
 def _spp(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
-    need(layer, bottoms, 1)
+    need_bottoms(layer, bottoms, 1)
     height = layer.params.spp_param.pyramid_height
     if len(bottoms[0]) != 4 or not 1 <= height <= _MAX_PYRAMID:
         wanted = f"expected 4 axes and 1 to {_MAX_PYRAMID}"
@@ -129,10 +139,12 @@ def _spp(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
 
 def _sees(layer: LayerSpec, bottoms: list[Shape]) -> Fields:
     """Say what a window sees; all of the map for other than two spatial axes, and for global pooling."""
-    if len(bottoms[0]) != 4 or (layer.type == "Pooling" and layer.params.pooling_param.global_pooling):
+    window = spatial_window(layer, bottoms[0])
+    whole_map = layer.type == "Pooling" and layer.params.pooling_param.global_pooling
+    if len(bottoms[0]) != 4 or len(window[0]) != 2 or whole_map:
         return WHOLE
     seen = []
-    for kernel, stride, pad, dilation in zip(*spatial_window(layer, bottoms[0]), strict=True):
+    for kernel, stride, pad, dilation in zip(*window, strict=True):
         reach = (kernel - 1) * dilation
         if layer.type == "Deconvolution":
             seen.append(Field(Fraction(1, stride), Fraction(pad - reach, stride), Fraction(pad, stride)))
