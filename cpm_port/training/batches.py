@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.caffe import LayerSpec, NetSpec
+from cpm_port.caffe.layer_types import LAYER_TYPES
 from cpm_port.errors import MissingFileError, UnsupportedLayerError, UsageError
 from cpm_port.records.lmdb import LmdbRecords
 from cpm_port.records.record import RecordStore
@@ -38,7 +39,6 @@ __all__ = ["DataSource", "open_data_layers"]
 
 _AHEAD = 3
 _TYPES = ("CPMData", "Data", "DummyData", "HDF5Data", "Input")
-_NOT_DATA = ("Parameter",)  # layers without bottoms that compute
 
 
 def open_data_layers(
@@ -91,7 +91,7 @@ def open_data_layers(
     LayerError, DataError, MissingFileError
         Fields or files that are not usable.
     """
-    layers = [layer for layer in net_spec.layers if not layer.bottoms and layer.type not in _NOT_DATA]
+    layers = [layer for layer in net_spec.layers if not layer.bottoms and not _computes(layer)]
     unsupported = [f"{layer.name!r} ({layer.type})" for layer in layers if layer.type not in _TYPES]
     if unsupported:
         found, known = ", ".join(unsupported), ", ".join(_TYPES)
@@ -308,6 +308,12 @@ class _Opener:
             f"{self.net.source}: layer {layer.name!r} names {path!r}, which is neither at {candidates[0]} "
             f"nor at {candidates[1]}"
         )
+
+
+def _computes(layer: LayerSpec) -> bool:
+    """Tell whether a layer without bottoms makes its tops itself, as Parameter does, instead of reading data."""
+    entry = LAYER_TYPES.get(layer.type)
+    return entry is not None and entry.kind != "source"
 
 
 def _row_names(found: Sequence[Sequence[str]], ends: Sequence[int]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -100,6 +101,18 @@ def test_a_users_layer_type_is_inspected_as_fully_as_ours(own_entries: None) -> 
     assert (report["flops_untold"], report["shapes_unknown"], report["unsupported"]) == ([], [], [])
     assert report["outputs"] == [{"blob": "out", "shape": [2, 3, 4, 5], "receptive_field": [1, 1]}]
     assert infer_shapes(parse_net(PLUGGED))["out"] == (2, 3, 4, 5)
+
+
+def test_the_registrys_example_runs_and_is_inspected(own_entries: None) -> None:
+    example = str(registry.__doc__).split("    import math\n")[1].split("\nA layer with parameters")[0]
+    code = textwrap.dedent(f"    import math\n{example}")
+    exec(compile(code, "registry.py", "exec", dont_inherit=True), {"__name__": "example"})
+    spec = parse_net(PLUGGED.replace("ChannelShift", "HardSwish").replace("param { lr_mult: 3 }", ""))
+    x = torch.randn(1, 3, 4, 5)
+    assert torch.equal(load_net(spec)(x)["out"], torch.nn.functional.hardswish(x).relu())
+    report = inspect_net(spec)
+    assert report["flops"] == 4 * 2 * 3 * 4 * 5
+    assert report["outputs"][0]["receptive_field"] == [1, 1]
 
 
 def test_what_a_users_layer_type_does_not_tell_is_said(channel_shift: type[LayerModule]) -> None:
