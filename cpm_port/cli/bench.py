@@ -11,14 +11,12 @@ import importlib
 import pkgutil
 import shlex
 from pathlib import Path
-from typing import Any
 
 import cpm_port.bench
 from cpm_port.errors import UsageError
 
 __all__ = ["configure", "run"]
 
-_SHOWN = ("parity", "medians", "spread", "ratios", "targets", "missed")
 _REPORT = "report"
 
 
@@ -44,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if args.name is not None and args.name not in _names():
         raise UsageError(f"no bench {args.name!r}; there are {', '.join(_names())}, and {_REPORT}")
     from cpm_port.bench._records import describe_machine, records_folder, write_results
+    from cpm_port.bench._text import missed_targets, result_text
 
     names = [args.name] if args.name else _names()
     machine = describe_machine()
@@ -60,12 +59,12 @@ def run(args: argparse.Namespace) -> int:
         given = parser.parse_args(args.rest)
         folder = records_folder() if given.record else None
         results[name] = module.run(given)
-        _show(name, results[name])
+        print(result_text(name, results[name]))
         if folder is not None:
             write_results(folder / f"{name}.json", command, machine, {name: results[name]})
     if given.json is not None:
         write_results(given.json, command, machine, results)
-    return int(any(_missed(result) for result in results.values()))
+    return int(any(missed_targets(result) for result in results.values()))
 
 
 def _add_targets(parser: argparse.ArgumentParser, json: Path | None = None, record: bool = False) -> None:
@@ -89,42 +88,3 @@ def _report(rest: list[str]) -> int:
 
 def _names() -> list[str]:
     return [found.name for found in pkgutil.iter_modules(cpm_port.bench.__path__) if not found.name.startswith("_")]
-
-
-def _missed(result: dict[str, Any]) -> list[str]:
-    """Name the peers whose target is not reached (absent ones have no ratio), and what else fell short."""
-    targets = result.get("targets", {})
-    slower = [peer for peer, ratio in result.get("ratios", {}).items() if peer in targets and ratio < targets[peer]]
-    return [*slower, *result.get("missed", [])]
-
-
-def _show(name: str, result: dict[str, Any]) -> None:
-    print(f"\n{name}")
-    if "parity" in result:
-        print(f"  parity: {result['parity']}")
-    spread = result.get("spread", {})
-    for side, median in result.get("medians", {}).items():
-        low, high = spread.get(side, (median, median))
-        print(f"  {side:<32} {median * 1e3:10.2f} ms   ({low * 1e3:.2f} to {high * 1e3:.2f})")
-    missed = _missed(result)
-    if result.get("ratios"):
-        print("  times faster than")
-    for peer, ratio in result.get("ratios", {}).items():
-        target = result.get("targets", {}).get(peer)
-        verdict = "" if target is None else f"   at least {target:.3g}: {'missed' if peer in missed else 'met'}"
-        print(f"  {peer:<32} {ratio:10.3f}{verdict}")
-    for failure in result.get("missed", []):
-        print(f"  missed: {failure}")
-    for key, value in result.items():
-        if key in _SHOWN:
-            continue
-        if isinstance(value, dict) and value and all(isinstance(item, dict) for item in value.values()):
-            print(f"  {key}:")
-            for item, values in value.items():
-                print(f"    {item}: " + ", ".join(f"{k} {_brief(v)}" for k, v in values.items()))
-        else:
-            print(f"  {key}: {_brief(value)}")
-
-
-def _brief(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -10,14 +10,6 @@ A source is what `cpmdata_param { source: "..." }` may name: see `cpm_port.train
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from cpm_port.annotations.samples import Sample
-    from cpm_port.records.record import Record
 
 __all__ = ["configure", "run"]
 
@@ -48,12 +40,16 @@ def run(args: argparse.Namespace) -> int:
         return _check(args)
     if args.action == "lmdb":
         from cpm_port.records.lmdb import write_lmdb
+        from cpm_port.records.record import renumbered
+        from cpm_port.training.sources import open_records
 
-        print(f"{args.out}: {write_lmdb(args.out, _records(args))} records")
+        records = renumbered(open_records(args.source, args.joints), args.shuffle)
+        print(f"{args.out}: {write_lmdb(args.out, records)} records")
         return 0
+    from cpm_port.annotations.trained import read_trained
     from cpm_port.records.genjson import write_genjson
 
-    samples = _samples(args.set, args.labels, args.images)
+    samples = read_trained(args.set, args.labels, args.images)
     write_genjson(args.out, samples)
     print(f"{args.out}: {len(samples)} people")
     return 0
@@ -68,39 +64,3 @@ def _check(args: argparse.Namespace) -> int:
         findings += 1
     print(f"{args.lmdb}: {len(LmdbRecords(args.lmdb, args.joints))} records, {findings} findings")
     return int(findings > 0)
-
-
-def _records(args: argparse.Namespace) -> Iterator[Record]:
-    import numpy as np
-
-    from cpm_port.training.sources import open_records
-
-    store = open_records(args.source, args.joints)
-    order: Sequence[int] = range(len(store))
-    if args.shuffle is not None:
-        order = np.random.default_rng(args.shuffle).permutation(len(store)).tolist()
-    for number, index in enumerate(order):
-        yield replace(store[index], write_number=number, total_write_number=len(store))
-
-
-def _samples(name: str, labels: str, images: str) -> list[Sample]:
-    from PIL import Image
-
-    from cpm_port.annotations.flic import read_flic
-    from cpm_port.annotations.lsp import read_lsp, read_lspet
-    from cpm_port.annotations.mpi_like_scale import with_mpi_like_scale
-    from cpm_port.annotations.mpii import read_mpii
-
-    readers = {"lsp": read_lsp, "lspet": read_lspet, "mpii": read_mpii, "flic": read_flic}
-    samples = [sample for sample in readers[name](labels, images) if sample.split != "test"]
-    if any(sample.person.scale is None for sample in samples):
-        samples = with_mpi_like_scale([sample for sample in samples if sample.person.annotated.any()])
-    sizes: dict[Path, tuple[int, int]] = {}
-    result = []
-    for sample in samples:
-        path = sample.require_image()
-        if path not in sizes:
-            with Image.open(path) as image:
-                sizes[path] = image.size
-        result.append(replace(sample, image_size=sizes[path]))
-    return result

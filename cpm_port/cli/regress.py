@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from cpm_port.errors import MissingFileError
@@ -36,9 +35,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the table, write the numbers and the report; return 1 where a result failed."""
     from cpm_port.evaluation.reference import load_all
-    from cpm_port.evaluation.regress import outcome_json, recompute, record
-    from cpm_port.files.atomic import atomic_path
-    from cpm_port.report.page import regress_page
+    from cpm_port.evaluation.regress import recompute, record, write_outcomes
+    from cpm_port.report.page import write_page
     from cpm_port.report.scores import regress_summary, regress_table
 
     if args.data is not None and not args.data.is_dir():
@@ -48,14 +46,8 @@ def run(args: argparse.Namespace) -> int:
     shown = outcomes if args.data is not None else [o for o in outcomes if o.verdict in ("pass", "fail")]
     print(regress_table(shown))
     print(regress_summary(outcomes))
-    content = {
-        "data": None if args.data is None else str(args.data),
-        "results": [outcome_json(o) for o in outcomes],
-    }
-    page = regress_page(references, outcomes)
-    for path, text in ((args.json, json.dumps(content, indent=1) + "\n"), (args.html, page)):
-        with atomic_path(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    write_outcomes(args.json, outcomes, args.data)
+    write_page(args.html, references, outcomes)
     print(f"numbers: {args.json}\nreport: {args.html}")
     if args.record:
         for path in record(references, outcomes, args.data):

@@ -34,7 +34,7 @@ from cpm_port.files.digest import file_sha256
 from cpm_port.predictions.files import read_predictions
 from cpm_port.predictions.values import Predictions
 
-__all__ = ["Cell", "Outcome", "Verdict", "outcome_json", "recompute", "record"]
+__all__ = ["Cell", "Outcome", "Verdict", "outcome_json", "recompute", "record", "write_outcomes"]
 
 Verdict = Literal["pass", "fail", "inputs missing", "cited"]
 
@@ -214,6 +214,13 @@ def _cells(expected: Any, result: Result, tolerance: float) -> tuple[Cell, ...]:
         Cell(name, float(value), _value(name, result), 0.0 if name.endswith(" hits") else tolerance)
         for name, value in expected.items()
     )
+
+
+def write_outcomes(path: Path, outcomes: Sequence[Outcome], data: Path | None) -> None:
+    """Write all numbers as JSON: `data`, the folder that they were recomputed from, and `results`."""
+    content = {"data": None if data is None else str(data), "results": [outcome_json(outcome) for outcome in outcomes]}
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -36,6 +36,7 @@ __all__ = [
     "SampleRecords",
     "order_of",
     "record_of",
+    "renumbered",
     "stored_dataset",
     "stored_joints",
     "stored_order",
@@ -225,6 +226,15 @@ def record_of(sample: Sample, image: NDArray[np.uint8], write_number: int = 0, t
         write_number,
         total,
     )
+
+
+def renumbered(store: RecordStore, shuffle_seed: int | None = None) -> Iterator[Record]:
+    """Yield a store's records for a new store: numbered anew, in their order or, with a seed, in a random one."""
+    order: Sequence[int] = range(len(store))
+    if shuffle_seed is not None:
+        order = np.random.default_rng(shuffle_seed).permutation(len(store)).tolist()
+    for number, index in enumerate(order):
+        yield replace(store[index], write_number=number, total_write_number=len(store))
 
 
 def stored_joints(person: Person, order: PartOrder) -> NDArray[np.float64]:

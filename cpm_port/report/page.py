@@ -10,14 +10,16 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Sequence
 from html import escape
+from pathlib import Path
 
 from cpm_port.evaluation.reference import Reference
 from cpm_port.evaluation.regress import Cell, Outcome
+from cpm_port.files.atomic import atomic_path
 from cpm_port.report.plots import bars, cases, curves
 from cpm_port.report.ranking import extreme_cases, pictured_cases
 from cpm_port.report.scores import digits, headline, on_purpose, regress_summary, signed, slip_notes
 
-__all__ = ["regress_page"]
+__all__ = ["regress_page", "write_page"]
 
 _FIGURES = (
     ("LSP", "Leeds Sports Poses, test images (as figure 9 of the paper)", ("lsp-pc",), "error / torso length"),
@@ -45,6 +47,12 @@ img { max-width: 100%; height: auto; display: block; margin: .6rem 0 1.4rem; }
 code { font-size: .85em; overflow-wrap: anywhere; }
 li { margin: .25rem 0; }
 """
+
+
+def write_page(path: Path, references: Sequence[Reference], outcomes: Sequence[Outcome]) -> None:
+    """Write `regress_page` to a file."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(regress_page(references, outcomes), encoding="utf-8")
 
 
 def regress_page(references: Sequence[Reference], outcomes: Sequence[Outcome]) -> str:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,21 @@ def test_every_verb_is_listed_and_the_version_is_printed(capsys: pytest.CaptureF
     assert all(f"    {verb} " in listed for verb in VERBS)
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"{cpm_port.__version__}\n"
+
+
+def test_no_verbs_help_needs_torch_opencv_or_numba() -> None:
+    code = f"""
+import sys
+from cpm_port.cli import main
+for verb in {list(VERBS)!r}:
+    try:
+        main([verb, "--help"])
+    except SystemExit:
+        pass
+    heavy = {{"torch", "cv2", "numba"}} & set(sys.modules)
+    assert not heavy, (verb, heavy)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_what_is_imported_on_first_use_is_named_before() -> None:
