@@ -11,7 +11,7 @@ from cpm_port.caffe import read_weights, snapshot_net, write_weights
 from cpm_port.errors import UsageError
 from cpm_port.formats.values import Format, Model
 
-__all__ = ["FORMAT"]
+__all__ = ["FORMAT", "read", "write"]
 
 
 def read(path: Path) -> Model:

@@ -10,7 +10,7 @@ from pathlib import Path
 from cpm_port.caffe import read_weights, write_weights
 from cpm_port.formats.values import Format, Model
 
-__all__ = ["FORMAT"]
+__all__ = ["FORMAT", "read", "write"]
 
 
 def read(path: Path) -> Model:

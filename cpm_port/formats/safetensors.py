@@ -22,7 +22,7 @@ from cpm_port.errors import MissingFileError, ModelFileError
 from cpm_port.files.atomic import atomic_path
 from cpm_port.formats.values import Array, Format, Model
 
-__all__ = ["FORMAT"]
+__all__ = ["FORMAT", "read", "write"]
 
 _FLOATS = ("F64", "F32", "F16")
 
