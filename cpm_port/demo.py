@@ -27,8 +27,8 @@ from cpm_port.evaluation.pck import normalized_errors
 from cpm_port.evaluation.pdj import torso_diameter
 from cpm_port.files.atomic import atomic_path
 from cpm_port.imaging.reading import read_image
-from cpm_port.inference.dataset import search_of
 from cpm_port.inference.predict import predict_person
+from cpm_port.inference.whereabouts import search_of
 from cpm_port.models import Architecture, architecture, build, from_caffe, to_caffe, write_files
 from cpm_port.parts import CPM14
 from cpm_port.report.drawing import draw_joints

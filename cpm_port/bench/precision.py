@@ -55,9 +55,9 @@ from cpm_port.evaluation.protocols import protocol_named
 from cpm_port.evaluation.truth import Truth
 from cpm_port.imaging.pyramid import Pyramid, ScaleSearch, build_pyramid, lsp_search
 from cpm_port.imaging.reading import read_image
-from cpm_port.inference.dataset import search_of
 from cpm_port.inference.interface import BeliefNet, NetInterface, read_interface
 from cpm_port.inference.predict import device_of, gather, net_input, predict_person, run_net
+from cpm_port.inference.whereabouts import search_of
 from cpm_port.models import architecture
 from cpm_port.parts import CPM14, FLIC9, Convention, Joints, PartOrder
 from cpm_port.predictions.values import Predictions

@@ -20,7 +20,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cpm_port import __version__
 from cpm_port.annotations.images import check_images
@@ -32,19 +31,18 @@ from cpm_port.evaluation.protocols import Protocol
 from cpm_port.evaluation.run import Subject
 from cpm_port.evaluation.truth import Truth
 from cpm_port.files.digest import file_sha256
-from cpm_port.imaging.pyramid import ScaleSearch, flic_search, lsp_search, mpii_search
 from cpm_port.imaging.reading import read_image
 from cpm_port.inference.interface import BeliefNet, read_interface
 from cpm_port.inference.journal import Entry, Journal, open_journal, read_entries
 from cpm_port.inference.model import Engine, load_model
 from cpm_port.inference.stream import Person, predict_stream
+from cpm_port.inference.whereabouts import search_of
 from cpm_port.parts import FLIC9, Convention, Joints
 from cpm_port.predictions.files import write_predictions
 from cpm_port.predictions.values import Predictions
-from cpm_port.release import BOX_SIZE
 from cpm_port.zoo import Choice, resolve
 
-__all__ = ["predict_dataset", "predict_samples", "search_of"]
+__all__ = ["predict_dataset", "predict_samples"]
 
 _PATIENCE = timedelta(days=2)  # how long a process waits for the slowest one
 
@@ -114,36 +112,6 @@ def predict_dataset(
     return Subject(predictions, Truth.of(samples, str(labels)), hashes, limit is None)
 
 
-def search_of(sample: Sample, image_size: tuple[int, int], box_size: int = BOX_SIZE) -> ScaleSearch:
-    """Return where the release looks for a sample's person.
-
-    People of the extended Leeds set who have center and scale (`annotations/lspet.py`), and drawn people, are looked
-    for as MPII's are.
-
-    Parameters
-    ----------
-    sample : Sample
-    image_size : (int, int)
-        Height and width of its image, px.
-    box_size : int
-        Side of the net's input: the scales are the release's times `box_size / 368`.
-
-    Raises
-    ------
-    DataError
-        A FLIC sample without torso box, or an MPII one without center or scale.
-    """
-    person = sample.person
-    if sample.dataset in ("MPI", "LSPET", "DRAWN") and person.center is not None and person.scale is not None:
-        return mpii_search(person.center, person.scale, box_size)
-    if sample.dataset in ("LSP", "LSPET"):
-        return lsp_search(image_size, box_size)
-    if sample.dataset == "FLIC" and person.torso_box is not None:
-        return flic_search(person.torso_box, box_size)
-    needed = "torso box" if sample.dataset == "FLIC" else "center and scale"
-    raise DataError(f"{sample.dataset} {sample.name}: the annotations give no {needed}, so nothing says where to look")
-
-
 def predict_samples(
     net: BeliefNet,
     samples: Sequence[Sample],
@@ -205,7 +173,9 @@ def _predict_share(
     title = "predicting" if world.size == 1 else f"predicting, share of process 0 of {world.size}"
     people = (
         Person(
-            f"{sample.dataset} {sample.name}", partial(_image, sample), partial(search_of, sample, box_size=box_size)
+            f"{sample.dataset} {sample.name}",
+            partial(read_image, sample.require_image()),
+            partial(search_of, sample, box_size=box_size),
         )
         for sample in share
     )
@@ -224,10 +194,6 @@ def _predict_share(
             assert outcome.prediction is not None
             journal.append(sample.name, Entry(outcome.prediction.joints_image, outcome.prediction.scores))
             bar.update()
-
-
-def _image(sample: Sample) -> NDArray[np.uint8]:
-    return read_image(sample.require_image())
 
 
 def _check_names(samples: Sequence[Sample]) -> None:

@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.files.atomic import atomic_path
-from cpm_port.imaging.pyramid import ScaleSearch
-from cpm_port.inference.predict import MapWindow, Prediction
+from cpm_port.inference.predict import Prediction
 from cpm_port.inference.targets import Target
 from cpm_port.predictions.results import ImageResult, JointRecord, ModelRecord, SearchRecord
-from cpm_port.report.drawing import draw_joints, map_grid, map_window
+from cpm_port.report.drawing import draw_joints, map_grid, pictured_window
 
-__all__ = ["joint_records", "pictured_window", "search_record", "write_image_results"]
+__all__ = ["joint_records", "search_record", "write_image_results"]
 
 
 def write_image_results(
@@ -43,12 +42,6 @@ def write_image_results(
     _write_png(target.maps, maps)
     result = ImageResult(str(target.path), search_record(prediction), joint_records(prediction), place, model)
     _write(target.json, result.text().encode())
-
-
-def pictured_window(image_size: tuple[int, int], search: ScaleSearch, box_size: int) -> MapWindow:
-    """Return the image rows and columns of the pictured maps: as much as the middle scale's box shows."""
-    middle_scale = float((min(search.scales) * max(search.scales)) ** 0.5)
-    return map_window(image_size, search.center_xy, box_size / middle_scale)
 
 
 def search_record(prediction: Prediction) -> SearchRecord:

@@ -23,13 +23,14 @@ from cpm_port.errors import CpmPortError
 from cpm_port.imaging.reading import read_image
 from cpm_port.inference.model import Model
 from cpm_port.inference.predict import predict_person
-from cpm_port.inference.results import pictured_window, write_image_results
+from cpm_port.inference.results import write_image_results
 from cpm_port.inference.stream import Outcome, Person, predict_stream
 from cpm_port.inference.targets import Target
 from cpm_port.inference.videos import predict_video
 from cpm_port.inference.whereabouts import Whereabouts
 from cpm_port.inference.whole_picture import find_person
 from cpm_port.predictions.results import PLACES
+from cpm_port.report.drawing import pictured_window
 
 __all__ = ["Done", "predict_files", "predict_images"]
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -155,19 +156,26 @@ def predict_stream(
         if value < 1:
             raise UsageError(f"{name} is {value}, expected at least 1")
 
-    def run(group: list[_Made]) -> Iterator[Outcome]:
-        return _outcomes(net, interface, mode, stage_window, max_batch, group)
-
-    return _stream(iter(people), interface.box_size, run, batch_people, ahead)
+    groups = _groups(iter(people), interface.box_size, batch_people, ahead)
+    return _predicted(net, interface, mode, stage_window, max_batch, groups)
 
 
-def _stream(
-    people: Iterator[Person],
-    box_size: int,
-    run: Callable[[list[_Made]], Iterator[Outcome]],
-    batch_people: int,
-    ahead: int,
+def _predicted(
+    net: BeliefNet,
+    interface: NetInterface,
+    mode: Mode,
+    stage_window: WindowRule | None,
+    max_batch: int,
+    groups: Generator[list[_Made]],
 ) -> Generator[Outcome]:
+    """Yield the outcomes of one group after another."""
+    with closing(groups):
+        for group in groups:
+            yield from _outcomes(net, interface, mode, stage_window, max_batch, group)
+
+
+def _groups(people: Iterator[Person], box_size: int, batch_people: int, ahead: int) -> Generator[list[_Made]]:
+    """Yield the people that go through the net together; threads make their pyramids, and end with the generator."""
     taker = ThreadPoolExecutor(1, f"{THREADS}.taker")
     makers = ThreadPoolExecutor(_MAKERS, f"{THREADS}.maker")
     waiting: deque[Future[_Made | None]] = deque()
@@ -191,7 +199,7 @@ def _stream(
             del made
             if not ended:
                 refill()
-            yield from run(group)
+            yield group
         if failure is not None:
             raise failure
     finally:

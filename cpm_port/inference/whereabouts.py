@@ -1,4 +1,4 @@
-"""What a user says about where the person is, and the search that follows from it.
+"""Where the person is, as a user or a data set's labels say it, and the search that follows from it.
 
 Where in the flow: before the pyramid. The rules themselves are `cpm_port.imaging.pyramid`'s; looking for the person is
 `whole_picture.py`'s.
@@ -10,19 +10,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cpm_port.errors import UsageError
+from cpm_port.annotations.samples import Sample
+from cpm_port.errors import DataError, UsageError
 from cpm_port.imaging.pyramid import (
     ScaleSearch,
     box_search,
     demo_multipliers,
     demo_search,
+    flic_search,
     lsp_search,
+    mpii_search,
     positive,
 )
 from cpm_port.inference.predict import Mode
-from cpm_port.release import LSP_BOX_SHARE
+from cpm_port.release import BOX_SIZE, LSP_BOX_SHARE
 
-__all__ = ["Whereabouts"]
+__all__ = ["Whereabouts", "search_of"]
 
 
 @dataclass(frozen=True)
@@ -105,3 +108,33 @@ class Whereabouts:
         if self.mode == "demo" and height is not None:
             return ScaleSearch(search.center_xy, 1.0, demo_multipliers(image_size[0], height, box_size))
         return search
+
+
+def search_of(sample: Sample, image_size: tuple[int, int], box_size: int = BOX_SIZE) -> ScaleSearch:
+    """Return where the release looks for a sample's person.
+
+    People of the extended Leeds set who have center and scale (`annotations/lspet.py`), and drawn people, are looked
+    for as MPII's are.
+
+    Parameters
+    ----------
+    sample : Sample
+    image_size : (int, int)
+        Height and width of its image, px.
+    box_size : int
+        Side of the net's input: the scales are the release's times `box_size / 368`.
+
+    Raises
+    ------
+    DataError
+        A FLIC sample without torso box, or an MPII one without center or scale.
+    """
+    person = sample.person
+    if sample.dataset in ("MPI", "LSPET", "DRAWN") and person.center is not None and person.scale is not None:
+        return mpii_search(person.center, person.scale, box_size)
+    if sample.dataset in ("LSP", "LSPET"):
+        return lsp_search(image_size, box_size)
+    if sample.dataset == "FLIC" and person.torso_box is not None:
+        return flic_search(person.torso_box, box_size)
+    needed = "torso box" if sample.dataset == "FLIC" else "center and scale"
+    raise DataError(f"{sample.dataset} {sample.name}: the annotations give no {needed}, so nothing says where to look")

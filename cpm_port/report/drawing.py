@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.errors import ShapeError
+from cpm_port.imaging.pyramid import ScaleSearch
 from cpm_port.parts import PartOrder
 
-__all__ = ["draw_joints", "map_grid", "map_window"]
+__all__ = ["draw_joints", "map_grid", "map_window", "pictured_window"]
 
 RIGHT, LEFT, MIDDLE = (30, 120, 255), (255, 170, 40), (60, 220, 120)
 PICTURE_SIDE = 800
@@ -78,6 +79,14 @@ def draw_joints(image: Picture, joints: NDArray[np.float64], order: PartOrder) -
             if not order.limbs:
                 _text(picture, str(index), (at[0] + width + 3, at[1] + 4), (255, 255, 255), outlined=True)
     return np.asarray(picture, np.uint8)
+
+
+def pictured_window(
+    image_size: tuple[int, int], search: ScaleSearch, box_size: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return `map_window` of what is pictured of a prediction: as much as the middle scale's box shows."""
+    middle_scale = float((min(search.scales) * max(search.scales)) ** 0.5)
+    return map_window(image_size, search.center_xy, box_size / middle_scale)
 
 
 def map_window(

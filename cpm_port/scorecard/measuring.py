@@ -28,9 +28,9 @@ from cpm_port.evaluation.scores import Score
 from cpm_port.evaluation.truth import Truth
 from cpm_port.imaging.pyramid import ScaleSearch, build_pyramid
 from cpm_port.imaging.reading import read_image
-from cpm_port.inference.dataset import search_of
 from cpm_port.inference.interface import BeliefNet, read_interface
 from cpm_port.inference.predict import Beliefs, gather, predict_person, run_net
+from cpm_port.inference.whereabouts import search_of
 from cpm_port.inference.whole_picture import find_person
 from cpm_port.parts import CPM14, Convention, Joints
 from cpm_port.predictions.values import Predictions

@@ -19,9 +19,10 @@ from cpm_port.compute.devices import World
 from cpm_port.graph import CaffeNet
 from cpm_port.imaging.gaussians import centered_map
 from cpm_port.imaging.pyramid import ScaleSearch, demo_search, lsp_search
-from cpm_port.inference.dataset import predict_samples, search_of
+from cpm_port.inference.dataset import predict_samples
 from cpm_port.inference.interface import read_interface
 from cpm_port.inference.predict import predict_person
+from cpm_port.inference.whereabouts import search_of
 from cpm_port.parts import FLIC9, LSP14, PartOrder
 from cpm_port.release import TARGET_DIST
 from tests.inference.nets import colour_net

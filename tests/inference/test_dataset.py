@@ -27,9 +27,10 @@ from cpm_port.compute.devices import World
 from cpm_port.errors import DataError, MissingFileError
 from cpm_port.imaging.pyramid import flic_search, lsp_search, mpii_search
 from cpm_port.imaging.reading import read_image
-from cpm_port.inference.dataset import predict_samples, search_of
+from cpm_port.inference.dataset import predict_samples
 from cpm_port.inference.journal import read_entries
 from cpm_port.inference.predict import predict_person
+from cpm_port.inference.whereabouts import search_of
 from cpm_port.parts import CPM14, FLIC9, LSP14, MPII16
 from cpm_port.predictions.files import read_predictions
 from tests.evaluation.support import drawn_people

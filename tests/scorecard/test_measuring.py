@@ -25,8 +25,9 @@ from cpm_port.engine.modes import fast_net
 from cpm_port.errors import DataError
 from cpm_port.evaluation.recorded import default_record
 from cpm_port.imaging.pyramid import mpii_search
-from cpm_port.inference.dataset import predict_samples, search_of
+from cpm_port.inference.dataset import predict_samples
 from cpm_port.inference.predict import predict_person
+from cpm_port.inference.whereabouts import search_of
 from cpm_port.parts import CPM14, LSP14
 from cpm_port.scorecard import measuring
 from cpm_port.zoo import model_named

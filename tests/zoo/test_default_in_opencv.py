@@ -15,9 +15,9 @@ from cpm_port import load_net
 from cpm_port.drawn.source import DrawnPeople
 from cpm_port.engine import accelerate
 from cpm_port.imaging.pyramid import build_pyramid
-from cpm_port.inference.dataset import search_of
 from cpm_port.inference.interface import read_interface
 from cpm_port.inference.predict import net_input
+from cpm_port.inference.whereabouts import search_of
 from cpm_port.zoo import model_named
 from tests import opencv4
 
