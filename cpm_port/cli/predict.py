@@ -9,6 +9,10 @@ Where nobody says where the person is, the default model looks for them in the w
 (`cpm_port.inference.whole_picture`); in videos, and with any other model, LSP's rule holds as in the release: the
 image's centre, and its height as the person's.
 
+`--people notebook` finds everybody as the release's notebook does: a person net for the centers, a pose net at one
+scale for each (`cpm_port.inference.notebook`), by default the official two; the JSON lists `people`, and there are no
+maps.
+
 Images are read, and their pyramids made, on other threads while the net runs; not where the picture is searched first.
 """
 
@@ -19,10 +23,16 @@ import math
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cpm_port.cli._devices import add_engine, chosen_engine
 from cpm_port.cli._models import add_model, chosen_model
+from cpm_port.errors import UsageError
 from cpm_port.files.atomic import require_writable_folder
+
+if TYPE_CHECKING:
+    from cpm_port.inference.notebook import Notebook
+    from cpm_port.inference.whereabouts import Whereabouts
 
 __all__ = ["configure", "run"]
 
@@ -49,6 +59,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--multipliers", nargs="+", type=_finite, metavar="M", help="scales to try, times the base scale"
     )
+    people = parser.add_argument_group("several people")
+    people.add_argument(
+        "--people",
+        choices=("one", "notebook"),
+        default="one",
+        help="one person in each image, or everybody as the release's notebook finds them (by default with the "
+        "models person and mpii-vgg)",
+    )
+    people.add_argument("--person-net", metavar="PROTOTXT", help="the notebook's person net, with --person-weights")
+    people.add_argument("--person-weights", metavar="MODEL", help="its .caffemodel, .h5 or .safetensors")
     add_engine(parser)
 
 
@@ -77,11 +97,12 @@ def run(args: argparse.Namespace) -> int:
         if target.namesake is not None:
             _warn(f"{target.path}: {target.namesake} has its stem; the results are {target.stem.name}")
     refuse_to_overwrite(targets)
-    model = load_model(chosen_model(args), chosen_engine(args))
+    notebook = _notebook(args, where)
+    model = notebook.pose if notebook else load_model(chosen_model(args), chosen_engine(args))
     failed = 0
     with (
         tqdm(total=len(targets), unit="file", disable=len(targets) < 2, file=sys.stderr) as progress,
-        closing(predict_files(targets, model, where)) as finished,
+        closing(predict_files(targets, model, where, notebook)) as finished,
     ):
         for done in finished:
             if done.error is not None:
@@ -92,6 +113,28 @@ def run(args: argparse.Namespace) -> int:
             progress.update()
     print(f"{len(targets) - failed} of {len(targets)} files predicted into {args.out}")
     return 2 if failed else 0
+
+
+def _notebook(args: argparse.Namespace, where: Whereabouts) -> Notebook | None:
+    """Load the notebook's two nets, where it is asked for."""
+    from cpm_port.inference.model import load_model
+    from cpm_port.inference.notebook import Notebook, load_person_net
+    from cpm_port.inference.whereabouts import Whereabouts
+    from cpm_port.zoo import resolve
+
+    if args.people != "notebook":
+        if args.person_net is not None or args.person_weights is not None:
+            raise UsageError("--person-net and --person-weights belong to --people notebook")
+        return None
+    if where != Whereabouts():
+        raise UsageError("--people notebook finds the people itself, at its own scale: no other place, scales or mode")
+    if (args.person_net is None) != (args.person_weights is None):
+        raise UsageError("--person-net and --person-weights belong together")
+    engine = chosen_engine(args)
+    own = args.person_net is not None
+    person = resolve(None, args.person_net, args.person_weights) if own else resolve("person")
+    pose = chosen_model(args) if args.model or args.net or args.weights else resolve("mpii-vgg")
+    return Notebook(load_person_net(person, engine), load_model(pose, engine))
 
 
 def _warn(text: str) -> None:

@@ -23,7 +23,7 @@ __all__ = ["centered_map"]
 
 
 @lru_cache(maxsize=8)
-def centered_map(box_size: int, sigma: float | None = None) -> NDArray[np.float32]:
+def centered_map(box_size: int, sigma: float | None = None, pixel: int | None = None) -> NDArray[np.float32]:
     """Return the center map of a box that is centered on the person, as in testing.
 
     (Training moves the person about in the box: `training/labels.py`, `center_map_at`.)
@@ -34,6 +34,9 @@ def centered_map(box_size: int, sigma: float | None = None) -> NDArray[np.float3
         Side of the box, even.
     sigma : float, optional
         Standard deviation, box px; by default `release.center_sigma(box_size)`.
+    pixel : int, optional
+        Row and column of the person's center; by default `box_size / 2 - 1`, as MATLAB's code has it. The release's
+        notebook for several people has `box_size / 2`.
 
     Returns
     -------
@@ -41,7 +44,7 @@ def centered_map(box_size: int, sigma: float | None = None) -> NDArray[np.float3
         1 at the centre.
     """
     sigma = center_sigma(box_size) if sigma is None else sigma
-    offset = np.arange(box_size, dtype=np.float64) - (box_size // 2 - 1)
+    offset = np.arange(box_size, dtype=np.float64) - (box_size // 2 - 1 if pixel is None else pixel)
     squared = offset[:, None] ** 2 + offset[None, :] ** 2
     result = np.exp(-squared / (2.0 * sigma**2)).astype(np.float32)
     result.setflags(write=False)

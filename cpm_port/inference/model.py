@@ -18,7 +18,7 @@ from cpm_port.inference.interface import BeliefNet, NetInterface, read_interface
 from cpm_port.predictions.results import FileRecord, ModelRecord
 from cpm_port.zoo import Choice, resolve
 
-__all__ = ["Engine", "Model", "load_model"]
+__all__ = ["Engine", "Model", "fast_choice", "load_model"]
 
 
 @dataclass(frozen=True)
@@ -91,18 +91,23 @@ def load_model(choice: Choice | None = None, engine: Engine | None = None) -> Mo
     'default'
     """
     choice = choice or resolve()
-    engine = engine or Engine()
+    net, record = fast_choice(choice, engine or Engine())
+    sigma, searches = None, False
+    if choice.entry is not None:
+        sigma, searches = choice.entry.center_sigma, choice.entry.embedded
+    return Model(net, read_interface(net, sigma=sigma), sigma, record, searches)
+
+
+def fast_choice(choice: Choice, engine: Engine) -> tuple[BeliefNet, ModelRecord]:
+    """Load a net of any kind and make it fast; return it with what results say of it. Errors as of `load_model`."""
     net = fast_net(
         load_net(choice.net, choice.weights, device=checked_device(engine.device)),
         engine.precision,
         memory_bound=engine.memory_bound,
         plan=engine.plan,
     )
-    name, sigma, searches = None, None, False
-    if choice.entry is not None:
-        name, sigma, searches = choice.entry.name, choice.entry.center_sigma, choice.entry.embedded
-    record = ModelRecord(_file_record(choice.net), _file_record(choice.weights), name)
-    return Model(net, read_interface(net, sigma=sigma), sigma, record, searches)
+    name = None if choice.entry is None else choice.entry.name
+    return net, ModelRecord(_file_record(choice.net), _file_record(choice.weights), name)
 
 
 def _file_record(path: Path) -> FileRecord:

@@ -48,6 +48,7 @@ __all__ = [
     "net_input",
     "predict_person",
     "require_finite",
+    "require_finite_maps",
     "run_net",
     "run_people",
 ]
@@ -241,7 +242,12 @@ def largest_batch(net: BeliefNet, blobs: Sequence[str] = ()) -> int:
 
 def require_finite(beliefs: Beliefs, net: BeliefNet, interface: NetInterface) -> None:
     """Raise a ModelFileError where a final belief is NaN or infinite."""
-    if not bool(torch.isfinite(beliefs.final).all()):
+    require_finite_maps(beliefs.final, net, interface)
+
+
+def require_finite_maps(maps: Tensor, net: BeliefNet, interface: NetInterface) -> None:
+    """As `require_finite`, of the maps alone."""
+    if not bool(torch.isfinite(maps).all()):
         raise ModelFileError(f"{net.spec.source}: belief maps {interface.output!r} are not finite: are the weights?")
 
 

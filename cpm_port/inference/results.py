@@ -12,12 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.files.atomic import atomic_path
+from cpm_port.inference.notebook import Notebook
 from cpm_port.inference.predict import Prediction
 from cpm_port.inference.targets import Target
-from cpm_port.predictions.results import ImageResult, JointRecord, ModelRecord, SearchRecord
-from cpm_port.report.drawing import draw_joints, map_grid, pictured_window
+from cpm_port.parts import PartOrder
+from cpm_port.predictions.results import (
+    ImageResult,
+    JointRecord,
+    ModelRecord,
+    NotebookResult,
+    PersonRecord,
+    SearchRecord,
+)
+from cpm_port.release import BOX_SIZE
+from cpm_port.report.drawing import draw_joints, draw_people, map_grid, pictured_window
 
-__all__ = ["joint_records", "search_record", "write_image_results"]
+__all__ = [
+    "joint_records",
+    "named_joints",
+    "search_record",
+    "write_image_results",
+    "write_notebook_results",
+]
 
 
 def write_image_results(
@@ -60,8 +76,39 @@ def search_record(prediction: Prediction) -> SearchRecord:
 
 def joint_records(prediction: Prediction) -> tuple[JointRecord, ...]:
     """Return the joints with names and scores."""
-    joints = zip(prediction.part_order.parts, prediction.joints_image, prediction.scores, strict=True)
-    return tuple(JointRecord(name, float(xy[0]), float(xy[1]), float(score)) for name, xy, score in joints)
+    return named_joints(prediction.part_order, prediction.joints_image, prediction.scores)
+
+
+def named_joints(order: PartOrder, joints: NDArray[np.float64], scores: NDArray[np.float64]) -> tuple[JointRecord, ...]:
+    """Return joints, (P, 2) image px, with the parts' names and scores, (P,)."""
+    rows = zip(order.parts, joints.tolist(), scores.tolist(), strict=True)
+    return tuple(JointRecord(name, x, y, score) for name, (x, y), score in rows)
+
+
+def write_notebook_results(target: Target, image: NDArray[np.uint8], notebook: Notebook) -> int:
+    """Write the results of one image's people, as the notebook finds them; return how many there are.
+
+    Parameters
+    ----------
+    target : Target
+    image : ndarray, shape (H, W, 3), uint8, BGR
+    notebook : Notebook
+    """
+    order = notebook.pose.interface.part_order
+    scale = BOX_SIZE / image.shape[0]
+    people = [(person, peaks.joints_resized / scale, peaks.scores) for person, peaks in notebook.predict(image)]
+    records = tuple(
+        PersonRecord(person.center_xy, named_joints(order, joints, scores), person.score)
+        for person, joints, scores in people
+    )
+    _write_png(target.joints, draw_people(image, [joints for _, joints, _ in people], order))
+    size = image.shape[0], image.shape[1]
+    pose = notebook.pose
+    result = NotebookResult(
+        str(target.path), size, scale, pose.interface.box_size, order.name, records, notebook.person.record, pose.record
+    )
+    _write(target.json, result.text().encode())
+    return len(people)
 
 
 def _write_png(path: Path, picture: NDArray[np.uint8]) -> None:

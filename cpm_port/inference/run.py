@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from cpm_port.errors import CpmPortError
+from cpm_port.errors import CpmPortError, UsageError
 from cpm_port.imaging.reading import read_image
 from cpm_port.inference.model import Model
+from cpm_port.inference.notebook import Notebook
 from cpm_port.inference.predict import predict_person
-from cpm_port.inference.results import write_image_results
+from cpm_port.inference.results import write_image_results, write_notebook_results
 from cpm_port.inference.stream import Outcome, Person, predict_stream
 from cpm_port.inference.targets import Target
 from cpm_port.inference.videos import predict_video
@@ -44,7 +45,7 @@ class Done:
 
 
 def predict_files(
-    targets: Sequence[Target], model: Model, where: Whereabouts | None = None
+    targets: Sequence[Target], model: Model, where: Whereabouts | None = None, notebook: Notebook | None = None
 ) -> Generator[Done, None, None]:
     """Predict images and videos and write the results, one after another: the images first.
 
@@ -60,12 +61,18 @@ def predict_files(
     where : Whereabouts, optional
         Where the person is in each; by default nobody says: the default model looks for them in the whole picture,
         others take LSP's rule, and so it is in videos.
+    notebook : Notebook, optional
+        Instead of all this, find the people of every image as the release's notebook does. Videos are refused.
 
     Yields
     ------
     Done
         Close the generator (`contextlib.closing`) where it is not exhausted.
     """
+    if notebook is not None:
+        for target in targets:
+            yield _written_people(target, notebook)
+        return
     where = where or Whereabouts()
     images = [target for target in targets if not target.is_video]
     place = PLACES["given" if where.given else "found" if model.searches else "rule"]
@@ -113,6 +120,16 @@ def _written_image(target: Target, outcome: Outcome, place: str, model: Model) -
         assert outcome.image is not None
         assert outcome.prediction is not None
         write_image_results(target, outcome.image, outcome.prediction, place, model.record)
+    except (CpmPortError, OSError) as error:
+        return Done(target.path, error)
+    return Done(target.path)
+
+
+def _written_people(target: Target, notebook: Notebook) -> Done:
+    try:
+        if target.is_video:
+            raise UsageError(f"{target.path}: a video; the notebook's way is for images")
+        write_notebook_results(target, read_image(target.path), notebook)
     except (CpmPortError, OSError) as error:
         return Done(target.path, error)
     return Done(target.path)

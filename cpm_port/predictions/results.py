@@ -14,7 +14,12 @@ The file of an image, in this order:
   `part_order` (a name);
 - `joints`: a list of `name`, `x`, `y`, `score`, in the order of the net's parts;
 - `place`: how it came about where the person was looked for (`PLACES`);
-- `model`: `name` (of the zoo's models only), `net` and `weights`, each with `file` and `sha256`.
+- `model`: `name` (of the zoo's models only), `net` and `weights`, each with `file` and `sha256`;
+- `people`, where several were looked for: a list (`PersonRecord`) of everybody, the person above first.
+
+The file of an image whose people the release's notebook found: `image`, `image_size`, `frame`, `score`, `mode`
+("notebook"), `resize_scale` (px of the resized image per image px), `box_size`, `part_order`, `people`, `person_model`,
+`model`.
 
 The file of a video: `video`, `rate` (frames per second, null where the file does not say), how the joints were looked
 for, `model`, `frames` (one line each: `index`, `time` in seconds, `joints`), and at the end `frame_count`,
@@ -40,6 +45,8 @@ __all__ = [
     "ImageResult",
     "JointRecord",
     "ModelRecord",
+    "NotebookResult",
+    "PersonRecord",
     "SearchRecord",
     "VideoHead",
     "VideoResult",
@@ -189,34 +196,154 @@ class JointRecord:
 
 
 @dataclass(frozen=True)
+class PersonRecord:
+    """One of several people.
+
+    Attributes
+    ----------
+    center_xy : (float, float)
+        Where they were looked for, image px.
+    joints : tuple of JointRecord
+    score : float or None
+        How sure the finder was of them, in its own terms.
+    base_scale : float or None
+        Scaled px per image px at multiplier 1, where each person has their own.
+    track : int or None
+        Who they are, from frame to frame of a video.
+    """
+
+    center_xy: tuple[float, float]
+    joints: tuple[JointRecord, ...]
+    score: float | None = None
+    base_scale: float | None = None
+    track: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `{id, center: [x, y], base_scale, score, joints}`, without what is not known."""
+        known = {"id": self.track, "center": list(self.center_xy), "base_scale": self.base_scale, "score": self.score}
+        return {
+            **{key: value for key, value in known.items() if value is not None},
+            "joints": [joint.to_json() for joint in self.joints],
+        }
+
+    @classmethod
+    def from_json(cls, content: Any, where: str) -> PersonRecord:
+        """Read what `to_json` gives; DataError where it is something else."""
+        found = JsonObject(content, where, ("center", "joints"), ("id", "base_scale", "score"))
+        center = found.rows("center")
+        if len(center) != 2 or not all(is_number(value) for value in center):
+            raise DataError(f"{where}: center is {center}, expected [x, y]")
+        return cls(
+            (float(center[0]), float(center[1])),
+            _joints(found.rows("joints"), where),
+            found.number("score") if "score" in found else None,
+            found.number("base_scale") if "base_scale" in found else None,
+            found.whole("id") if "id" in found else None,
+        )
+
+
+@dataclass(frozen=True)
 class ImageResult:
-    """What was found in an image. `place` is one of the values of `PLACES`."""
+    """What was found in an image: `place` is one of `PLACES`' values; `people` is None where one was asked for."""
 
     image: str
     search: SearchRecord
     joints: tuple[JointRecord, ...]
     place: str
     model: ModelRecord
+    people: tuple[PersonRecord, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of an image's file."""
+        several = {} if self.people is None else {"people": [person.to_json() for person in self.people]}
         return {
             "image": self.image,
             **self.search.to_json(),
             "joints": [joint.to_json() for joint in self.joints],
             "place": self.place,
             "model": self.model.to_json(),
+            **several,
         }
 
     @classmethod
     def from_json(cls, content: Any, where: str) -> ImageResult:
         """Read what `to_json` gives; DataError where it is something else."""
-        found = JsonObject(content, where, ("image", *SearchRecord.KEYS, "joints", "place", "model"))
+        found = JsonObject(content, where, ("image", *SearchRecord.KEYS, "joints", "place", "model"), ("people",))
         return cls(
             found.text("image"),
             SearchRecord.from_json(content, where),
             _joints(found.rows("joints"), where),
             found.text("place"),
+            ModelRecord.from_json(found["model"], f"{where}: model"),
+            _people(found.rows("people"), where) if "people" in found else None,
+        )
+
+    def text(self) -> str:
+        """Return the file's text."""
+        return _dumped(self.to_json(), indent=2) + "\n"
+
+
+@dataclass(frozen=True)
+class NotebookResult:
+    """The people whom the release's notebook finds in an image.
+
+    Attributes
+    ----------
+    image : str
+    image_size : (int, int)
+        Height and width, px.
+    resize_scale : float
+        Px of the resized image per image px.
+    box_size : int
+    part_order : str
+    people : tuple of PersonRecord
+        In the notebook's order.
+    person_model, model : ModelRecord
+        The net that finds people, and the one that finds their joints.
+    """
+
+    image: str
+    image_size: tuple[int, int]
+    resize_scale: float
+    box_size: int
+    part_order: str
+    people: tuple[PersonRecord, ...]
+    person_model: ModelRecord
+    model: ModelRecord
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of an image's file."""
+        height, width = self.image_size
+        return {
+            "image": self.image,
+            "image_size": {"width": width, "height": height},
+            "frame": FRAME,
+            "score": "belief map's peak, at the notebook's one scale",
+            "mode": "notebook",
+            "resize_scale": self.resize_scale,
+            "box_size": self.box_size,
+            "part_order": self.part_order,
+            "people": [person.to_json() for person in self.people],
+            "person_model": self.person_model.to_json(),
+            "model": self.model.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, content: Any, where: str) -> NotebookResult:
+        """Read what `to_json` gives; DataError where it is something else."""
+        found = JsonObject(content, where, (
+            "image", "image_size", "frame", "score", "mode", "resize_scale", "box_size", "part_order", "people",
+            "person_model", "model",
+        ))  # fmt: skip
+        size = JsonObject(found["image_size"], f"{where}: image_size", ("width", "height"))
+        return cls(
+            found.text("image"),
+            (size.whole("height"), size.whole("width")),
+            found.number("resize_scale"),
+            found.whole("box_size"),
+            found.text("part_order"),
+            _people(found.rows("people"), where),
+            ModelRecord.from_json(found["person_model"], f"{where}: person_model"),
             ModelRecord.from_json(found["model"], f"{where}: model"),
         )
 
@@ -317,7 +444,7 @@ class VideoResultWriter:
         self._file.write("\n  ],\n" + _dumped(tail, indent=2).removeprefix("{\n") + "\n")
 
 
-def read_result(path: Path) -> ImageResult | VideoResult:
+def read_result(path: Path) -> ImageResult | NotebookResult | VideoResult:
     """Read a file that `cpm-port predict` wrote.
 
     Raises
@@ -331,11 +458,17 @@ def read_result(path: Path) -> ImageResult | VideoResult:
         raise DataError(f"{path}: not readable JSON ({error})") from error
     if isinstance(content, dict) and "video" in content:
         return VideoResult.from_json(content, str(path))
+    if isinstance(content, dict) and content.get("mode") == "notebook":
+        return NotebookResult.from_json(content, str(path))
     return ImageResult.from_json(content, str(path))
 
 
 def _joints(rows: Sequence[Any], where: str) -> tuple[JointRecord, ...]:
     return tuple(JointRecord.from_json(row, f"{where}: joint {i}") for i, row in enumerate(rows))
+
+
+def _people(rows: Sequence[Any], where: str) -> tuple[PersonRecord, ...]:
+    return tuple(PersonRecord.from_json(row, f"{where}: person {i}") for i, row in enumerate(rows))
 
 
 def _dumped(content: Any, indent: int | None = None) -> str:

@@ -9,7 +9,7 @@ from 0 to what a sure net gives, so pictures of different images and stages can 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -20,7 +20,7 @@ from cpm_port.errors import ShapeError
 from cpm_port.imaging.pyramid import ScaleSearch
 from cpm_port.parts import PartOrder
 
-__all__ = ["draw_joints", "map_grid", "map_window", "pictured_window"]
+__all__ = ["draw_joints", "draw_people", "map_grid", "map_window", "pictured_window", "track_colour"]
 
 RIGHT, LEFT, MIDDLE = (30, 120, 255), (255, 170, 40), (60, 220, 120)
 PICTURE_SIDE = 800
@@ -35,15 +35,27 @@ Picture = NDArray[np.uint8]
 
 
 def draw_joints(image: Picture, joints: NDArray[np.float64], order: PartOrder) -> Picture:
-    """Draw a person's limbs and joints over the image.
+    """Draw one person; as `draw_people`, with joints of shape (P, 2)."""
+    return draw_people(image, [joints], order)
+
+
+def draw_people(
+    image: Picture,
+    people: Sequence[NDArray[np.float64]],
+    order: PartOrder,
+    tracks: Sequence[int | None] | None = None,
+) -> Picture:
+    """Draw people's limbs and joints over the image, the first one last, so on top.
 
     Parameters
     ----------
     image : ndarray, shape (H, W, 3), uint8, BGR
-    joints : ndarray, shape (P, 2), float64
+    people : sequence of ndarray, shape (P, 2), float64
         0-based image px; a joint that is NaN is left out, with its limbs.
     order : PartOrder
         The joints' names and limbs; nameless joints get their number.
+    tracks : sequence of int or None, optional
+        Who each of them is, from frame to frame: a box of the track's own colour, with its number.
 
     Returns
     -------
@@ -55,14 +67,24 @@ def draw_joints(image: Picture, joints: NDArray[np.float64], order: PartOrder) -
     ShapeError
         Not one joint per part.
     """
-    if joints.shape != (len(order), 2):
-        raise ShapeError(f"joints are {joints.shape}, expected ({len(order)}, 2) for order {order.name!r}")
+    for joints in people:
+        if joints.shape != (len(order), 2):
+            raise ShapeError(f"joints are {joints.shape}, expected ({len(order)}, 2) for order {order.name!r}")
     zoom = max(1, round(PICTURE_SIDE / max(image.shape[:2])))
     picture = np.ascontiguousarray(
         cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC) if zoom > 1 else image.copy()
     )
-    known = np.asarray(np.isfinite(joints).all(axis=1))
-    points = (joints + 0.5) * zoom - 0.5
+    for number in reversed(range(len(people))):
+        points = (people[number] + 0.5) * zoom - 0.5
+        track = None if tracks is None else tracks[number]
+        if track is not None:
+            _draw_track(picture, points, track)
+        _draw_person(picture, points, order)
+    return np.asarray(picture, np.uint8)
+
+
+def _draw_person(picture: Any, points: NDArray[np.float64], order: PartOrder) -> None:
+    known = np.asarray(np.isfinite(points).all(axis=1))
     extent = float(np.ptp(points[known], axis=0).max()) if known.any() else 0.0
     width = int(np.clip(extent / 70.0, 2, max(picture.shape[:2]) / 120.0 + 2))
     for start, end in order.limbs:
@@ -78,7 +100,23 @@ def draw_joints(image: Picture, joints: NDArray[np.float64], order: PartOrder) -
             cv2.circle(picture, at, width + 1, _side_colour(part), -1, cv2.LINE_AA)
             if not order.limbs:
                 _text(picture, str(index), (at[0] + width + 3, at[1] + 4), (255, 255, 255), outlined=True)
-    return np.asarray(picture, np.uint8)
+
+
+def track_colour(track: int) -> tuple[int, int, int]:
+    """Return a track's colour, BGR: steps round the colour circle by the golden section, so neighbours differ."""
+    hue = np.array([[[int(track * 0.618034 * 180) % 180, 200, 255]]], np.uint8)
+    blue, green, red = cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0].tolist()
+    return int(blue), int(green), int(red)
+
+
+def _draw_track(picture: Any, points: NDArray[np.float64], track: int) -> None:
+    known = points[np.isfinite(points).all(axis=1)]
+    if not len(known):
+        return
+    margin = 0.06 * float(np.ptp(known, axis=0).max()) + 4
+    low, high = _pixel(known.min(axis=0) - margin), _pixel(known.max(axis=0) + margin)
+    cv2.rectangle(picture, low, high, track_colour(track), 2, cv2.LINE_AA)
+    _text(picture, str(track), (low[0] + 3, low[1] + 13), track_colour(track), outlined=True)
 
 
 def pictured_window(

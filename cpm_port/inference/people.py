@@ -1,0 +1,52 @@
+"""Several people in an image: who finds them, and how a finder is plugged in.
+
+Where in the flow: before the pyramid. A finder says where people may be and how large they are; each of them is then
+predicted as one person is (`predict.py`). A finder is any object with a `find` of this shape: the release's person net
+(`notebook.py`), or one of your own.
+
+    class Detector:
+        def find(self, image):
+            return [FoundPerson((x, y), base_scale, score) for x, y, base_scale, score in my_detections(image)]
+
+Conventions: points are `(x, y)`, 0-based image px; a base scale is in scaled px per image px, as everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FoundPerson", "PersonFinder"]
+
+
+class FoundPerson(NamedTuple):
+    """Where somebody may be.
+
+    Attributes
+    ----------
+    center_xy : (float, float)
+        About the middle of the person, image px.
+    base_scale : float
+        Scaled px per image px at which the person is as tall as the net was trained for.
+    score : float
+        The finder's own belief; larger is surer.
+    """
+
+    center_xy: tuple[float, float]
+    base_scale: float
+    score: float
+
+
+class PersonFinder(Protocol):
+    """Whoever says where the people of an image are."""
+
+    def find(self, image: NDArray[np.uint8]) -> list[FoundPerson]:
+        """Return the people of an image, in the order in which they shall be told; none is an answer, too.
+
+        Parameters
+        ----------
+        image : ndarray, shape (H, W, 3), uint8, BGR
+        """
+        ...
