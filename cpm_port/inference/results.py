@@ -25,7 +25,7 @@ from cpm_port.predictions.results import (
     SearchRecord,
 )
 from cpm_port.release import BOX_SIZE
-from cpm_port.report.drawing import draw_joints, draw_people, map_grid, pictured_window
+from cpm_port.report.drawing import draw_joints, draw_poses, map_grid, pictured_window
 
 __all__ = [
     "joint_records",
@@ -101,7 +101,7 @@ def write_notebook_results(target: Target, image: NDArray[np.uint8], notebook: N
         PersonRecord(person.center_xy, named_joints(order, joints, scores), person.score)
         for person, joints, scores in people
     )
-    _write_png(target.joints, draw_people(image, [joints for _, joints, _ in people], order))
+    _write_png(target.joints, draw_poses(image, [joints for _, joints, _ in people], order))
     size = image.shape[0], image.shape[1]
     pose = notebook.pose
     result = NotebookResult(

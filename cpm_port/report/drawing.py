@@ -20,7 +20,7 @@ from cpm_port.errors import ShapeError
 from cpm_port.imaging.pyramid import ScaleSearch
 from cpm_port.parts import PartOrder
 
-__all__ = ["draw_joints", "draw_people", "map_grid", "map_window", "pictured_window", "track_colour"]
+__all__ = ["draw_joints", "draw_poses", "map_grid", "map_window", "pictured_window", "track_colour"]
 
 RIGHT, LEFT, MIDDLE = (30, 120, 255), (255, 170, 40), (60, 220, 120)
 PICTURE_SIDE = 800
@@ -35,11 +35,11 @@ Picture = NDArray[np.uint8]
 
 
 def draw_joints(image: Picture, joints: NDArray[np.float64], order: PartOrder) -> Picture:
-    """Draw one person; as `draw_people`, with joints of shape (P, 2)."""
-    return draw_people(image, [joints], order)
+    """Draw one person; as `draw_poses`, with joints of shape (P, 2)."""
+    return draw_poses(image, [joints], order)
 
 
-def draw_people(
+def draw_poses(
     image: Picture,
     people: Sequence[NDArray[np.float64]],
     order: PartOrder,
