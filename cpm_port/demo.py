@@ -1,4 +1,4 @@
-"""`make demo`, or `python -m cpm_port.demo`: the package's main way, walked once on things that it makes itself.
+"""`make demo`, or `python -m cpm_port.demo`: the package's main steps, run once on data that it makes itself.
 
 The default model looks for the joints of drawn people, whose true joints are known, and is scored. Then a small seeded
 Convolutional Pose Machine is built as the readable module, written as Caffe files, read back as a Caffe net, and both
@@ -53,7 +53,7 @@ It does not show accuracy on photographs (`cpm-port models` prints the measured 
 files you bring: `cpm-port models add FILE`.
 """
 
-_LIMBS = {
+_LIMBS = {  # x, y from the figure's middle, px
     "head_top": (0, -95),
     "neck": (0, -65),
     "right_shoulder": (-25, -60),
@@ -68,7 +68,7 @@ _LIMBS = {
     "left_hip": (16, 10),
     "left_knee": (20, 55),
     "left_ankle": (18, 100),
-}  # x, y from the figure's middle, px
+}
 
 
 def draw_figure(height: int = 320, width: int = 260) -> NDArray[np.uint8]:

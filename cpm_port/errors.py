@@ -27,7 +27,7 @@ class CpmPortError(Exception):
 
 
 class CaffeFormatError(CpmPortError, ValueError):
-    """A Caffe file (text, binary or HDF5) is corrupt, truncated, absurd or of another kind than expected."""
+    """A Caffe file (text, binary or HDF5) is corrupt, cut off, holds impossible values, or is of another kind."""
 
 
 class LayerError(CpmPortError, ValueError):
@@ -35,7 +35,7 @@ class LayerError(CpmPortError, ValueError):
 
 
 class ShapeError(CpmPortError, ValueError):
-    """An array has another shape than its place asks for."""
+    """An array does not have the expected shape."""
 
 
 class UnsupportedLayerError(CpmPortError, NotImplementedError):
@@ -47,11 +47,11 @@ class WeightsError(CpmPortError, ValueError):
 
 
 class DataError(CpmPortError, ValueError):
-    """A data set, annotation or prediction file is not what it should be."""
+    """A data set, annotation or prediction file is not what was expected."""
 
 
 class ModelFileError(CpmPortError, ValueError):
-    """A model file is not whole, not finite, or not the model that it is said to be."""
+    """A model file is incomplete, holds values that are not finite, or is another model than stated."""
 
 
 class MissingFileError(CpmPortError, FileNotFoundError):

@@ -5,7 +5,7 @@ written, nowhere else. Left and right are the person's own (person-centric) unle
 
 `Joints` carries coordinates together with their `Convention` (part order, index base, centricity); `Joints.to` is the
 one place that turns a convention into another. It refuses what cannot be known: parts that the source lacks become NaN,
-and observer-centric labels do not go back to person-centric ones, for they no longer say who was seen from behind.
+and observer-centric labels do not become person-centric again, because they no longer say who was seen from behind.
 
 Source: `config.m` and `run_benchmark.m` of the authors' release (orders, 1-based integers), the LSP and FLIC label
 files (which limbs the observer-centric ones exchange), and the transformer of the authors' Caffe fork.
@@ -60,9 +60,9 @@ class PartOrder:
     limbs : tuple of (str, str)
         Pairs of parts that a drawing joins.
     observer_groups : tuple of (str, tuple of str)
-        How the source's observer-centric labels come about: where a person's right `decider` lies to the right of the
-        left one in the image, the sides of the listed parts are exchanged. LSP exchanges arms and legs each by
-        themselves, FLIC the whole body.
+        How the source makes its observer-centric labels: where a person's right `decider` lies to the right of the
+        left one in the image, the sides of the listed parts are exchanged. LSP exchanges arms and
+        legs separately, FLIC the whole body.
     """
 
     name: str
@@ -218,8 +218,8 @@ def to_observer_centric(xy: NDArray[np.float64], order: PartOrder) -> NDArray[np
 
     Notes
     -----
-    The files' labels were made by people, so this rule comes close to them and no closer: after it no shoulders cross,
-    while 70 of LSP's 1000 observer-centric test images have crossed ones.
+    The files' labels were made by people, and this rule only comes close to them: after it no shoulders cross, while 70
+    of LSP's 1000 observer-centric test images have crossed ones.
     """
     result = np.array(xy, dtype=np.float64)
     for decider, members in order.observer_groups:
@@ -244,7 +244,7 @@ class Convention:
     base : {0, 1}
         Coordinate of the first pixel's centre: 0 here, 1 in MATLAB.
     centric : {"person", "observer"}
-        Whose left and right the names say.
+        Whose left and right the names mean.
     """
 
     order: PartOrder
@@ -279,7 +279,7 @@ class Joints:
         expected = len(self.convention.order)
         if self.xy.ndim != 3 or self.xy.shape[1:] != (expected, 2):
             raise ShapeError(
-                f"joints have shape {self.xy.shape}; order {self.convention.order.name!r} asks for (N, {expected}, 2)"
+                f"joints have shape {self.xy.shape}, expected (N, {expected}, 2), order {self.convention.order.name!r}"
             )
 
     def __len__(self) -> int:
@@ -291,7 +291,7 @@ class Joints:
         Raises
         ------
         DataError
-            Observer-centric joints are asked for as person-centric ones.
+            Observer-centric joints cannot become person-centric ones.
         """
         source = self.convention
         if source == target:
@@ -311,10 +311,10 @@ class Joints:
 
 
 def from_matlab(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return MATLAB's pixel coordinates, whose first is 1, as the package's, whose first is 0; any shape, float64."""
+    """Turn MATLAB's 1-based pixel coordinates into the package's 0-based ones; any shape, float64."""
     return np.asarray(xy, dtype=np.float64) - 1.0
 
 
 def to_matlab(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the package's pixel coordinates, whose first is 0, as MATLAB's, whose first is 1; any shape, float64."""
+    """Turn the package's 0-based pixel coordinates into MATLAB's 1-based ones; any shape, float64."""
     return np.asarray(xy, dtype=np.float64) + 1.0

@@ -271,12 +271,9 @@ def test_the_installed_command_line_works_far_from_the_checkout(installed: Path,
 
 
 def test_the_demo_runs_from_the_installed_copy(installed: Path, tmp_path: Path) -> None:
+    # without the compiler: its cache is empty here, so this is faster
     environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1", "NUMBA_DISABLE_JIT": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "cpm_port.demo",
-    ]  # without the compiler: its cache is empty here, so this is faster
+    command = [sys.executable, "-m", "cpm_port.demo"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "It does not show accuracy" in done.stdout

@@ -97,5 +97,5 @@ def test_observer_centric_joints_do_not_become_person_centric() -> None:
 
 
 def test_a_shape_that_the_order_does_not_have_is_refused() -> None:
-    with pytest.raises(ShapeError, match=r"\(6, 9, 2\); order 'lsp14'"):
+    with pytest.raises(ShapeError, match=r"\(6, 9, 2\), expected \(N, 14, 2\), order 'lsp14'"):
         Joints(_drawn(FLIC9), Convention(LSP14))

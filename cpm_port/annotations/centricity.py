@@ -31,7 +31,7 @@ def share_crossed(xy: NDArray[np.float64], order: PartOrder) -> float:
 
 
 def check_centricity(xy: NDArray[np.float64], order: PartOrder, claimed: Centricity, limit: float, where: str) -> None:
-    """Refuse labels that are plainly of the other centricity; fewer than `ENOUGH_PEOPLE` people are not judged.
+    """Refuse labels that are clearly of the other centricity; fewer than `ENOUGH_PEOPLE` people are not judged.
 
     Parameters
     ----------
@@ -55,6 +55,6 @@ def check_centricity(xy: NDArray[np.float64], order: PartOrder, claimed: Centric
     found: Centricity = "observer" if share <= limit else "person"
     if found != claimed:
         raise DataError(
-            f"{where}: these are {found}-centric labels ({100 * share:.1f} % of {len(xy)} people have crossed "
-            f"shoulders), {claimed}-centric ones are asked"
+            f"{where}: expected {claimed}-centric labels, these are {found}-centric: "
+            f"{100 * share:.1f} % of {len(xy)} people have crossed shoulders"
         )

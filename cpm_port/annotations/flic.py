@@ -6,13 +6,13 @@ arm joints, both hips, both eyes and the nose. As the release does, the eyes (9t
 stands for the head.
 
 `examples.mat` and the raw test joints are person-centric. The release scores observer-centric labels: a person whose
-right shoulder lies to the right of the left one has all sides exchanged, which is what `flic-joints-oc.mat` holds
-(variable `flic_anno`; 48 people of the test set are so exchanged). Samples of either kind say which they are.
+right shoulder lies to the right of the left one has all sides exchanged, as in `flic-joints-oc.mat`
+(variable `flic_anno`; 48 people of the test set are exchanged). Samples of either kind say which they are.
 
 `center` and `scale` are the release's (`run_benchmark.m`): ((x1 + x2) / 2, 0.7 y1 + 0.3 y2) of the torso box, and
 0.0110 of the box's height.
 
-`examples.mat` itself and the h5 were not at hand: the readers are exercised on synthetic files of the documented
+`examples.mat` itself and the h5 were not available: the readers are tested on synthetic files of the documented
 layout, and the struct reader on `flic-joints-oc.mat`, which has the same fields.
 """
 
@@ -82,8 +82,8 @@ def read_flic(path: str | Path, images: str | Path | None = None) -> list[Sample
 def read_flic_raw_test(path: str | Path) -> list[Sample]:
     """Read the raw, person-centric joints of the test set: `joints`, 2 x 12 x N, 1-based.
 
-    The first eleven are the labelled ones as in `examples.mat`; the twelfth is not used. Images and boxes are not in
-    it.
+    The first eleven are the labelled ones as in `examples.mat`; the twelfth is not used. The file has no images and no
+    boxes.
 
     Raises
     ------

@@ -4,7 +4,7 @@ Conventions: coordinates are 1-based in the file and 0-based here. `joint_self` 
 LEEDS and LSPET come with 16 joints in MPII's order (LSP's 14 moved there, with (0, 0, 0) for pelvis and thorax), FLIC
 with 9. DRAWN is ours: drawn people, stored as LSP is.
 
-Data of one's own, with parts of its own: the file is an object that has the parts' names beside the list of records,
+Your own data, with your own parts: the file is an object that has the parts' names beside the list of records,
 `{"parts": ["head", "left_wrist", "right_wrist"], "root": [...]}`. Then every record may name any data set and has these
 joints, in this order, person-centric; parts called `left_...` and `right_...` are each other's mirror image. The
 release's reader looks at "root" alone.
@@ -46,7 +46,7 @@ DATASETS: dict[str, tuple[PartOrder, Centricity]] = {
     "DRAWN": (MPII16, "person"),
 }
 OWN_ORDER = "own"
-"""Name of the part order of a file that says its parts' names."""
+"""Name of the part order of a file that lists its parts' names."""
 
 _ORIGIN = "the release's training code (genJSON.m writes it), or the JSON files that its page offers"
 _FIELDS = (
@@ -88,24 +88,24 @@ def read_genjson(path: str | Path, images: str | Path | None = None) -> list[Sam
         own = _own_order(content.get("parts"), f"{path}: parts")
         content = content["root"]
     if not isinstance(content, list) or not content:
-        raise DataError(f"{path}: a list of records expected, or one under 'root'")
+        raise DataError(f"{path}: expected a list of records, or an object with one under 'root'")
     return [_sample(record, own, images, f"{path}: record {i + 1}") for i, record in enumerate(content)]
 
 
 def _own_order(names: Any, where: str) -> PartOrder | None:
-    """Return the order that a file's own "parts" say, None where it has none."""
+    """Return the order that a file's own "parts" give; None where it has none."""
     if names is None:
         return None
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
-        raise DataError(f"{where}: a list of names expected, found {names!r:.80}")
+        raise DataError(f"{where}: expected a list of names, found {names!r:.80}")
     if len(set(names)) < len(names):
-        raise DataError(f"{where}: a name stands there twice: {', '.join(names)}")
+        raise DataError(f"{where}: the same name twice in {', '.join(names)}")
     return PartOrder(OWN_ORDER, tuple(names), ())
 
 
 def _sample(record: Any, own: PartOrder | None, images: str | Path | None, where: str) -> Sample:
     if not isinstance(record, dict):
-        raise DataError(f"{where}: an object expected, found {type(record).__name__}")
+        raise DataError(f"{where}: expected an object, found {type(record).__name__}")
     missing = [name for name in _FIELDS if name not in record]
     if missing:
         raise DataError(f"{where}: lacks {', '.join(missing)}")
@@ -115,16 +115,16 @@ def _sample(record: Any, own: PartOrder | None, images: str | Path | None, where
 
     dataset = record["dataset"]
     if not isinstance(dataset, str) or not isinstance(record["img_paths"], str):
-        raise DataError(f"{where}: dataset {dataset!r}, img_paths {record['img_paths']!r}; two names expected")
+        raise DataError(f"{where}: dataset {dataset!r}, img_paths {record['img_paths']!r}; expected two names")
     if own is None and dataset not in DATASETS:
         raise DataError(
-            f"{where}: data set {dataset!r}; known: {', '.join(DATASETS)}; data of one's own says its parts' names "
+            f"{where}: data set {dataset!r}; expected one of {', '.join(DATASETS)}, or its parts' names "
             'beside the records: {"parts": [...], "root": [...]}'
         )
     order, centric = DATASETS[dataset] if own is None else (own, "person")
     parts, count = len(order), int(numbers("numOtherPeople"))
     if count < 0 or count != numbers("numOtherPeople"):
-        raise DataError(f"{where}: numOtherPeople is {record['numOtherPeople']}; 0, 1, 2, ... expected")
+        raise DataError(f"{where}: numOtherPeople is {record['numOtherPeople']}; expected 0, 1, 2, ...")
     joints, places, scales = (
         numbers("joint_others", count, parts, 3),
         numbers("objpos_other", count, 2),

@@ -1,20 +1,20 @@
 """A center and a scale for data sets that give none: what the release's `insertMPILikeScale` does for LSP.
 
 SAMPLES -> SAMPLES. MPII says how tall each person is (`scale`, 200 px); LSP does not. A person's size is estimated from
-the lengths of the limbs, which point in all directions and so look shorter than they are, but never longer:
+the lengths of the limbs. Limbs point in all directions, so they may look shorter than they are, but never longer:
 
-1. each limb's usual length, in head lengths (neck to head top): over all people, the median of limb / head; 2. each of
-a person's limbs, divided by its usual length, estimates the person's head length; of these estimates the 75 %
-   quantile is taken, as few limbs lie in the picture's plane;
+1. each limb's usual length, in head lengths (neck to head top): the median of limb / head over all people;
+2. each of a person's limbs, divided by its usual length, estimates the person's head length. Of these estimates the
+   75 % quantile is taken, because few limbs lie in the plane of the picture;
 3. scale = head length / 35: a head of 35 px belongs to a person of 200 px, and to scale 1;
-4. where the box around the joints, brought to the training's size (times 41/35 over the scale), would be larger than
-   304 px on its longer side, the scale is made so large that it has 304: 32 px remain on either side of a box of 368.
+4. where the box around the joints, resized as for training (by 41/35 over the scale), would be longer than 304 px, the
+   scale is raised until it is 304 px long: 32 px remain on either side of a box of 368.
 
 The center is the middle of the box around the joints.
 
 *Source*: the description of `insertMPILikeScale` in the release's `genJSON.m` (median of limb ratios, 75 % quantile,
-35, 304). The function itself was not at hand, so details may differ: which limbs there are, which of them is the unit,
-how quantiles interpolate (here linearly).
+35, 304). The function itself was not available, so details may differ: which limbs there are, which of them is the
+unit, how quantiles interpolate (here linearly).
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ def with_mpi_like_scale(samples: Sequence[Sample]) -> list[Sample]:
     Raises
     ------
     DataError
-        No samples, several part orders, one without head and neck, no person with a head, or a person with too few
-        joints for a limb.
+        No samples, several part orders, one without head and neck, no person with a head, or a person without a
+        single limb.
     """
     if len({sample.order.name for sample in samples}) != 1:
-        raise DataError("MPI-like scale: samples of one part order expected")
+        raise DataError("MPI-like scale: expected samples of one part order")
     order = samples[0].order
     if not set(_HEAD_LIMB) <= set(order.parts):
         raise DataError(f"MPI-like scale: order {order.name!r} has no {' and '.join(_HEAD_LIMB)}")

@@ -12,9 +12,10 @@ Quirks, each seen in the files named:
   values.
 - The hourglass h5 stores head top and upper neck truncated to integers; `center` is `objpos` moved down by 15 `scale`,
   `scale` MPII's times 1.25 (both undone here), `index` and `person` are 0-based, and a missing joint is (0, 0).
-- An `annorect` without `objpos` or `scale` cannot be tested (the release skips it); it still is somebody's neighbour.
+- An `annorect` without `objpos` or `scale` cannot be tested (the release skips it); the person still counts as a
+  neighbour of others.
 
-`mpii_human_pose_v1_u12_1.mat` itself was not at hand: its reader is exercised on synthetic files of the documented
+`mpii_human_pose_v1_u12_1.mat` itself was not available: its reader is tested on synthetic files of the documented
 layout, and the parts that the validation struct shares on that file.
 """
 
@@ -246,7 +247,7 @@ def _struct(value: NDArray[Any]) -> bool:
 
 
 def _optional(rect: Any, name: str) -> Any:
-    """Return a field that MATLAB's struct arrays leave out, or leave empty, where an image has nothing to say."""
+    """Return a field that MATLAB's struct arrays leave out, or leave empty, where there is no value; None then."""
     if name not in (rect.dtype.names or ()):
         return None
     value = rect[name] if isinstance(rect, np.void) else rect.ravel()[0][name]
@@ -257,7 +258,7 @@ def _person(rect: Any, where: str) -> Person:
     """Turn one `annorect` into a person; every part of it may be absent."""
     if isinstance(rect, np.ndarray):
         if rect.size != 1:
-            raise DataError(f"{where}: one annorect expected, found {rect.size}")
+            raise DataError(f"{where}: expected one annorect, found {rect.size}")
         rect = rect.ravel()[0]
     xy = np.full((len(MPII16), 2), np.nan)
     visible = np.zeros(len(MPII16), dtype=bool)

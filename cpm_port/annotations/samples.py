@@ -62,7 +62,7 @@ class Person:
         if self.joints.ndim != 2 or self.joints.shape[1] != 2 or self.visible.shape != self.joints.shape[:1]:
             raise ShapeError(
                 f"a person's joints have shape {self.joints.shape} and visible {self.visible.shape}; "
-                "(P, 2) and (P,) asked"
+                "expected (P, 2) and (P,)"
             )
         if np.isinf(self.joints).any():
             raise DataError("a person's joint has an infinite coordinate")
@@ -158,6 +158,6 @@ def stack_joints(samples: Sequence[Sample]) -> Joints:
     """
     kinds = {(sample.order.name, sample.centric) for sample in samples}
     if len(kinds) != 1:
-        raise DataError(f"samples of one part order and centricity asked, found {sorted(kinds) or 'no sample'}")
+        raise DataError(f"expected samples of one part order and centricity, found {sorted(kinds) or 'no sample'}")
     first = samples[0]
     return Joints(np.stack([s.person.joints for s in samples]), Convention(first.order, 0, first.centric))

@@ -1,8 +1,7 @@
 """The people of each data set that are scored, from any of its label files; and where a data set's folder keeps things.
 
-FILES -> SAMPLES: the one door for scoring. LSP and FLIC are scored on their test images, LSPET on the
-people that this package holds out, MPII on the people of its
-validation split (its test labels are private).
+FILES -> SAMPLES: the one entry for scoring. LSP and FLIC are scored on their test images, LSPET on the people that this
+package holds out, MPII on the people of its validation split (its test labels are private).
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def find_labels(dataset: str, root: Path, centric: Centricity) -> Path:
     for name in names:
         if (root / name).is_file():
             return root / name
-    raise MissingFileError(f"{root}: no labels of {dataset}; one of {', '.join(names)} expected")
+    raise MissingFileError(f"{root}: no labels of {dataset}; expected one of {', '.join(names)}")
 
 
 def find_images(root: Path) -> Path:
@@ -71,7 +70,7 @@ def read_scored(
     images : path, optional
         Folder of the images; LSPET needs it, for its labels are checked against their sizes.
     centric : {"person", "observer"}
-        LSP only: which labels are asked.
+        LSP only: which labels to read.
 
     Raises
     ------

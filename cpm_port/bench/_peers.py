@@ -1,4 +1,4 @@
-"""The nets that `net` and `person` hold beside ours: one seeded model, run by whoever can run it.
+"""The nets that `net` and `person` compare with ours: one seeded model, run by every peer that can run it.
 
 - plain PyTorch: the readable twin (`cpm_port.models`), eager, NCHW, as every port writes it
 - OpenCV 4's Caffe importer, in an environment of its own (OpenCV 5 has none), fed through pipes

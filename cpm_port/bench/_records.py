@@ -2,7 +2,7 @@
 
 A file holds what `--json` writes for one bench: `command`, `date`, `machine` (processor, cores, threads, load before,
 versions, commit) and `results`, bench -> what its `run` returned. The reader of the reference tables
-(`evaluation/reference.py`) looks at no subfolder, so these are none of its business.
+(`evaluation/reference.py`) looks at no subfolder, so it does not read these.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Record:
 
 
 def checkout() -> Path:
-    """Return the checkout's folder: what is recorded belongs into the repository.
+    """Return the checkout's folder: what is recorded belongs in the repository.
 
     Raises
     ------

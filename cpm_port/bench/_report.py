@@ -18,14 +18,14 @@ __all__ = ["BEGIN", "END", "growth_picture", "markdown", "speed_picture", "write
 
 BEGIN, END = "<!-- written by `cpm-port bench report` -->", "<!-- end -->"
 
-_ROWS = (
+_ROWS = (  # bench, what it measures, our side
     ("person", "a person at seven scales, image to joints", "ours"),
     ("net", "one pass of the net", "ours"),
     ("read", "the 125 MB model from disk to arrays", "ours"),
     ("resize", "the seven boxes of a 1920 x 1080 image", "1920 x 1080, ours"),
     ("score", "a million joints counted at 50 thresholds", "ours"),
     ("augment", "a training image turned by 25 degrees", "turn 25 degrees, ours"),
-)  # bench, what it is, our side
+)
 _BARS = (("person", "a person at seven scales"), ("net", "one pass of the net"))
 _OURS, _OTHERS, _INK = "#1f5fa8", "#a9b4c0", "#222222"
 
@@ -53,7 +53,7 @@ def write_report() -> list[Path]:
         raise
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError(
-            f"{records_folder()}: a record lacks what the report says of it ({error!r}); "
+            f"{records_folder()}: a record lacks a value that the report shows ({error!r}); "
             f"there are {', '.join(records)}; record that bench again"
         ) from error
     for path, content in {**pictures, readme: text.encode()}.items():
@@ -67,7 +67,7 @@ def with_report(readme: str, records: Mapping[str, Record]) -> str:
     before, begin, rest = readme.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise UsageError(f"README.md has no place for the report: a line {BEGIN!r} and a line {END!r} asked")
+        raise UsageError(f"README.md has no place for the report: expected a line {BEGIN!r} and a line {END!r}")
     return f"{before}{BEGIN}\n\n{markdown(records)}\n{END}{after}"
 
 

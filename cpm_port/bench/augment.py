@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     per_second = {name: 1 / seconds for name, seconds in examples["medians"].items()}
     result["examples_per_second"] = per_second
     result["missed"] = [
-        f"{name}: {rate:.0f} per second, at least {_EXAMPLES_PER_SECOND} asked"
+        f"{name}: {rate:.0f} per second, expected at least {_EXAMPLES_PER_SECOND}"
         for name, rate in per_second.items()
         if rate < _EXAMPLES_PER_SECOND
     ]

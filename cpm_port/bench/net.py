@@ -131,7 +131,7 @@ def _parity(sides: dict[str, tuple[_peers.Forward, Tensor]]) -> str:
 
 def _missed(reading: Mapping[str, float]) -> list[str]:
     seconds = reading["from files to a ready net"]
-    slow = f"reading: {seconds:.2f} s from the files to a ready net, at most {READING_LIMIT} asked"
+    slow = f"reading: {seconds:.2f} s from the files to a ready net, expected at most {READING_LIMIT}"
     return [slow] if seconds > READING_LIMIT else []
 
 

@@ -1,4 +1,4 @@
-"""A person at seven scales, image to joints, with the full MPI net, beside plain PyTorch and whoever else reads it.
+"""A person at seven scales, image to joints, with the full MPI net, beside plain PyTorch and other importers.
 
 Timed, all on the same number of threads, one seeded model, an image drawn at random (640 x 360):
 
@@ -12,9 +12,9 @@ Timed, all on the same number of threads, one seeded model, an image drawn at ra
 First, all must find the same joints, and ours the same sums of beliefs to 1e-5.
 
 `before_and_after_percent` is what of our own time goes into pyramid, merging and peaks, at 640 x 360 and 1920 x 1080,
-for people who stand elsewhere each time, so that nothing is kept from the one before.
+for people who stand elsewhere each time, so that nothing is reused from the one before.
 `peak_memory` is measured in processes of their own, which read the model's files and predict one person, once for every
-memory bound; only Linux tells it. Of the full net the bench promises limits for all of these (`missed`).
+memory bound; only Linux gives it. Of the full net the bench promises limits for all of these (`missed`).
 """
 
 from __future__ import annotations
@@ -129,13 +129,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _missed(shares: Mapping[str, float], peaks: Mapping[str, Mapping[str, int]]) -> list[str]:
     """Say which promises about the full net were not kept."""
     found = [
-        f"before and after the net, {size}: {share} % of the time, at most {_SHARES[size]} asked"
+        f"before and after the net, {size}: {share} % of the time, expected at most {_SHARES[size]}"
         for size, share in shares.items()
         if share > _SHARES[size]
     ]
     for bound, peak in peaks.items():
         if int(bound) <= MEMORY_BOUND >> 20 and peak["peak MiB"] > _PEAK:
-            found.append(f"peak memory with a bound of {bound} MiB: {peak['peak MiB']} MiB, at most {_PEAK} asked")
+            found.append(f"peak memory with a bound of {bound} MiB: {peak['peak MiB']} MiB, expected at most {_PEAK}")
         if peak["transformed weights MiB"] > int(bound):
             found.append(f"bound {bound} MiB: transformed weights take {peak['transformed weights MiB']} MiB")
     return found

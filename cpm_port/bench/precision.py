@@ -7,7 +7,7 @@ For every precision that the device has, on the same people and the same scales:
   float32 ones, image px;
 - `pck_percent`, `pck_difference`: PCK at 0.2 of the torso (left shoulder to right hip), and what it lost or won in
   percentage points against plain float32. Against the drawn people's joints; for images (`--images`), whose joints
-  nobody says, against plain float32's own; for a data set (`--data`), under the protocol that `--protocol` names, as
+  are not known, against plain float32's own; for a data set (`--data`), under the protocol that `--protocol` names, as
   `cpm-port evaluate` counts, and then also `joints_found` of the `joints_counted`, and plain float32's;
 - `persons_per_second`, of the timed person;
 - `matrix_rate_percent`: the rate at which one pass over all scales gets through the operations of the direct sums, in
@@ -16,8 +16,9 @@ For every precision that the device has, on the same people and the same scales:
 Timed: `predict_person`, image to joints, the first person, in every precision; and `plain port, one scale at a time`,
 the same with the plain net (eager, float32) and a pass for every scale. First, float32 must give the plain net's
 beliefs to 1e-5. One person after another is looked at by all nets, so that memory does not grow with their number.
-On a GPU two things are promised of the full net: half of the matrix rate in bf16, and three times the
-plain port's speed in a precision that moves no joint.
+
+On a GPU two things are promised of the full net: half of the matrix rate in bf16, and three times the plain port's
+speed in a precision that moves no joint.
 
 The model is `--net` and `--weights`, or one of the zoo (`--model`), or else a seeded one: its joints lie where noise
 has its maxima, so they move far more easily than those of a trained net, and its PCK means nothing.
@@ -111,9 +112,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Check parity, measure every precision, and return errors, shifts, scores and medians."""
     if args.people < 1:
-        raise UsageError(f"--people {args.people}: at least 1 asked")
+        raise UsageError(f"--people {args.people}: expected at least 1")
     if args.limit is not None and args.limit < 1:
-        raise UsageError(f"--limit {args.limit}: at least 1 asked")
+        raise UsageError(f"--limit {args.limit}: expected at least 1")
     if args.data is not None and args.images:
         raise UsageError("give --data or --images, not both")
     torch.set_num_threads(args.threads)
@@ -285,12 +286,16 @@ def _missed(measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Say which of the promises about GPUs were not kept."""
     percent = measured["bf16"]["matrix_rate_percent"]
     missed = (
-        [f"bf16: {percent:.0f} % of the matrix rate, at least {GPU_PERCENT:.0f} asked"] if percent < GPU_PERCENT else []
+        [f"bf16: {percent:.0f} % of the matrix rate, expected at least {GPU_PERCENT:.0f}"]
+        if percent < GPU_PERCENT
+        else []
     )
     exact = {name: found for name, found in measured.items() if not found["joints_moved"]}
     best = max((found["times_faster_than_plain_port"] for found in exact.values()), default=0.0)
     if best < GPU_TIMES:
-        missed.append(f"without moved joints {best:.2g} times faster than the plain port, at least {GPU_TIMES} asked")
+        missed.append(
+            f"without moved joints {best:.2g} times faster than the plain port, expected at least {GPU_TIMES}"
+        )
     return missed
 
 

@@ -61,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Return medians, ratios, samples per second, operations per second and the share of the matrix rate."""
     device = torch.device(checked_device(args.device or default_device()))
-    with arithmetic("float32", device):  # bfloat16, where asked, is the objective's own; nothing is ever in TF32
+    with arithmetic("float32", device):  # bfloat16, where chosen, is the objective's own; nothing is ever in TF32
         return _run(args, device)
 
 

@@ -28,6 +28,7 @@ __all__ = ["MAX_DEPTH", "ParsedText", "UnknownField", "format_fields", "format_t
 MAX_DEPTH = 64  # Caffe's own messages nest 7 deep
 MAX_FIELDS = 100_000  # a six-stage CPM's prototxt has 1,100
 
+# Repeats are possessive, so that a long string or comment needs no memory for backtracking.
 _TOKEN = re.compile(
     r"""(?P<skip>(?:[ \t\r\n\f\v]++|\#[^\n]*+)++)
       | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
@@ -35,7 +36,7 @@ _TOKEN = re.compile(
       | (?P<string>"(?:[^"\\\n]++|\\.)*+"|'(?:[^'\\\n]++|\\.)*+')
       | (?P<mark>[{}<>\[\]:;,\-./])""",
     re.VERBOSE,
-)  # possessive, so that a long string or comment costs no memory for ways back
+)
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{1,2})|([0-7]{1,3})|(.))", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 _RAW_BYTE = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8, as "surrogateescape" decodes it

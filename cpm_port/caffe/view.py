@@ -1,8 +1,8 @@
 """A read-only face for Caffe messages: what the rest of the package sees of protobuf.
 
 `MessageView` gives a message's fields as plain Python values: defaults where a field is unset, tuples for repeated
-fields, names for
-enums, views for messages. It cannot change the message, compares by content, and copies and pickles as bytes.
+fields, names for enums, views for messages. It cannot change the message, compares by content, and copies and pickles
+as bytes.
 """
 
 from __future__ import annotations

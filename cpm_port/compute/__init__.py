@@ -1,4 +1,4 @@
-"""What compiled loops stand on: vectors of 16 floats, threads that share a loop, memory that is kept between calls.
+"""What the compiled loops use: vectors of 16 floats, threads that share a loop, memory that is kept between calls.
 
 - `simd.py`: a vector type for numba; `threads.py`: `share`, a loop over threads; `memory.py`: `Workspace`;
 - `devices.py`: the device that a user names, and which process of several this is.

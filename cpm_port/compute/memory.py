@@ -24,7 +24,7 @@ class Workspace:
     Parameters
     ----------
     nbytes : int
-        How much the spectra of one call may take; what does not fit is done in several turns.
+        How much the spectra of one call may take; what does not fit is done in several steps.
     """
 
     def __init__(self, nbytes: int = 128 << 20) -> None:
@@ -49,12 +49,12 @@ class Workspace:
 
 
 def aligned(count: int) -> Array:
-    """Return that many floats, not set, from a cache line's start on. NumPy asks for huge pages where it pays."""
+    """Return so many floats, not initialised, beginning on a cache line. NumPy asks for huge pages where that helps."""
     block = np.empty(count + _LINE, np.float32)
     start = -(block.ctypes.data // 4) % _LINE
     return block[start : start + count]
 
 
 def empty(*shape: int) -> Tensor:
-    """Return a tensor, not set, in memory of `aligned`."""
+    """Return a tensor, not initialised, in memory from `aligned`."""
     return torch.from_numpy(aligned(math.prod(shape))).view(shape)

@@ -38,9 +38,8 @@ __all__ = [
 LANES = 16
 WIDE = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))  # 32 registers of 16 lanes
 
-intrinsic: Any = (
-    numba.extending.intrinsic
-)  # what it returns is called without the typing context, which mypy cannot know
+# What it returns is called without the typing context, which mypy cannot know.
+intrinsic: Any = numba.extending.intrinsic
 
 _FLOAT = ir.FloatType()
 _VECTOR = ir.VectorType(_FLOAT, LANES)

@@ -1,7 +1,7 @@
 """A few threads that share a loop: the kernels release the GIL, so plain Python threads run them side by side.
 
 numba's own parallel loops would bring a threading layer that must not be entered from two threads at once, or not after
-a fork; these threads may be used from any thread, and a forked child starts its own. How many work is torch's setting,
+a fork; these threads may be used from any thread, and a forked child starts its own. Their number is torch's:
 `torch.set_num_threads`.
 """
 

@@ -1,4 +1,4 @@
-"""A small renderer for `drawn.py`: round cones and cards, seen along the z axis, with depth, patterns and light.
+"""A small renderer for drawn people: round cones and cards, seen along the z axis, with depth, patterns and light.
 
 `cast` finds what the middle of each pixel sees; `shade` gives the pixels their colors, and looks at four samples of
 those that lie at an edge. Lengths are px; x runs right, y down, z towards the viewer. Kernels are pure and release the

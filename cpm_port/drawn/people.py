@@ -1,8 +1,8 @@
 """Drawn people, first half: a pose in three dimensions, clothes, and the round cones that they are made of.
 
-Conventions: a person's own lengths are in statures (standing height 1), px once placed. Axes: x right, y down, z
-towards the viewer; a person who is not turned looks at the viewer, so the person's left is on the right. Angles are
-radians.
+Conventions: a person's own lengths are in statures (standing height 1); in the picture they are px. Axes: x right, y
+down, z towards the viewer; a person who is not turned looks at the viewer, so the person's left is on the right. Angles
+are radians.
 """
 
 from __future__ import annotations
@@ -356,7 +356,7 @@ def _add_head(cones: list[Cone], points: Skeleton, outfit: Outfit) -> None:
 
 
 def _unlike(rng: np.random.Generator, skin: Array) -> tuple[float, ...]:
-    """Draw a color that nobody takes for bare skin."""
+    """Draw a color that cannot be mistaken for bare skin."""
     while True:
         color = random_color(rng)
         if np.abs(color - skin).max() > 70:

@@ -11,8 +11,8 @@ coordinates, and so do the few that lie outside the image. `scale` is stature / 
 joints' box.
 
 Image `index` of a seed is always the same, whatever else is drawn and on however many threads; no OpenCV is involved.
-(It rests on NumPy's generators, which keep their streams, and on the machine's sine and root: a last-bit difference
-there can move a pixel by a level.)
+(This relies on NumPy's generators, whose numbers stay the same, and on the machine's sine and root: a difference in
+their last bit can move a pixel by one level.)
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class DrawnPeople:
     Raises
     ------
     UsageError
-        A number that makes no set.
+        A number is out of its range.
     """
 
     count: int = 2000
@@ -75,7 +75,7 @@ class DrawnPeople:
 
     def __post_init__(self) -> None:
         if self.count < 1 or not 32 <= self.size <= 2048 or self.seed < 0 or not 0 <= self.difficulty <= 100:
-            raise UsageError(f"{self}: count from 1, size 32 to 2048, seed from 0 and difficulty 0 to 100 expected")
+            raise UsageError(f"{self}: expected count from 1, size 32 to 2048, seed from 0 and difficulty 0 to 100")
 
     def __len__(self) -> int:
         return self.count

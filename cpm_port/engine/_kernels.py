@@ -17,9 +17,9 @@ spectrum of all outputs passes through memory. For that:
 - spectra: (pairs / 4, F, 2 tiles, 2 parts, 4 pairs, 4 channels)
 - weights: (O / 16, F, 2, C, 16)
 
-Two tiles a and b ride as one complex tile a + i b: their convolution with a real kernel is that of a plus i that of b.
-With Z its spectrum, row a of frequency f holds Z[f] and row b the conjugate of Z[-f]; both are multiplied by the same
-weight, and the way back undoes the step. So no spectrum is ever taken apart, and half the frequencies suffice.
+Two tiles a and b are transformed as one complex tile a + i b: their convolution with a real kernel is that of a plus i
+that of b. With Z its spectrum, row a of frequency f holds Z[f] and row b the conjugate of Z[-f]; both are multiplied by
+the same weight, and the way back undoes the step. So no spectrum is ever taken apart, and half the frequencies suffice.
 
 Every kernel works on a range of pairs or frequencies given by the caller, releases the GIL, and shares nothing but its
 output's disjoint parts. The inverse transforms lack their factor 1 / T^2, which is in the weights.

@@ -8,9 +8,9 @@ and T = 32 that takes 20 times fewer multiplications than the direct sum, at a f
 Conventions: tensors are NCHW in shape and channels-last in memory. float32 only, CPU only, no gradients.
 
 It knowingly differs from a direct convolution in one thing: a value that is infinite or NaN spoils its whole tile, and
-the tile that rides with it (`_kernels.py`), which may be the first one of the next image in the batch.
+the tile that is transformed with it (`_kernels.py`), which may be the first one of the next image in the batch.
 
-`reference` says the same in a dozen lines of torch. It is what the tests hold the kernels to, and it takes over where
+`reference` says the same in a dozen lines of torch. The tests compare the kernels with it, and it takes over where
 numba does not compile (NUMBA_DISABLE_JIT).
 """
 

@@ -1,7 +1,7 @@
 """A Caffe net run fast on the CPU: same parameters, same blobs, same interface, other arithmetic.
 
-`accelerate(net)` returns a `CaffeNet` that shares everything with `net` and computes differently where nobody asks for
-gradients: convolutions in the frequency domain where that pays (`plan.py`), ReLU and pooling joined to them
+`accelerate(net)` returns a `CaffeNet` that shares everything with `net` and computes differently where no gradients
+are needed: convolutions in the frequency domain where that pays (`plan.py`), ReLU and pooling joined to them
 (`program.py`), activations channels-last. Anything else (gradients, another device or dtype, autocast, tracing, hooks
 on layers, inputs that are not finite) runs the net's own layers, so training and export never see the engine.
 
@@ -270,7 +270,7 @@ def _fingerprint(*tensors: Tensor | None) -> _Fingerprint:
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Tell whether a tensor is float32 in this machine's memory, and no subclass with ideas of its own."""
+    """Tell whether a tensor is float32 in this machine's memory, and no subclass of `Tensor`."""
     own = type(tensor) in (Tensor, nn.Parameter)
     plain = own and tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.layout == torch.strided
     if plain:

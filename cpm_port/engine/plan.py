@@ -2,7 +2,7 @@
 
 Two sources of times, one way to choose. `estimate` is a cost model: arithmetic and memory traffic of every pass over
 constants below, the same answer on every machine. `time_ways` runs each way once on this machine and keeps the times in
-a file of the user's cache folder, so that later runs, and other processes, decide alike.
+a file of the user's cache folder, so that later runs, and other processes, choose the same ways.
 
 `choose` starts with the fastest way of every layer and, while the transformed weights exceed the bound, takes the step
 that costs the least time per byte saved. Running directly takes no bytes, so every bound can be met.
@@ -205,7 +205,7 @@ def run_direct(x: Tensor, convolve: Callable[[Tensor], Tensor], rectify: bool, p
 
 
 def _time(job: ConvJob, size: int, workspace: int) -> float:
-    """Return the shortest time of three runs after a first, on noise: what else the machine does only adds to it."""
+    """Return the shortest time of three runs after a first, on noise: other work can only make a run longer."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(job.images, job.channels, job.height, job.width, generator=generator)
     x = x.contiguous(memory_format=torch.channels_last)

@@ -8,11 +8,11 @@ score at one threshold does (LSP: 90.50 -> 90.19 at 0.2, but 65.44 -> 62.43 in a
 `MIN_GAIN` points and `MIN_SIGMAS` standard errors of the paired difference over people. Unshifted predictions do not
 gain by any slip: the release's on LSP lose 3 points by a pixel either way. The hourglass predictions of pytorch-pose do
 gain 1.6 points by adding a pixel, the slip that its pull request 16 mended later; their published numbers include it.
-One person alone shows no slip (there is no standard error); a permutation fitted to fewer than
-`MIN_FITTED` people would fit by chance.
+One person alone shows no slip (there is no standard error); a permutation fitted to fewer than `MIN_FITTED` people
+would fit by chance.
 
-A wrong normalizer moves no joint, so no area tells it: it is named where a published row is at hand that the
-predictions miss under the protocol and meet, in every column, under another length.
+A wrong normalizer moves no joint, so the area does not show it. It is named where the predictions miss a published row
+under the protocol and meet it, in every column, under another length.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def diagnose_normalizer(
 
 
 def with_slip(slip: str, predictions: Predictions) -> Predictions:
-    """Return predictions as somebody who makes the slip would hand them in; for reference rows that record its score.
+    """Return the predictions with a slip put into them; for reference rows that record its score.
 
     Parameters
     ----------

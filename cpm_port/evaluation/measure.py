@@ -53,7 +53,7 @@ class Measurement:
         protocol = self.protocol
         at = protocol.threshold if threshold is None else threshold
         if not at >= 0:
-            raise UsageError(f"threshold {at}: a number from 0 on asked")
+            raise UsageError(f"threshold {at}: expected a number from 0 on")
         hits, counts = self._counts(np.array([at]))
         intervals = {} if bootstrap_seed is None else self._bootstrap(at, bootstrap_seed)
         total, columns = protocol.percentages(hits[0], counts)
@@ -176,7 +176,7 @@ def align(protocol: Protocol, predictions: Predictions, truth: Truth) -> tuple[N
     """
     if len(predictions) != len(truth):
         raise DataError(
-            f"{predictions.source} holds {len(predictions)} people, {truth.source} {len(truth)}: the same number asked"
+            f"{predictions.source} holds {len(predictions)} people, {truth.source} {len(truth)}; expected as many"
         )
     _check_names(predictions, truth)
     for side, joints, source in (
@@ -223,7 +223,7 @@ def _converted(joints: Joints, convention: Convention, source: str) -> Joints:
 
 
 def _check_names(predictions: Predictions, truth: Truth) -> None:
-    """Refuse names that say the rows belong to other people; names of two unrelated schemes say nothing."""
+    """Refuse names that show that the rows belong to other people; names of two unrelated schemes prove nothing."""
     if predictions.names is None or not set(predictions.names) & set(truth.names):
         return
     for row, (found, expected) in enumerate(zip(predictions.names, truth.names, strict=True)):

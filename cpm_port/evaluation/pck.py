@@ -1,8 +1,7 @@
-"""Percentage of correct keypoints, PCK and PCKh: joints -> normalized errors -> hits per threshold -> area under the
-curve.
+"""Percentage of correct keypoints, PCK and PCKh: normalized errors, hits per threshold, area under the curve.
 
 JOINTS -> METRICS, the arithmetic only: pure functions of (predictions, ground truth, normalizer, thresholds,
-strictness). Which joints, which normalizer and which mean a published number used is a matter of `protocols`.
+strictness). Which joints, normalizer and mean a published number used is fixed in `protocols.py`.
 
 Conventions: coordinates (N, P, 2) float64 in px, of one part order and one index base; normalizers (N,) in px;
 thresholds are fractions of the normalizer, ascending; a joint whose ground truth is NaN is not counted; hits and counts
@@ -10,11 +9,10 @@ are integers.
 
 How the evaluators that this reproduces differ:
 
-- a hit is an error `<=` the threshold in the LSP and FLIC scripts of the release, in MPII's toolkit and in HRNet, `<`
-in
-  pytorch-pose: `strict` chooses. On real-valued data it moves next to nothing, on integer data it does.
+- a hit is an error `<=` the threshold in the LSP and FLIC scripts of the release, in MPII's toolkit and in HRNet, but
+  `<` in pytorch-pose: `strict` chooses. On real-valued data this changes almost nothing, on integer data it does.
 - all divide the error by the normalizer and compare the quotient (the release compares the error with threshold times
-  normalizer; rounding could part the two at an exact tie only).
+  normalizer; through rounding the two could differ at an exact tie only).
 - MATLAB writes the curve's thresholds as `0:0.01:0.2`; here they are k/100, correctly rounded, so that an error of
   exactly 20 px on a torso of 100 px is a hit at 0.2.
 - the area under the curve is the trapezoid rule over that grid, threshold 0 included, divided by the last threshold.
@@ -77,20 +75,21 @@ def _prepare(predicted: Floats, truth: Floats, normalizer: Floats) -> tuple[Floa
     predicted, truth, normalizer = (np.ascontiguousarray(a, dtype=np.float64) for a in (predicted, truth, normalizer))
     if predicted.ndim != 3 or predicted.shape[2] != 2 or predicted.shape != truth.shape:
         raise ShapeError(
-            f"predictions have shape {predicted.shape}, the ground truth {truth.shape}; (N, P, 2) twice asked"
+            f"predictions have shape {predicted.shape}, the ground truth {truth.shape}; expected (N, P, 2) for both"
         )
     if normalizer.shape != predicted.shape[:1]:
-        raise ShapeError(f"normalizer has shape {normalizer.shape}, one for each of {len(predicted)} people asked")
+        raise ShapeError(f"normalizer has shape {normalizer.shape}, expected ({len(predicted)},), one for each person")
     bad = np.flatnonzero(~(np.isfinite(normalizer) & (normalizer > 0)))
     if len(bad):
         raise DataError(
-            f"person {bad[0]}: normalizer is {normalizer[bad[0]]:g}, a positive length asked ({len(bad)} such)"
+            f"person {bad[0]}: normalizer is {normalizer[bad[0]]:g}, expected a positive length "
+            f"({len(bad)} people have none)"
         )
     return predicted, truth, normalizer
 
 
 def _normalized_errors_reference(predicted: Floats, truth: Floats, normalizer: Floats) -> Floats:
-    """NumPy's reading of `_kernels.scaled_distances`."""
+    """`_kernels.scaled_distances` in NumPy, written for reading."""
     difference = predicted - truth
     squares = difference[..., 0] * difference[..., 0] + difference[..., 1] * difference[..., 1]
     return np.asarray(np.sqrt(squares) / normalizer[:, None])
@@ -122,7 +121,7 @@ def hit_counts(errors: Floats, thresholds: Floats, *, strict: bool = False) -> C
     errors = np.ascontiguousarray(errors, dtype=np.float64)
     thresholds = np.ascontiguousarray(thresholds, dtype=np.float64)
     if errors.ndim != 2 or thresholds.ndim != 1:
-        raise ShapeError(f"errors (N, P) and thresholds (T,) asked, found {errors.shape} and {thresholds.shape}")
+        raise ShapeError(f"expected errors (N, P) and thresholds (T,), found {errors.shape} and {thresholds.shape}")
     if not (np.diff(thresholds) >= 0).all():
         raise DataError("thresholds do not ascend")
     from cpm_port.evaluation import _kernels

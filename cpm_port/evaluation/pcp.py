@@ -65,7 +65,7 @@ def stick_errors(predicted: NDArray[np.float64], truth: NDArray[np.float64], ord
     if predicted.shape != truth.shape or truth.ndim != 3 or truth.shape[1:] != (len(order), 2):
         raise ShapeError(
             f"predictions have shape {predicted.shape}, the ground truth {truth.shape}; "
-            f"(N, {len(order)}, 2) twice asked"
+            f"expected (N, {len(order)}, 2) for both"
         )
     columns = []
     for name, (first, second) in STICKS.items():

@@ -13,7 +13,7 @@ of its protocol. What separates them:
 | flic-torso-box | diagonal of the torso box | <= | none | same |
 | mpii-official | 0.6 x head box diagonal | <= | upper neck and head top | pooled over 14 joints |
 | mpii-pytorch-pose | same | < | head top | unweighted mean of 14 joints |
-| mpii-msra | same | <= | head top | weighted by joint count, hence pooled |
+| mpii-msra | same | <= | head top | weighted by joint count, so pooled |
 
 Effect on the release's and others' predictions: FLIC elbows 97.59 / 97.54 / 97.20 under the three; hourglass s2 b1 on
 MPII 87.30 / 86.76 / 87.30; Tompson et al. 82.34 / 81.46 / 82.34.
@@ -220,7 +220,7 @@ def lsp_oc(predicted: Floats, truth: Truth) -> Floats:
 
 @_protocol("lspet-held-out", "LSPET", LSP14, _HEAD_AND_NECK, threshold=0.2, limit=0.2)
 def lspet_held_out(predicted: Floats, truth: Truth) -> Floats:
-    """Person-centric PCK on the held-out people of the extended Leeds set, images 8501 to 9000: ours, no publication's.
+    """Person-centric PCK on the held-out people of the extended Leeds set, images 8501 to 9000: our own protocol.
 
     The rules of `lsp-pc` with what those labels lack taken into account: joints that are absent or lie outside the
     image do not count, nor do people whose left shoulder or right hip is absent, since nothing normalizes them. The

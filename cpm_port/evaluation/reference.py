@@ -179,7 +179,7 @@ def load_file(path: Path) -> Reference:
         raise DataError(f"{path}: not readable JSON ({error})") from error
     checked = _keys(content, {"schema": int, "title": str, "dataset": str}, {"rows": list, "facts": list}, str(path))
     if checked["schema"] != SCHEMA:
-        raise DataError(f"{path}: schema {checked['schema']}, {SCHEMA} asked")
+        raise DataError(f"{path}: schema is {checked['schema']}, expected {SCHEMA}")
     return Reference(
         path,
         checked["title"],
@@ -263,7 +263,7 @@ def _fact(content: Any, where: str) -> Fact:
 def _keys(content: Any, required: Mapping[str, type], optional: Mapping[str, type], where: str) -> dict[str, Any]:
     """Return an object whose keys and kinds are checked; whole numbers pass for float."""
     if not isinstance(content, dict):
-        raise DataError(f"{where}: an object expected, found {type(content).__name__}")
+        raise DataError(f"{where}: expected an object, found {type(content).__name__}")
     missing = [name for name in required if name not in content]
     unknown = [name for name in content if name not in required and name not in optional]
     if missing or unknown:
@@ -274,7 +274,7 @@ def _keys(content: Any, required: Mapping[str, type], optional: Mapping[str, typ
         kind = required.get(name) or optional[name]
         allowed = (int, float) if kind is float else kind
         if not isinstance(value, allowed) or isinstance(value, bool):
-            raise DataError(f"{where}: {name} is {type(value).__name__}, {kind.__name__} expected")
+            raise DataError(f"{where}: {name} is {type(value).__name__}, expected {kind.__name__}")
     return content
 
 

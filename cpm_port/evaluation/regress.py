@@ -174,7 +174,7 @@ def _outcome(
     published = _cells(row.published, result, PRINTED)
     diagnoses = list(diagnose(protocol, predictions, truth))
     missed = [cell for cell in (*cells, *published) if not cell.ok]
-    assert row.threshold is not None  # load_file sees to it
+    assert row.threshold is not None  # load_file has checked it
     if missed:
         other = diagnose_normalizer(protocol, predictions, truth, row.published or row.target, row.threshold)
         diagnoses += [other] if other else []

@@ -1,7 +1,7 @@
 """Ground truth as scoring needs it: the samples of one data set's split, stacked.
 
-SAMPLES -> METRICS. Which file gives them is `cpm_port.annotations.scored`'s business; which normalizer is made of
-them, a protocol's.
+SAMPLES -> METRICS. Which file they come from is decided in `cpm_port.annotations.scored`; which normalizer is made
+of them, by the protocol.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Truth:
 def read_truth(
     dataset: str, path: str | Path, *, images: str | Path | None = None, centric: Centricity = "person"
 ) -> Truth:
-    """Read a data set's scored people from any known label file; parameters and errors as `data.scored.read_scored`."""
+    """Read a data set's scored people from any known label file; parameters and errors as `scored.read_scored`."""
     return Truth.of(read_scored(dataset, path, images=images, centric=centric), str(path))
 
 

@@ -19,13 +19,13 @@ __all__ = ["atomic_path", "require_writable_folder"]
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary file's path in `path`'s folder; on a clean exit it replaces `path`, on an error it goes.
+    """Give a temporary file's path in `path`'s folder; on a clean exit it replaces `path`, on an error it is removed.
 
     Parameters
     ----------
     path : path-like
-        The final file. Its folder is created where it lacks. The temporary name keeps the suffixes, so that writers
-        that look at them (NumPy, OpenCV) see the right one.
+        The final file. Its folder is created where it is missing. The temporary name keeps the suffixes, so that
+        writers that look at them (NumPy, OpenCV) see the right one.
 
     Yields
     ------
@@ -46,23 +46,23 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def require_writable_folder(path: str | os.PathLike[str]) -> None:
-    """Refuse a folder that could not be written to, before the work whose results are to go there; make none yet.
+    """Refuse an output folder that cannot be written to, before the work begins; nothing is created yet.
 
     Raises
     ------
     UsageError
-        It, or the nearest folder above it that exists, is no folder or may not be written to.
+        The folder, or the nearest one above it that exists, is a file or may not be written to.
     """
     folder = Path(path).absolute()
     nearest = next(place for place in (folder, *folder.parents) if place.exists())
     if not nearest.is_dir():
-        raise UsageError(f"{path}: {nearest} is a file; a folder for the results expected")
+        raise UsageError(f"{path}: {nearest} is a file; expected a folder for the results")
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise UsageError(f"{path}: {nearest} may not be written to; a folder for the results expected")
+        raise UsageError(f"{path}: {nearest} may not be written to; expected a folder for the results")
 
 
 def _umask() -> int:
-    """Return the process's file mode mask (the system only tells it by setting it)."""
+    """Return the process's file mode mask (it can only be read by setting it)."""
     mask = os.umask(0o022)
     os.umask(mask)
     return mask

@@ -1,9 +1,9 @@
 """MATLAB files in and out: what every reader and writer of `.mat` files needs.
 
 Conventions: every number comes back as float64. MATLAB saves doubles that happen to be small integers as uint8 or
-int16, and subtracting those wraps around: `load_matlab` asks for the arrays' own class and casts what is left. Arrays
-whose own class is an integer one may have lost coordinates before they were saved: one that reaches its class's last
-value is refused, and so are labels of one byte each.
+int16, and subtracting those wraps around: `load_matlab` restores the arrays' own class and casts the rest. Arrays whose
+own class is an integer may have lost coordinates before they were saved: one that reaches the largest value of its
+class is refused, and so are labels of one byte each.
 
 Only format 5 (`save -v7` and older) is read; `-v7.3` is HDF5 of another layout and gets an error that says so.
 
@@ -63,7 +63,7 @@ def load_matlab(path: Path) -> dict[str, NDArray[Any]]:
             warnings.simplefilter("error", np.exceptions.ComplexWarning)
             variables = loadmat(path, mat_dtype=True)
     except np.exceptions.ComplexWarning as error:
-        raise DataError(f"{path}: holds complex numbers, real ones expected") from error
+        raise DataError(f"{path}: holds complex numbers, expected real ones") from error
     return {name: value for name, value in variables.items() if not name.startswith("__")}
 
 
@@ -112,13 +112,13 @@ def numeric(
     shape : tuple of int or None
         Expected shape; None leaves an axis free.
     bytes_do : bool
-        Whether an integer class of one byte can hold what is asked.
+        Whether an integer class of one byte can hold the values.
 
     Raises
     ------
     DataError
-        The variable is missing, not numeric, of another shape, of a class that cannot hold what is asked, or reaches
-        the last value of its integer class.
+        The variable is missing, not numeric, of another shape, of a class that cannot hold the values, or reaches
+        the largest value of its integer class.
     """
     if name not in variables:
         raise DataError(f"{path}: no variable {name!r}; found {', '.join(sorted(variables)) or 'none'}")
@@ -157,12 +157,12 @@ def field(record: NDArray[Any] | np.void, name: str, where: str) -> Any:
     """
     names = record.dtype.names
     if names is None:
-        raise DataError(f"{where}: a struct with field {name!r} expected, found an array of {record.dtype}")
+        raise DataError(f"{where}: expected a struct with field {name!r}, found an array of {record.dtype}")
     if name not in names:
         raise DataError(f"{where}: field {name!r} is missing; found {', '.join(names)}")
     if isinstance(record, np.ndarray):
         if record.size != 1:
-            raise DataError(f"{where}: one struct expected, found {record.size}")
+            raise DataError(f"{where}: expected one struct, found {record.size}")
         record = record.ravel()[0]
     return record[name]
 
@@ -177,7 +177,7 @@ def number(value: Any, where: str) -> float:
     """
     array = np.asarray(value)
     if array.size != 1 or array.dtype.kind not in "fiub":
-        raise DataError(f"{where}: one number expected, found {array.dtype} of shape {array.shape}")
+        raise DataError(f"{where}: expected one number, found {array.dtype} of shape {array.shape}")
     return float(array.ravel()[0])
 
 
@@ -191,5 +191,5 @@ def text(value: Any, where: str) -> str:
     """
     array = np.asarray(value)
     if array.size != 1 or array.dtype.kind != "U":
-        raise DataError(f"{where}: one string expected, found {array.dtype} of shape {array.shape}")
+        raise DataError(f"{where}: expected one string, found {array.dtype} of shape {array.shape}")
     return str(array.ravel()[0])

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 SCALED_LIMIT = 1 << 16
-"""Longest side of a scaled image, px: beyond it a scale is a mistake, and the way back would need the memory for it."""
+"""Longest side of a scaled image, px: more is taken for a mistake, as the way back would need that much memory."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The center map: where in the box the person is whose joints the net shall find.
+"""The center map: it tells the net which person in the box to find.
 
 Conventions: box px, 0-based; row `y`, column `x`. float32.
 

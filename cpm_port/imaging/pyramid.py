@@ -1,4 +1,4 @@
-"""From an image and a person's whereabouts to the boxes that the net sees: one per scale.
+"""From an image and a person's place in it to the boxes that the net sees: one per scale.
 
 Where in the flow: `ScaleSearch` says where and how large to look (each data set has its rule), `build_pyramid` makes
 the boxes. The net's input is made of them on the net's own device (`inference/predict.py`).
@@ -156,10 +156,10 @@ def flic_search(torso_box: tuple[float, float, float, float], box_size: int = re
 
 
 def box_search(box: tuple[float, float, float, float], box_size: int = release.BOX_SIZE) -> ScaleSearch:
-    """Take a person's box for what MPII annotates: its centre, and its longer side over 200 px as the scale.
+    """Search as MPII's rule does, with the centre of a person's box, and its longer side / 200 px as the scale.
 
-    This is our rule, for users who have boxes: MPII's `scale` is the person's height over 200 px, and the box of
-    somebody who lies is as wide as they are tall.
+    This is our rule, for users who have boxes: MPII's `scale` is the person's height over 200 px, and a
+    person who lies down has a box as wide as they are tall.
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ def demo_search(
 
 
 def demo_multipliers(image_height: int, person_height: float, box_size: int = release.BOX_SIZE) -> tuple[float, ...]:
-    """Return the demo's scales, from a third of the box for the person to all of it, six to the octave.
+    """Return the demo's scales: from a person of a third of the box to one larger than it, six for each factor of 2.
 
     Source: `middle = 1.2 h / H`; from `368 / (H * 3.0 * middle)` to `368 / (H * 0.8 * middle)`; exponents of 2 in
     MATLAB's range arithmetic.

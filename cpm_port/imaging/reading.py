@@ -1,6 +1,6 @@
 """Image files as a person sees them, as one type: (H, W, 3) uint8, BGR.
 
-Where in the flow: in front of everything that looks at pixels.
+Where in the flow: before everything that looks at pixels.
 
 Conventions, where viewers leave a choice:
 
@@ -11,8 +11,8 @@ Conventions, where viewers leave a choice:
 - colour profiles are not applied, CMYK is turned into RGB by the plain formula of its inks.
 
 Ordinary JPEGs are decoded by OpenCV: those are the pixels that the reference results were made with. Everything else
-goes through Pillow, which raises where a file ends early. Of a JPEG that ends early the decoder would fill the rest
-with grey and say nothing, so its end is looked for here.
+goes through Pillow, which raises where a file ends early. Of a JPEG that ends early the decoder fills the rest
+with grey without an error, so the end marker is looked for here.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     Parameters
     ----------
     path : path-like
-        JPEG, PNG, BMP, GIF, TIFF, WebP or a netpbm file; told by content, not by suffix.
+        JPEG, PNG, BMP, GIF, TIFF, WebP or a netpbm file; recognised by content, not by suffix.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""MATLAB's `imresize` (bicubic), computing only the part of the output that is wanted.
+"""MATLAB's `imresize` (bicubic), computing only the wanted part of the output.
 
 Where in the flow: first step of every level of the test pyramid, and, as a matrix, the last two steps of the way back.
 
@@ -16,7 +16,7 @@ between two integers, and rounding noise decides. The orders of evaluation below
 pixels on every level of the golden pyramids.
 
 Knowingly different: a length that exceeds a whole number by rounding noise only (205.00000000000003, up to 2**-50 of
-it) counts as that number; the golden `mpi_nadal` has such a level, and which length MATLAB takes there hangs on the
+it) counts as that number; the golden `mpi_nadal` has such a level, and which length MATLAB takes there depends on the
 last bit of the scale. Only uint8 and the two float types are taken; only the bicubic kernel is offered.
 """
 

@@ -1,12 +1,12 @@
-"""Videos, frame by frame: read as a person sees them, written with whatever encoder is there.
+"""Videos, frame by frame: read as a person sees them, written with the encoder that is there.
 
-Where in the flow: in front of prediction on a video's frames, and behind the drawing of their joints.
+Where in the flow: before prediction on a video's frames, and after the drawing of their joints.
 
 Conventions: frames are (H, W, 3) uint8, BGR, all of one size, turned upright as the file says; times are seconds from
 the start. Frames are decoded one at a time, when asked for.
 
-A decoder does not say whether a file has ended or was cut off. What tells is the number of frames that the container
-claims: where clearly fewer come, the file is cut short (`VideoReader.cut_short`).
+A decoder does not say whether a file has ended or was cut off. But the container claims
+a number of frames: where clearly fewer come, the file is cut short (`VideoReader.cut_short`).
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from cpm_port.imaging.reading import MAX_PIXELS
 __all__ = ["VIDEO_SUFFIXES", "VideoReader", "VideoWriter", "written_suffix"]
 
 VIDEO_SUFFIXES = frozenset((".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"))
-"""Suffixes (in lower case) by which videos are told from images."""
+"""Suffixes (in lower case) of videos; other files are images."""
 
 UNKNOWN_RATE = 25.0
-"""Frames a second at which a video is written whose source does not say its rate."""
+"""Frames a second of a written video whose source has no known rate."""
 
 _CODES = {".mp4": "mp4v", ".avi": "MJPG"}
 _COUNT_SLACK = 0.02  # containers without an index give their count by duration times rate
@@ -112,11 +112,11 @@ class VideoReader:
 
     @property
     def cut_short(self) -> bool:
-        """Whether, all being read, the file held clearly fewer frames than it claims."""
+        """Whether the file, read to its end, held clearly fewer frames than it claims."""
         return self.declared is not None and self.count < self.declared * (1.0 - _COUNT_SLACK) - 2
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._capture.release()
 
     def _next(self) -> tuple[float, NDArray[np.uint8]] | None:

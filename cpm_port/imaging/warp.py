@@ -69,11 +69,11 @@ def resized_size(width: int, height: int, scale: float) -> tuple[int, int]:
         The scale is not a positive number, or leaves no pixel, or more than OpenCV's warp can address.
     """
     if not (math.isfinite(scale) and scale > 0):
-        raise UsageError(f"scale {scale}: a positive number expected")
+        raise UsageError(f"scale {scale}: expected a positive number")
     size = round(width * scale), round(height * scale)
     if min(size) < 1 or max(size) > MAX_SIDE:
         raise UsageError(
-            f"an image of {width} x {height} scaled by {scale:g} is {size[0]} x {size[1]}; 1 to {MAX_SIDE} px expected"
+            f"an image of {width} x {height} scaled by {scale:g} is {size[0]} x {size[1]}; expected 1 to {MAX_SIDE} px"
         )
     return size
 
@@ -207,9 +207,9 @@ def resize_and_warp(
 
 def _require_planes(planes: NDArray[np.uint8]) -> None:
     if planes.dtype != np.uint8 or planes.ndim != 3 or planes.shape[0] != 3 or planes.size == 0:
-        raise ShapeError(f"planes of shape (3, H, W) and type uint8 expected, found {planes.shape} {planes.dtype}")
+        raise ShapeError(f"expected planes of shape (3, H, W) and type uint8, found {planes.shape} {planes.dtype}")
     if max(planes.shape[1:]) > MAX_SIDE:
-        raise ShapeError(f"an image of {planes.shape[2]} x {planes.shape[1]}: at most {MAX_SIDE} px a side expected")
+        raise ShapeError(f"an image of {planes.shape[2]} x {planes.shape[1]}: expected at most {MAX_SIDE} px a side")
 
 
 def _cubic_weights(fraction: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -254,7 +254,7 @@ def _warp_weights() -> NDArray[np.int16]:
 def _warp_positions(matrix: NDArray[np.float64], window: Window) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Return a window's source positions in 1/1024 px: what each column adds (2, W), where each row starts (2, H)."""
     if matrix.shape != (2, 3) or not np.isfinite(matrix).all():
-        raise UsageError(f"a finite 2 x 3 matrix expected, found shape {matrix.shape}: {matrix.tolist()}")
+        raise UsageError(f"expected a finite 2 x 3 matrix, found shape {matrix.shape}: {matrix.tolist()}")
     (a, b, tx), (c, d, ty) = (tuple(map(float, row)) for row in matrix)
     determinant = a * d - b * c
     factor = 1.0 / determinant if determinant != 0 else 0.0
@@ -297,7 +297,7 @@ def _warp_into(
     out: NDArray[np.uint8],
 ) -> None:
     if not 0 <= border <= 255:
-        raise UsageError(f"border {border}: 0 to 255 expected")
+        raise UsageError(f"border {border}: expected 0 to 255")
     pixels = np.ascontiguousarray(part_planes).reshape(-1)
     warp_window(pixels, np.array([*size, *part], np.int64), _warp_weights(), steps, starts, border, *at, out)
 

@@ -1,4 +1,4 @@
-"""The five released architectures as data: what distinguishes them, and the ways a user may vary them.
+"""The five released architectures as data: how they differ, and how a user may vary them.
 
 First step of the room: `cpm.py` builds a module from an `Architecture`, `prototxt.py` writes its Caffe files,
 `names.py` joins the two by name. Two designs exist:
@@ -83,7 +83,7 @@ PERSON_FRONT = (
 
 @dataclass(frozen=True)
 class Architecture:
-    """One net, fully said.
+    """Everything that defines one net.
 
     Attributes
     ----------

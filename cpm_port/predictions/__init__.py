@@ -1,7 +1,7 @@
-"""Prediction files <-> `Predictions`: joints that somebody predicted, of many people, with names and a convention.
+"""Prediction files <-> `Predictions`: the predicted joints of many people, with names and a convention.
 
 - `values.py`: `Predictions`, what is read and written;
-- `files.py`: by a file's kind to the reader or writer that knows it;
+- `files.py`: the entry; it chooses reader and writer by the kind of file;
 - `mat_files.py`, `json_files.py`: MATLAB files, and the JSON of COCO and OpenPose;
 - `results.py`: the JSON that `cpm-port predict` writes of an image or a video.
 

@@ -1,15 +1,15 @@
-"""Prediction files of every known kind: one door in, one door out.
+"""Prediction files of every known kind: one function reads them, one writes them.
 
 | kind | in | out |
 | --- | --- | --- |
 | `.h5`, this package's: `preds`, `scores`, `names`; order, base and centricity as attributes | yes | yes |
 | `.h5` of others: `preds`, N x P x 2 or MATLAB's reversed 2 x P x N, 1-based | yes | |
-| `.mat` of the release, the hourglass code, Tompson et al. (`prediction_mat`) | yes | `prediction_all` |
-| `.mat`, MPII submission | yes | `prediction_mat.write_mpii_submission` |
-| `.json`, COCO keypoint results (`prediction_json`) | yes | yes |
-| a folder of OpenPose JSON (`prediction_json`) | yes | yes |
+| `.mat` of the release, the hourglass code, Tompson et al. (`mat_files`) | yes | `prediction_all` |
+| `.mat`, MPII submission | yes | `mat_files.write_mpii_submission` |
+| `.json`, COCO keypoint results (`json_files`) | yes | yes |
+| a folder of OpenPose JSON (`json_files`) | yes | yes |
 
-Conventions: what is read is 0-based whatever the file was. What a file does not say about itself may be stated; a
+Conventions: what is read is 0-based whatever the file was. What a file leaves open, the caller may state; a
 statement that contradicts a file of this package is an error.
 """
 
@@ -88,7 +88,7 @@ def read_predictions(
 
 
 def write_predictions(path: str | Path, predictions: Predictions) -> None:
-    """Write predictions in the kind that the name asks for: `.h5`, `.mat`, `.json` (COCO), no suffix (OpenPose folder).
+    """Write predictions as the name says: `.h5`, `.mat`, `.json` (COCO), no suffix (OpenPose folder).
 
     Raises
     ------
@@ -105,7 +105,7 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
     elif not path.suffix:
         write_openpose(path, predictions)
     else:
-        raise UsageError(f"{path}: .h5, .mat, .json or a folder's name asked")
+        raise UsageError(f"{path}: expected a name ending in .h5, .mat or .json, or a folder's name")
 
 
 def _centricity(order: PartOrder, stated: Centricity | None) -> Centricity:
@@ -153,7 +153,7 @@ def _read_h5(
             ("centric", centric, convention.centric),
         ):
             if stated is not None and stated != found:
-                raise DataError(f"{path}: says {name} {found!r} of itself, {stated!r} is stated")
+                raise DataError(f"{path}: its own {name} is {found!r}, expected {stated!r} as stated")
         joints = Joints(_require_points(xy, path), convention).to(Convention(convention.order, 0, convention.centric))
         return Predictions(joints, scores, names, str(path)), convention.base
     order = order or MPII16
@@ -169,7 +169,10 @@ def _read_h5(
 def _stated_convention(attributes: dict[str, object], path: Path) -> Convention:
     order, base, centric = (attributes.get(name) for name in ("order", "base", "centric"))
     if order not in ORDERS or base not in (0, 1) or centric not in CENTRICITIES:
-        raise DataError(f"{path}: its attributes say order {order!r}, base {base!r}, centric {centric!r}")
+        raise DataError(
+            f"{path}: its attributes are order {order!r}, base {base!r}, centric {centric!r}; "
+            f"expected a known order, 0 or 1, and one of {', '.join(CENTRICITIES)}"
+        )
     return Convention(ORDERS[str(order)], 1 if base == 1 else 0, "observer" if centric == "observer" else "person")
 
 

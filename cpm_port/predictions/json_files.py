@@ -1,15 +1,15 @@
 """Predictions as COCO keypoint results and as OpenPose output, in and out.
 
-Conventions: both are 0-based pixels and list `x, y, score` per part; neither says the parts' order, so reading asks for
-it. A part that is not predicted is `0, 0, 0`. Scores without a value are written as 1.
+Conventions: both are 0-based pixels and list `x, y, score` per part; neither holds the parts' order, so the reader has
+to be given it. A part that is not predicted is `0, 0, 0`. Scores without a value are written as 1.
 
 COCO: one file, a list of `{image_id, category_id, keypoints, score}`; `image_id` is the sample's name, an integer where
 it is one; `score` is the mean of the parts' scores. Tools that expect COCO's own 17 parts get them from predictions
 brought to `COCO17`.
 
 OpenPose: a folder with one `<name>_keypoints.json` per image, version 1.3, `people[].pose_keypoints_2d`. OpenPose's
-15-part MPI layout begins with the 14 parts of `CPM14`, so in that order these files are what its MPI model writes, less
-the chest. Scoring takes one person per image; a file with another number is refused.
+15-part MPI layout begins with the 14 parts of `CPM14`, so in that order these files are what its MPI model writes,
+without the chest. Scoring takes one person per image; a file with another number is refused.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ def read_coco(path: Path, convention: Convention) -> Predictions:
     """
     results = _load(path)
     if not isinstance(results, list) or not results:
-        raise DataError(f"{path}: a list of COCO results expected")
+        raise DataError(f"{path}: expected a list of COCO results")
     rows, names = [], []
     for i, result in enumerate(results):
         if not isinstance(result, dict) or not {"image_id", "keypoints"} <= set(result):
-            raise DataError(f"{path}: result {i}: 'image_id' and 'keypoints' expected")
+            raise DataError(f"{path}: result {i}: expected 'image_id' and 'keypoints'")
         rows.append(_row(result["keypoints"], convention.order, f"{path}: result {i}"))
         names.append(str(result["image_id"]))
     return _predictions(rows, names, convention, path)
@@ -107,7 +107,7 @@ def read_openpose(folder: Path, convention: Convention) -> Predictions:
         people = content.get("people") if isinstance(content, dict) else None
         if not isinstance(people, list) or len(people) != 1 or "pose_keypoints_2d" not in people[0]:
             found = len(people) if isinstance(people, list) else "no"
-            raise DataError(f"{file}: exactly one person with 'pose_keypoints_2d' asked, found {found}")
+            raise DataError(f"{file}: expected exactly one person with 'pose_keypoints_2d', found {found}")
         rows.append(_row(people[0]["pose_keypoints_2d"], convention.order, str(file)))
         names.append(file.name.removesuffix(_SUFFIX))
     return _predictions(rows, names, convention, folder)
@@ -138,7 +138,7 @@ def _row(values: Any, order: PartOrder, where: str) -> NDArray[np.float64]:
     except (TypeError, ValueError) as error:
         raise DataError(f"{where}: keypoints are not numbers ({error})") from error
     if flat.shape != (3 * len(order),):
-        raise DataError(f"{where}: {flat.size} values, {3 * len(order)} expected for order {order.name!r}")
+        raise DataError(f"{where}: {flat.size} values, expected {3 * len(order)} for order {order.name!r}")
     row: NDArray[np.float64] = flat.reshape(-1, 3)
     row[(row == 0).all(axis=1)] = np.nan
     return row

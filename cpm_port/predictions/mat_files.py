@@ -64,7 +64,7 @@ def read_prediction_mat(
         order = order or {len(LSP14): LSP14, len(FLIC9): FLIC9}.get(xy.shape[1])
         if order is None:
             raise DataError(
-                f"{path}: 'prediction_all' has {xy.shape[1]} parts; 14 (LSP) or 9 (FLIC) known, else state the order"
+                f"{path}: 'prediction_all' has {xy.shape[1]} parts; expected 14 (LSP) or 9 (FLIC), or state the order"
             )
     elif "preds" in variables:
         xy, order = numeric(variables, "preds", (None, 16, 2), path), order or MPII16
@@ -77,7 +77,7 @@ def read_prediction_mat(
         order = MPII16
     else:
         raise DataError(
-            f"{path}: no predictions; 'prediction_all', 'preds', 'pos_pred_src', 'keypointsAll' or 'RELEASE' expected, "
+            f"{path}: no predictions; expected 'prediction_all', 'preds', 'pos_pred_src', 'keypointsAll' or 'RELEASE', "
             f"found {', '.join(sorted(variables)) or 'none'}"
         )
     if xy.shape[1] != len(order):
@@ -99,7 +99,7 @@ def write_prediction_all(path: str | Path, predictions: Predictions) -> None:
 def write_mpii_submission(
     path: str | Path, annotations: str | Path, predictions: Predictions, people: Sequence[tuple[int, int]]
 ) -> None:
-    """Write a copy of MPII's `RELEASE` with the predicted points filled in, as its evaluation server asks.
+    """Write a copy of MPII's `RELEASE` with the predicted points filled in, as its evaluation server expects.
 
     Parameters
     ----------
@@ -122,14 +122,14 @@ def write_mpii_submission(
     if len(people) != len(predictions):
         raise DataError(f"{len(people)} annolist indices for {len(predictions)} predictions")
     source = Path(annotations)
-    load_matlab(source)  # says what is wrong with the file, if anything
+    load_matlab(source)  # raises where the file cannot be read
     release = loadmat(source)["RELEASE"]
     annolist = field(release, "annolist", f"{source}: RELEASE")
     own = predictions.joints.to(_zero_based(predictions))
     xy = to_matlab(reorder(own.xy, own.convention.order, MPII16))
     for row, (image, person) in enumerate(people):
         if not 1 <= image <= annolist.size:
-            raise DataError(f"{source}: annolist has {annolist.size} images, prediction {row} asks for {image}")
+            raise DataError(f"{source}: annolist has {annolist.size} images, prediction {row} is for image {image}")
         entry = annolist.ravel()[image - 1]
         rects = entry["annorect"]
         if rects.dtype.names is None or not 1 <= person <= rects.size:

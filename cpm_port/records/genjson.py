@@ -2,11 +2,11 @@
 
 Conventions: 1-based coordinates in the file; a joint that is not annotated is `[0, 0, 0]`; 14 parts move into MPII's
 order of 16 with pelvis and thorax absent; the list stands under "root", where the release's `genLMDB.py` looks for it;
-image names have no folder. `genjson.read_genjson` reads it back. The parts' names are written beside the list where the
-samples' data set is none of the known ones (`genjson.DATASETS`) or their order is not its.
+image names have no folder. `annotations/genjson.py` reads it back. The parts' names are written beside the list where
+the samples' data set is none of the known ones (`genjson.DATASETS`) or their order is another one.
 
 Quirks of the layout, written as JSONLab did: every number has three decimals (`1.000`); with one other person the
-lists of others lose their outer brackets; with none they are an object that says "an empty array".
+lists of others lose their outer brackets; with none they are an object that stands for an empty array.
 
 *Source*: `genJSON.m` and `genLMDB.py` of the authors' release, a published JSON file of theirs.
 """
@@ -72,7 +72,7 @@ def _is_known(sample: Sample) -> bool:
 def _record(sample: Sample, image_number: int) -> str:
     where = f"{sample.dataset} {sample.name}"
     if sample.image is None or sample.image_size is None:
-        raise DataError(f"{where}: an image's name and size expected")
+        raise DataError(f"{where}: expected an image's name and size, found {sample.image} and {sample.image_size}")
     others = sample.others
     joints = [_joints(sample, person) for person in others]
     centers = [_center(person, where) for person in others]

@@ -1,4 +1,4 @@
-"""LMDBs in the layout of the release's training code: records in and out, and a check that says what is wrong in one.
+"""LMDBs in the layout of the release's training code: records in and out, and a check that lists what is wrong in one.
 
 FILES <-> RECORDS. One Datum per person: channels 4, the image as planes blue, green, red, and a fourth plane whose rows
 carry the annotation:
@@ -19,7 +19,7 @@ row                   bytes          content
 ====================  =============  ==================================================================================
 
 Conventions: numbers are little-endian, coordinates 1-based in the file and 0-based in a `Record`; keys are "%07d" from
-0, which is also the reading order. The layout does not say how many joints there are: whoever reads must know (16,
+0, which is also the reading order. The layout does not hold the number of joints: the reader must know it (16,
 FLIC 9).
 
 Quirks kept: images narrower than 64 px are padded on the right with 128, while the annotated width stays; what stands
@@ -134,7 +134,7 @@ class ReadOnlyEnvironment:
         """Open, or return the one that is open."""
         data = Path(path) / "data.mdb"
         if not data.is_file():
-            raise MissingFileError(f"{path}: no LMDB there (a folder that holds data.mdb expected)")
+            raise MissingFileError(f"{path}: no LMDB there; expected a folder that holds data.mdb")
         status = data.stat()
         key = (status.st_dev, status.st_ino)
         found = cls._open.get(key)
@@ -304,12 +304,12 @@ def write_lmdb(path: str | os.PathLike[str], records: Iterable[Record]) -> int:
                 if record.write_number != count - 1 or (count > 1 and record.total_write_number != total):
                     raise DataError(
                         f"{record.name}: numbered {record.write_number} of {record.total_write_number}; "
-                        f"record {count - 1} of {total or 'one total'} expected"
+                        f"expected {count - 1} of {total or record.total_write_number}"
                     )
                 total = record.total_write_number
                 _put(environment, f"{count - 1:07d}".encode(), encode_datum(record))
         if count == 0 or count != total:
-            raise DataError(f"{target}: {count} records written, their annotations say {total}")
+            raise DataError(f"{target}: {count} records written, expected {total} by their annotations")
         temporary.chmod(0o755)
         os.rename(temporary, target)
     finally:
@@ -329,14 +329,14 @@ def check_lmdb(path: str | os.PathLike[str], num_joints: int = 16) -> Iterator[s
     for index, key in enumerate(store.keys):
         where = f"record {key.decode('latin-1')}"
         if key != f"{index:07d}".encode():
-            yield f"{where}: key {index:07d} expected (keys count up from 0000000)"
+            yield f"{where}: expected key {index:07d} (keys count up from 0000000)"
         try:
             record = store[index]
         except DataError as error:
             yield str(error).removeprefix(f"{path}: ")
             continue
         if (record.write_number, record.total_write_number) != (index, total):
-            yield f"{where}: numbered {record.write_number} of {record.total_write_number}; {index} of {total} expected"
+            yield f"{where}: numbered {record.write_number} of {record.total_write_number}; expected {index} of {total}"
         yield from (f"{where}: {finding}" for finding in _odd(record))
 
 
@@ -376,8 +376,8 @@ def _parse_datum(value: bytes, where: str) -> Any:
     size = 4 * datum.height * datum.width
     if datum.channels != 4 or datum.height < _rows_needed(0) or len(datum.data) != size or datum.width < 15:
         raise DataError(
-            f"{where}: {datum.channels} x {datum.height} x {datum.width} with {len(datum.data)} bytes; four planes of "
-            f"at least {_rows_needed(0)} rows and {MIN_WIDTH} columns, and as many bytes, expected"
+            f"{where}: {datum.channels} x {datum.height} x {datum.width} with {len(datum.data)} bytes; expected four "
+            f"planes of at least {_rows_needed(0)} rows and {MIN_WIDTH} columns, and as many bytes"
         )
     return datum
 

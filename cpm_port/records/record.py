@@ -2,11 +2,11 @@
 
 FILES -> RECORDS -> augmentation. Every source of training data gives `Record`s through one small protocol,
 `RecordStore`: `lmdb.py` (the release's layout), `SampleRecords` here (any data set's samples and their images) and
-`drawn.py`.
+`drawn/source.py`.
 
 Conventions: coordinates are `(x, y)`, 0-based image px, float32: the layout stores 1-based float32 values, and the
-original subtracts 1 in float32. `record_of` takes the same way, so a sample trains alike with and without an LMDB
-between. Images are planes, `(3, H, W)` uint8, blue, green, red.
+original subtracts 1 in float32. `record_of` does the same, so a sample trains alike with and without an LMDB
+in between. Images are planes, `(3, H, W)` uint8, blue, green, red.
 
 Quirks of the layout, kept: a joint that is not annotated is (-1, -1); a joint's third value is 0 where it is hidden
 and 1 where it is seen; the image may be wider than `image_size` says (the writer pads narrow ones).
@@ -103,7 +103,7 @@ class Record:
 class RecordStore(Protocol):
     """Records by number; reading one is safe from several threads at once.
 
-    A store that knows the order of its records' joints has it as `order` (see `order_of`); an LMDB does not say it.
+    A store that knows the order of its records' joints has it as `order` (see `order_of`); an LMDB does not hold it.
     """
 
     def __len__(self) -> int: ...

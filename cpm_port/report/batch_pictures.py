@@ -47,7 +47,7 @@ def example_picture(data: NDArray[np.float32], label: NDArray[np.float32], name:
         Blobs of another kind.
     """
     if data.ndim != 3 or len(data) != 4 or label.ndim != 3 or len(label) % 2 or len(label) < 4:
-        raise ShapeError(f"blobs of shapes {data.shape} and {label.shape}; (4, H, W) and (2 P + 2, h, w) expected")
+        raise ShapeError(f"blobs of shapes {data.shape} and {label.shape}; expected (4, H, W) and (2 P + 2, h, w)")
     pixels = np.clip(np.rint(data[:3] * PIXEL_DIVISOR + PAD_VALUE), 0, 255).astype(np.uint8)
     crop = np.ascontiguousarray(pixels.transpose(1, 2, 0))
     parts = len(label) // 2 - 1

@@ -127,7 +127,7 @@ def forward_arrays(net: CaffeNet, arrays: Arrays, blobs: list[str], source: str)
 def compare(
     net: CaffeNet, reference: Arrays, inputs: Arrays, *, tolerance: float = 1e-5, source: str = "the reference"
 ) -> Comparison:
-    """Run the net on `inputs` and hold every blob against `reference`.
+    """Run the net on `inputs` and compare every blob with `reference`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The default model's record: every number that is said of it, measured again and written down by one command.
+"""The default model's record: every number stated about it, measured again and written down by one command.
 
     python -m cpm_port.scorecard --lspet DIR --lsp-labels FILE --lsp-images DIR...
 
@@ -7,6 +7,6 @@
 - `card.py`: the record as the numbers in the model card;
 - `__main__.py`: all of it, and the pictures.
 
-What no command can measure stays as people wrote it: the record's `title`, `training`, `limits`, the `command` that
-describes the net and what was tried as `candidates`, and the card's text around the numbers.
+What no command can measure stays as it was written by hand: the record's `title`, `training`, `limits`, the `command`
+that describes the net and what was tried as `candidates`, and the card's text around the numbers.
 """

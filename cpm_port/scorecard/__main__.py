@@ -3,10 +3,10 @@ r"""Measure the default model and write its record, the numbers in its card, and
     python -m cpm_port.scorecard --lspet ../shared/datasets/lspet_dataset \
         --lsp-labels ../shared/datasets/lsp/lsp-joints-PC.mat --lsp-images ../shared/datasets/lsp_test_images
 
-For whoever has replaced `deploy.prototxt` or `default.caffemodel` in a checkout; some minutes on two cores. Everything
-is measured before anything is written: `reference_results/default_model.json`, `MODEL_CARD.md` beside the weights, and
-in `docs/pictures` `default_model_curve.svg` and `default_model_failures.png` (drawn people only: photographs of data
-sets stay where they are).
+To be run after `deploy.prototxt` or `default.caffemodel` is replaced in a checkout; some minutes on two cores.
+Everything is measured before anything is written: `reference_results/default_model.json`, `MODEL_CARD.md` beside the
+weights, and in `docs/pictures` `default_model_curve.svg` and `default_model_failures.png` (drawn people only:
+photographs of data sets stay where they are).
 """
 
 from __future__ import annotations

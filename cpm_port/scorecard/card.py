@@ -1,7 +1,7 @@
 """The record as text for the model card, so that the card's numbers are the record's and cannot drift.
 
-RECORD -> MARKDOWN. The card's text is people's; between two marks stands what `numbers` makes of the record. A test
-(tests/scorecard) holds the two together.
+RECORD -> MARKDOWN. The card's text is written by hand; between two marks stands what `numbers` makes of the record. A
+test (tests/scorecard) holds the two together.
 """
 
 from __future__ import annotations

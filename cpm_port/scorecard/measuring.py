@@ -57,7 +57,7 @@ __all__ = [
 
 HELD_OUT, LSP = "lspet-held-out", "lsp-pc"
 BOOTSTRAP_SEED = 1
-FIRST = 20  # held-out people whose hits are kept by themselves, for whoever has no minutes
+FIRST = 20  # held-out people who are also scored by themselves, for a quick check
 DRAWN = DrawnPeople(count=100, seed=1001, difficulty=50)
 """Drawn people of a seed that no training command uses."""
 
@@ -196,7 +196,7 @@ def left_and_right(xy: Floats, samples: Sequence[Sample], protocol: str) -> dict
 
 
 def whole_pictures(net: BeliefNet, samples: Sequence[Sample], sigma: float | None) -> Floats:
-    """Return the joints (N, 14, 2) that `cpm-port predict` finds where nobody says where the person is."""
+    """Return the joints (N, 14, 2) that `cpm-port predict` finds without being told where the person is."""
     found = []
     for sample in _progress(samples, "whole pictures"):
         image = read_image(sample.require_image())

@@ -1,9 +1,9 @@
 """The shapes that the default model was chosen from: what each costs.
 
 RECORD'S CANDIDATES -> THE SAME WITH COSTS. A candidate is the `cpm-port prototxt` command that writes its net; what it
-scored after a short training is the record's, what it costs is told here: parameters, FLOPs, and the time of one pass
-of one box, by the net's plain layers and by the engine that predicts on CPUs. All nets take turns, and
-the fastest counts, for the machine may be busy; weights are drawn (He's), which no time depends on.
+scored after a short training stands in the record; what it costs is measured here: parameters, FLOPs, and the time of
+one pass of one box, by the net's plain layers and by the engine that predicts on CPUs. All nets take turns and the
+fastest pass counts, because the machine may be busy. Weights are drawn (He's); no time depends on them.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ STUDIES = {
 
 
 def default_scale(name: str) -> Scale:
-    """Return the size that a study has where nobody asks for another."""
+    """Return the size that a study has by default."""
     scale: Scale = _module(name).DEFAULT
     return scale
 

@@ -1,13 +1,13 @@
 """The zoo: the published models and our own, each one name for a net, its preprocessing, its scores and its file.
 
-`resolve` turns what a user says (`--model NAME`, or `--net` and `--weights`) into files. The official weights are not
+`resolve` turns the user's choice (`--model NAME`, or `--net` and `--weights`) into files. The official weights are not
 part of the package: `add` checks and installs a file that the user brings, `download` one that a server still has. No
 torch in this room.
 
 - `entries.py`: what is known of each model;
 - `recognition.py`: which of them a file is, and whether it is whole;
 - `store.py`: the folder of installed models;
-- `fetch.py`: fetching over HTTP, in pieces if need be;
+- `fetch.py`: fetching over HTTP, in pieces where needed;
 - `choice.py`: names to files, and the list of all models.
 """
 

@@ -1,4 +1,4 @@
-"""From what a user says to the files of a model; and the list of all models, with what is known and what is there.
+"""From the user's choice to the files of a model; and the list of all models, with what is known and what is installed.
 
 Last step of the room. `resolve` is what every verb with `--model` calls.
 """
@@ -48,7 +48,7 @@ def resolve(
     Returns
     -------
     Choice
-        The user's own files as given (whether they exist is for their readers to say); a zoo model's weights are there
+        The user's own files as given (their readers check that they exist); a zoo model's weights are there
         and are, by their SHA-256, those that were recorded.
 
     Raises
@@ -73,7 +73,7 @@ def resolve(
 
 
 def describe(entry: ModelEntry) -> dict[str, Any]:
-    """Return all that can be said of a model, as `cpm-port models --json` prints it."""
+    """Return all that is known of a model, as `cpm-port models --json` prints it."""
     state: dict[str, Any] = {"present": False, "problem": None, "sha256": entry.sha256, "bytes": None}
     path = entry.net.with_name(entry.file_name) if entry.embedded else model_folder(entry) / f"{entry.name}.caffemodel"
     try:

@@ -171,7 +171,7 @@ def model_named(name: str) -> ModelEntry:
 
 
 def scores(entry: ModelEntry) -> tuple[Score, ...]:
-    """Return a model's scores, each with its protocol; of the default model none before it is there.
+    """Return a model's scores, each with its protocol; none for a default model that has no record yet.
 
     Raises
     ------

@@ -1,13 +1,13 @@
-"""Fetch a model's file over HTTP: address after address, in pieces if need be, and never half a file under its name.
+"""Fetch a model's file over HTTP: address after address, in pieces where needed, and never half a file under its name.
 
 What has come so far lies in `NAME/FILE.part` in the folder of installed models, beside a note of where it is from. A
-broken connection is taken up where it broke, at once and by a later call, if the address is the same, and the server
-knows ranges and says by a tag or a date which state of the file it gives: `If-Range`, and what the answer says, make it
-begin anew where the file has changed meanwhile. A complete part goes through the same
-door as a file that the user brings (`store.add`); what fails there is removed.
+broken connection is continued where it broke, at once or by a later call, if the address is the same and the server
+supports ranges and marks the file's version by a tag or a date. Where the file has changed meanwhile, which `If-Range`
+and the server's answer show, it is fetched from its beginning. A complete file is checked and installed like one that
+the user brings (`store.add`); what fails there is removed.
 
-The weights' size is known from the net, so a page that apologizes, or anything else too small or much too large, is
-refused before or while it comes.
+The weights' size is known from the net, so an error page, or anything else too small or much too large, is refused
+before or while it comes.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ def _check_address(url: str) -> None:
     except ValueError:
         usable = False
     if not usable:
-        raise UsageError(f"--url {url}: an address of http or https expected")
+        raise UsageError(f"--url {url}: expected an address of http or https")
 
 
 def _validator(response: HTTPResponse) -> str | None:

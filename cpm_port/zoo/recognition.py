@@ -1,4 +1,4 @@
-"""Which official model a file is, told by its layers and their shapes, and whether it is whole and finite.
+"""Which official model a file is, by its layers and their shapes; and whether it is whole and finite.
 
 Where in the flow: before a file is installed. Three official models share one net (`mpii-lsp-6s`, `mpii-6s`, `lsp-6s`),
 so no layer tells them apart: their file names do, or the user.
@@ -35,7 +35,7 @@ def recognise(path: str | Path, name: str | None = None, *, file_name: str | Non
     path : path
         A .caffemodel, or its HDF5 form.
     name : str, optional
-        The model that it is said to be; its layers must agree.
+        The model that the user says it is; its layers must agree.
     file_name : str, optional
         What the file was called where it comes from, where it is called otherwise now.
 
@@ -43,7 +43,7 @@ def recognise(path: str | Path, name: str | None = None, *, file_name: str | Non
     -------
     entry : ModelEntry
     how : str
-        What told it: "layers and shapes", "file name" or "the user".
+        What it was recognised by: "layers and shapes", "file name" or "the user".
 
     Raises
     ------
@@ -136,7 +136,7 @@ def _differences(weights: Weights, expected: Shapes) -> list[str]:
             continue
         have = tuple(array.shape for array in weights[layer])
         if len(have) != len(shapes) or not all(fits_blob(a, b) for a, b in zip(have, shapes, strict=True)):
-            found.append(f"layer {layer!r} has {_said(have)}, {_said(shapes)} expected")
+            found.append(f"layer {layer!r} has {_said(have)}, expected {_said(shapes)}")
     return found + [f"layer {layer!r} is not part of that net" for layer in weights if layer not in expected]
 
 

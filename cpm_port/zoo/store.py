@@ -2,7 +2,7 @@
 
 `$CPM_PORT_MODELS`, or `cpm_port/models` in the user's data folder (`$XDG_DATA_HOME`, by default `~/.local/share`). In
 it, `NAME/NAME.caffemodel` (`.caffemodel.h5` for an HDF5 file) and `NAME/model.json`. The record is written last: a
-model is installed if it is there. Who installs a model holds a lock on its folder meanwhile.
+model is installed if it is there. A model's folder is locked while the model is installed.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def add(
     digest = file_sha256(path)
     for expected in (entry.sha256, sha256):
         if expected not in (None, digest):
-            raise ModelFileError(f"{path}: its SHA-256 is {digest}, {expected} expected")
+            raise ModelFileError(f"{path}: its SHA-256 is {digest}, expected {expected}")
     with _alone(entry):
         installed = find_installed(entry)
         if installed is None:
@@ -162,9 +162,9 @@ def add(
 
 
 def checked_sha256(said: str | None) -> str | None:
-    """Return a SHA-256 that a user says in lower case; UsageError where it is none."""
+    """Return a user's SHA-256 in lower case; UsageError where it is none."""
     if said is not None and re.fullmatch("[0-9a-fA-F]{64}", said) is None:
-        raise UsageError(f"SHA-256 {said!r}: 64 hexadecimal digits expected")
+        raise UsageError(f"SHA-256 {said!r}: expected 64 hexadecimal digits")
     return None if said is None else said.lower()
 
 

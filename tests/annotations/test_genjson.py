@@ -71,10 +71,10 @@ def test_data_of_ones_own_says_its_parts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("parts", "match"),
     [
-        ("head", "parts: a list of names expected, found 'head'"),
-        ([], "a list of names expected"),
-        (["head", ""], "a list of names expected"),
-        (["head", "head", "hand"], "parts: a name stands there twice: head, head, hand"),
+        ("head", "parts: expected a list of names, found 'head'"),
+        ([], "expected a list of names"),
+        (["head", ""], "expected a list of names"),
+        (["head", "head", "hand"], "parts: the same name twice in head, head, hand"),
         (["head", "hand"], r"joint_self: shape \(16, 3\), expected \(2, 3\)"),
     ],
 )
@@ -91,14 +91,14 @@ def test_flic_has_nine_observer_centric_joints(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        ([], "a list of records expected"),
-        ([1], "record 1: an object expected, found int"),
+        ([], "expected a list of records"),
+        ([1], "record 1: expected an object, found int"),
         ([record(), {}], "record 2: lacks dataset, isValidation"),
-        ([record(dataset="COCO")], "data set 'COCO'; known: MPI, LEEDS.*its parts' names beside the records"),
-        ([record(dataset={})], "record 1: dataset {}, img_paths '015601864.jpg'; two names expected"),
-        ([record(img_paths=7)], "img_paths 7; two names expected"),
-        ([record(numOtherPeople=0.5)], "numOtherPeople is 0.5; 0, 1, 2"),
-        ([record(numOtherPeople=-1)], "numOtherPeople is -1; 0, 1, 2"),
+        ([record(dataset="COCO")], "data set 'COCO'; expected one of MPI, LEEDS.*its parts' names beside the records"),
+        ([record(dataset={})], "record 1: dataset {}, img_paths '015601864.jpg'; expected two names"),
+        ([record(img_paths=7)], "img_paths 7; expected two names"),
+        ([record(numOtherPeople=0.5)], "numOtherPeople is 0.5; expected 0, 1, 2"),
+        ([record(numOtherPeople=-1)], "numOtherPeople is -1; expected 0, 1, 2"),
         ([record(numOtherPeople=2.0)], r"joint_others: shape .*expected \(2, 16, 3\)"),
         ([record(2, numOtherPeople=1.0)], r"joint_others: shape \(2, 16, 3\), expected \(1, 16, 3\)"),
         ([record(joint_self=JOINTS[:14])], r"joint_self: shape \(14, 3\), expected \(16, 3\)"),

@@ -92,7 +92,7 @@ def test_people_of_training_images_with_their_neighbours(tmp_path: Path) -> None
         (release([[rect([point(1, (np.nan, 1))])]], [1]), "a coordinate is not finite"),
         (release([[rect([point(1, (1, 1), "yes")])]], [1]), "is_visible is 'yes'"),
         (release([[rect(None, objpos=struct([{"x": 1.0}]))]], [1]), "field 'y' is missing"),
-        (release([[rect(None, scale=np.array([[1.0, 2.0]]))]], [1]), "scale: one number expected"),
+        (release([[rect(None, scale=np.array([[1.0, 2.0]]))]], [1]), "scale: expected one number"),
     ],
 )
 def test_another_layout_is_refused_with_its_place(tmp_path: Path, variables: dict[str, Any], match: str) -> None:
@@ -158,9 +158,8 @@ def test_the_real_files_hold_the_same_people(shared: Path) -> None:
     assert np.array_equal(np.isnan(a), np.isnan(c))
     corrupt = (np.abs(a - b) > 0.01).any(axis=2)
     assert corrupt.sum() == 13
-    assert (
-        np.nanmax(np.abs(np.trunc(np.round(a + 1, 6)) - 1 - c)[:, [8, 9]]) == 0
-    )  # head top and upper neck are cut to integers
+    cut_to_integers = np.trunc(np.round(a + 1, 6)) - 1  # as head top and upper neck are
+    assert np.nanmax(np.abs(cut_to_integers - c)[:, [8, 9]]) == 0
     assert np.nanmax(np.abs(a - c)[:, :8]) < 1e-6
     for one, other in zip(exact, hourglass, strict=True):
         assert (one.annolist_index, one.people_index) == (other.annolist_index, other.people_index)

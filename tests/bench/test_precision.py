@@ -62,10 +62,10 @@ def test_promises_that_a_gpu_does_not_keep_are_named() -> None:
 
     assert precision._missed(measured(float32=0, tf32=0, bf16=3)) == []
     (slow,) = precision._missed(measured(float32=0, tf32=1, bf16=3))
-    assert slow == "without moved joints 2 times faster than the plain port, at least 3.0 asked"
+    assert slow == "without moved joints 2 times faster than the plain port, expected at least 3.0"
     low = measured(float32=0, tf32=0, bf16=3)
     low["bf16"]["matrix_rate_percent"] = 49.0
-    assert precision._missed(low) == ["bf16: 49 % of the matrix rate, at least 50 asked"]
+    assert precision._missed(low) == ["bf16: 49 % of the matrix rate, expected at least 50"]
 
 
 def test_images_and_a_model_may_be_given(tmp_path: Path) -> None:

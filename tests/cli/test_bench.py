@@ -62,7 +62,7 @@ def test_a_missed_target_is_exit_code_one(made_up, capsys):
 
 
 def test_what_a_bench_itself_calls_missed_is_exit_code_one(made_up, capsys):
-    made_up["missed"] = ["example: 200 per second, at least 300 asked"]
+    made_up["missed"] = ["example: 200 per second, expected at least 300"]
     assert run("made_up") == 1
     assert "missed: example: 200 per second" in capsys.readouterr().out
 

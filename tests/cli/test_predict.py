@@ -271,7 +271,7 @@ def test_results_that_could_not_be_written_are_refused_before_any_work(
     for out in (file, file / "below"):
         assert main(["predict", str(image), *model, "--out", str(out)]) == 2
         said = capsys.readouterr()
-        assert f"{out}: {file} is a file; a folder for the results expected" in said.err
+        assert f"{out}: {file} is a file; expected a folder for the results" in said.err
         assert not said.out
     assert file.read_text() == "mine"
     monkeypatch.setattr(os, "access", lambda path, mode: False)

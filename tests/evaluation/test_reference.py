@@ -55,8 +55,8 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        ([], "an object expected"),
-        ({**GOOD, "schema": 2}, "schema 2, 1 asked"),
+        ([], "expected an object"),
+        ({**GOOD, "schema": 2}, "schema is 2, expected 1"),
         ({**GOOD, "titel": "x"}, "unknown titel"),
         (_changed(source=None), "missing source"),
         (_changed(tolerance=0), "a tolerance above 0"),

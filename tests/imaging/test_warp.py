@@ -174,8 +174,11 @@ def test_a_matrix_without_inverse_looks_at_one_point_as_opencv_does() -> None:
 
 WRONG: dict[str, tuple[type[Exception], Callable[[], object]]] = {
     "planes of shape": (ShapeError, lambda: resize_cubic(np.zeros((4, 4, 3), np.uint8), 2.0)),
-    "type uint8 expected": (ShapeError, lambda: resize_cubic(np.zeros((3, 4, 4), np.float32), 2.0)),
-    "px a side expected": (ShapeError, lambda: resize_cubic(np.zeros((3, 1, 40000), np.uint8), 0.5)),
+    "type uint8, found": (
+        ShapeError,
+        lambda: resize_cubic(np.zeros((3, 4, 4), np.float32), 2.0),
+    ),
+    "expected at most 32764 px a side": (ShapeError, lambda: resize_cubic(np.zeros((3, 1, 40000), np.uint8), 0.5)),
     "a positive number": (UsageError, lambda: resize_cubic(noise(4, 4), -1.0)),
     "is 0 x 0": (UsageError, lambda: resize_cubic(noise(4, 4), 0.1)),
     "is not inside": (UsageError, lambda: resize_cubic(noise(4, 4), 1.0, Window(1, 0, 4, 4))),
@@ -183,7 +186,7 @@ WRONG: dict[str, tuple[type[Exception], Callable[[], object]]] = {
         UsageError,
         lambda: warp_affine_cubic(noise(4, 4), np.full((2, 3), np.nan), Window(0, 0, 1, 1)),
     ),
-    "0 to 255 expected": (UsageError, lambda: warp_affine_cubic(noise(4, 4), np.eye(2, 3), Window(0, 0, 1, 1), 256)),
+    "expected 0 to 255": (UsageError, lambda: warp_affine_cubic(noise(4, 4), np.eye(2, 3), Window(0, 0, 1, 1), 256)),
 }
 
 

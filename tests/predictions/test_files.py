@@ -50,9 +50,9 @@ def test_an_h5_keeps_everything_and_says_what_it_holds(tmp_path: Path, order: Pa
     write_predictions(tmp_path / "p.h5", made)
     _same(read_predictions(tmp_path / "p.h5"), made)
     _same(read_predictions(tmp_path / "p.h5", order=order, base=0, centric="person"), made)
-    with pytest.raises(DataError, match="says centric 'person' of itself, 'observer' is stated"):
+    with pytest.raises(DataError, match="its own centric is 'person', expected 'observer'"):
         read_predictions(tmp_path / "p.h5", centric="observer")
-    with pytest.raises(DataError, match="says base 0"):
+    with pytest.raises(DataError, match="its own base is 0"):
         read_predictions(tmp_path / "p.h5", base=1)
 
 
@@ -140,7 +140,7 @@ def test_a_submission_fills_the_struct_and_is_read_back(tmp_path: Path) -> None:
         write_mpii_submission(tmp_path / "s.mat", tmp_path / "mpii.mat", made, people[:2])
     with pytest.raises(DataError, match=r"annolist\(3\) has no annorect\(2\)"):
         write_mpii_submission(tmp_path / "s.mat", tmp_path / "mpii.mat", made, [*people[:2], (3, 2)])
-    with pytest.raises(DataError, match="annolist has 3 images, prediction 0 asks for 9"):
+    with pytest.raises(DataError, match="annolist has 3 images, prediction 0 is for image 9"):
         write_mpii_submission(tmp_path / "s.mat", tmp_path / "mpii.mat", made, [(9, 1)] * 3)
 
 
@@ -153,7 +153,7 @@ def test_json_kinds_are_written_and_read_back(tmp_path: Path, target: str) -> No
     _same(read_predictions(tmp_path / target, order=CPM14), made)
     with pytest.raises(UsageError, match="does not say the order"):
         read_predictions(tmp_path / target)
-    with pytest.raises(DataError, match="42 values, 27 expected for order 'flic9'"):
+    with pytest.raises(DataError, match="42 values, expected 27 for order 'flic9'"):
         read_predictions(tmp_path / target, order=FLIC9)
     with pytest.raises(UsageError, match="people without names"):
         write_predictions(tmp_path / "q.json", replace(made, names=None))
@@ -178,7 +178,7 @@ def test_coco_and_openpose_look_as_their_tools_expect(tmp_path: Path) -> None:
         ("{", "not JSON"),
         ("{}", "a list of COCO results"),
         ("[]", "a list of COCO results"),
-        ('[{"image_id": 1}]', "result 0: 'image_id' and 'keypoints'"),
+        ('[{"image_id": 1}]', "result 0: expected 'image_id' and 'keypoints'"),
         ('[{"image_id": 1, "keypoints": ["a"]}]', "keypoints are not numbers"),
         (json.dumps([{"image_id": 1, "keypoints": [1.0] * 42}] * 2), "'1' comes more than once"),
     ],
@@ -200,7 +200,7 @@ def test_openpose_needs_one_person_per_image(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variables", "match"),
     [
-        ({"pred": np.zeros((14, 2, 3))}, "no predictions; 'prediction_all'.*found pred"),
+        ({"pred": np.zeros((14, 2, 3))}, "no predictions; expected 'prediction_all'.*found pred"),
         ({"prediction_all": np.zeros((13, 2, 3))}, "'prediction_all' has 13 parts"),
         ({"prediction_all": np.zeros((3, 14, 2))}, "'prediction_all' is 3 x 14 x 2, expected N x 2 x N"),
         ({"preds": np.zeros((5, 14, 2))}, "'preds' is 5 x 14 x 2"),
@@ -219,7 +219,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("")
     with pytest.raises(DataError, match="not a known kind"):
         read_predictions(tmp_path / "p.txt")
-    with pytest.raises(UsageError, match=r"\.h5, \.mat, \.json"):
+    with pytest.raises(UsageError, match=r"expected a name ending in \.h5, \.mat or \.json"):
         write_predictions(tmp_path / "p.csv", _drawn(CPM14))
     (tmp_path / "p.h5").write_bytes(b"no h5")
     with pytest.raises(DataError, match="not a readable HDF5"):

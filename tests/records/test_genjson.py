@@ -109,8 +109,8 @@ def test_images_without_a_number_are_counted() -> None:
 
 def test_what_training_needs_and_is_missing_is_named(tmp_path: Path) -> None:
     for lacking, message in (
-        (replace(sample(), image=None), "MPI a_2: an image's name and size"),
-        (sample(image_size=None), "MPI a_2: an image's name and size"),
+        (replace(sample(), image=None), "MPI a_2: expected an image's name and size"),
+        (sample(image_size=None), "MPI a_2: expected an image's name and size"),
         (replace(sample(), person=replace(person(16), scale=None)), "MPI a_2: a person without a scale"),
         (replace(sample(), others=(replace(person(16), center=None),)), "MPI a_2: a person without a center"),
         (replace(sample(), person=replace(person(16), scale=float("inf"))), "inf cannot be written"),

@@ -161,9 +161,9 @@ def test_a_database_may_be_open_twice(tmp_path: Path) -> None:
     ("records", "message"),
     [
         ([], "0 records written"),
-        ([record(0, 2)], "1 records written, their annotations say 2"),
-        ([record(1, 2)], "numbered 1 of 2; record 0"),
-        ([record(0, 2), record(1, 3)], "numbered 1 of 3; record 1 of 2"),
+        ([record(0, 2)], "1 records written, expected 2 by their annotations"),
+        ([record(1, 2)], "numbered 1 of 2; expected 0 of 2"),
+        ([record(0, 2), record(1, 3)], "numbered 1 of 3; expected 1 of 2"),
         ([replace(record(), planes=np.zeros((3, 8, 70), np.uint8))], "need 9 rows"),
         ([record(others=15)], "need 69 rows"),
         ([replace(record(), people_index=128)], "128 does not fit a signed byte"),
@@ -234,9 +234,9 @@ def test_numbers_that_cannot_be_are_refused() -> None:
 
 
 FINDINGS: dict[str, tuple[bytes, bytes]] = {
-    "key 0000000 expected": (b"000000", encode_datum(record())),
+    "expected key 0000000": (b"000000", encode_datum(record())),
     "not a Datum": (b"0000000", b"\xff\xff\xff"),
-    "numbered 4 of 9; 0 of 1 expected": (b"0000000", encode_datum(record(4, 9))),
+    "numbered 4 of 9; expected 0 of 1": (b"0000000", encode_datum(record(4, 9))),
     "image of 70 x 66, annotated as 30 x 66": (b"0000000", corrupted(set_bytes(1, 4, struct.pack("<f", 30)))),
     "data set's name ''": (b"0000000", corrupted(set_bytes(0, 0, b"\0"))),
     "scale 0; training divides": (b"0000000", corrupted(set_bytes(4, 0, struct.pack("<f", 0)))),

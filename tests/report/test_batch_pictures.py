@@ -44,5 +44,5 @@ def test_a_part_that_is_not_there_is_not_drawn() -> None:
 
 @pytest.mark.parametrize(("first", "second"), [((3, 8, 8), (6, 1, 1)), ((4, 8, 8), (5, 1, 1)), ((4, 8, 8), (2, 1, 1))])
 def test_other_blobs_are_refused(first: tuple[int, ...], second: tuple[int, ...]) -> None:
-    with pytest.raises(ShapeError, match=r"\(4, H, W\) and \(2 P \+ 2, h, w\) expected"):
+    with pytest.raises(ShapeError, match=r"expected \(4, H, W\) and \(2 P \+ 2, h, w\)"):
         example_picture(np.zeros(first, np.float32), np.zeros(second, np.float32))

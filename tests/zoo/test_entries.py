@@ -19,14 +19,14 @@ from cpm_port.zoo import ENTRIES, entries, model_named, scores
 from cpm_port.zoo.recognition import weight_bytes
 
 OFFICIAL = [entry for entry in ENTRIES.values() if not entry.embedded]
-NOTES = {
+NOTES = {  # file, convolutions, published scores
     "mpii-lsp-6s": ("pose_iter_985000_addLEEDS.caffemodel", 40, {"lsp-pc": 90.5, "mpii-official": 88.5}),
     "mpii-6s": ("pose_iter_630000.caffemodel", 40, {"mpii-official": 87.95}),
     "lsp-6s": ("pose_iter_395000.caffemodel", 40, {"lsp-pc": 84.32}),
     "flic-4s": ("pose_iter_40000.caffemodel", 28, {"flic-gt-torso": (97.59, 95.03)}),
     "mpii-vgg": ("pose_iter_320000.caffemodel", 52, {"mpii-official": 90.1}),
     "person": ("pose_iter_70000.caffemodel", 37, {}),
-}  # file, convolutions, published scores
+}
 
 
 def test_the_names_are_the_stable_ones() -> None:

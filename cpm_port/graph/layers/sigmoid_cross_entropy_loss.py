@@ -1,9 +1,7 @@
-"""SigmoidCrossEntropyLoss: the cross entropy of sigmoid(x) with targets in 0 ..
+"""SigmoidCrossEntropyLoss: the cross entropy of sigmoid(x) with targets from 0 to 1.
 
-1, summed over the item and divided by the batch.
-
-`loss_param` may choose another normalization and an `ignore_label`. Source: caffe
-`sigmoid_cross_entropy_loss_layer.cpp`.
+It is summed over the item and divided by the batch. `loss_param` may choose another normalization and an
+`ignore_label`. Source: caffe `sigmoid_cross_entropy_loss_layer.cpp`.
 """
 
 from __future__ import annotations
