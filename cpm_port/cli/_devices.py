@@ -50,6 +50,6 @@ def chosen_engine(args: argparse.Namespace) -> Engine:
     from cpm_port.inference.model import Engine
 
     if args.memory_bound is not None and args.memory_bound < 0:
-        raise UsageError(f"--memory-bound {args.memory_bound}: 0 or more asked")
+        raise UsageError(f"--memory-bound {args.memory_bound}: expected 0 or more")
     bound = None if args.memory_bound is None else args.memory_bound << 20
     return Engine(args.device, args.precision, bound, args.plan)

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
     protocol = protocol_named(args.protocol)
     if args.limit is not None and args.limit < 1:
-        raise UsageError(f"--limit {args.limit}: at least 1 asked")
+        raise UsageError(f"--limit {args.limit}: expected at least 1")
     of_a_model = args.data is not None or {args.model, args.net, args.weights} != {None}
     subject = _predicted(args, protocol) if of_a_model else _read(args, protocol)
     if subject is None:  # a process that only helps

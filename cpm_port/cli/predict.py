@@ -147,5 +147,5 @@ def _finite(text: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise argparse.ArgumentTypeError(f"{text!r} found, a finite number expected")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a finite number")
     return number

@@ -40,7 +40,7 @@ def default_record() -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not the record of the default model ({type(error).__name__}: {error})") from error
     if not whole or not found:
-        raise DataError(f"{path}: the weights' SHA-256 and size, and a score, expected")
+        raise DataError(f"{path}: expected the weights' SHA-256 and size, and a score")
     return dict(content)
 
 

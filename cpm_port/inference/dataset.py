@@ -92,7 +92,7 @@ def predict_dataset(
     labels = labels or find_labels(protocol.dataset, root, centric)
     samples = read_scored(protocol.dataset, labels, images=find_images(root), centric=centric)[:limit]
     if save.suffix != ".h5":
-        raise UsageError(f"--save {save}: a name ending in .h5 asked")
+        raise UsageError(f"--save {save}: expected a name ending in .h5")
     with joined_world(engine.device, _PATIENCE) as world:
         model = load_model(choice, replace(engine, device=str(world.device)))
         identity = {

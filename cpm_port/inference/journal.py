@@ -138,7 +138,9 @@ class Journal:
             Joints and scores are not (P, 2) and (P,).
         """
         if entry.joints.ndim != 2 or entry.joints.shape != (len(entry.scores), 2):
-            raise ShapeError(f"{name}: joints {entry.joints.shape} and scores {entry.scores.shape}; (P, 2), (P,) asked")
+            raise ShapeError(
+                f"{name}: joints {entry.joints.shape} and scores {entry.scores.shape}; expected (P, 2) and (P,)"
+            )
         line = {"name": name, "joints": entry.joints.tolist(), "scores": entry.scores.tolist()}
         self._file.write(json.dumps(line).encode() + b"\n")
         self._file.flush()

@@ -131,7 +131,7 @@ def draw(parameters: TransformParameters, seed: int, epoch: int, index: int) -> 
         An argument that is negative or beyond 64 bits.
     """
     if not all(0 <= number < 2**64 for number in (seed, epoch, index)):
-        raise UsageError(f"seed {seed}, epoch {epoch}, index {index}: 0 to 2**64 - 1 expected")
+        raise UsageError(f"seed {seed}, epoch {epoch}, index {index}: expected 0 to 2**64 - 1")
     raw = np.random.Philox(key=seed, counter=[0, index, epoch, 0]).random_raw(6)
     dice = ((raw >> np.uint64(40)) * 2.0**-24).tolist()
     scaled = dice[0] <= parameters.scale_prob
@@ -191,7 +191,7 @@ def decide(draws: Draws, parameters: TransformParameters, table: tuple[float, bo
         flip = draws.flip <= parameters.flip_prob
     elif parameters.aug_way == "table":
         if table is None:
-            raise UsageError('aug_way "table": degree and flip from the tables expected')
+            raise UsageError('aug_way "table": expected degree and flip from the tables')
         degree, flip = float(np.float32(table[0])), table[1]
     offset_x, offset_y = (
         int((dice - 0.5) * 2 * parameters.center_perterb_max) for dice in (draws.crop_x, draws.crop_y)
@@ -227,7 +227,7 @@ def augment(record: Record, parameters: TransformParameters, augmentation: Augme
             )
         return Example(np.ascontiguousarray(planes), objpos, people)
     if not record.person.scale > 0:
-        raise DataError(f"{record.name}: scale {record.person.scale:g}; a positive number expected")
+        raise DataError(f"{record.name}: scale {record.person.scale:g}; expected a positive number")
     scale = np.float32(parameters.target_dist) / np.float32(record.person.scale) * np.float32(augmentation.multiplier)
     try:
         scaled_size = resized_size(*size, float(scale))

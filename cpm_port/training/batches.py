@@ -105,8 +105,8 @@ def open_data_layers(
     seed = 0 if seed is None else seed
     if seed < 0 or num_workers < 0 or not 0 <= shard[0] < shard[1]:
         raise UsageError(
-            f"seed {seed}, num_workers {num_workers}, shard {shard}: 0 or more, 0 or more, and (rank, world) with "
-            "0 <= rank < world expected"
+            f"seed {seed}, num_workers {num_workers}, shard {shard}: expected 0 or more, 0 or more, and "
+            "(rank, world) with 0 <= rank < world"
         )
     opener = _Opener(net_spec, phase, seed, srand, None if root is None else Path(root), records, shard, masked)
     return DataSource(functools.partial(opener.streams, layers), seed, srand, num_workers)
@@ -180,7 +180,7 @@ class DataSource:
     def skip(self, batches: int) -> None:
         """Go on as if that many batches had been taken."""
         if batches < 0:
-            raise UsageError(f"skip {batches} batches: 0 or more expected")
+            raise UsageError(f"skip {batches} batches: expected 0 or more")
         self._go_to(self._given + batches)
 
     def close(self) -> None:

@@ -127,7 +127,7 @@ class DataStream:
         import cv2
 
         if self._transform.force_color and self._transform.force_gray:
-            raise LayerError(f"layer {self._layer.name!r}: force_color and force_gray; one of them expected")
+            raise LayerError(f"layer {self._layer.name!r}: force_color and force_gray; expected one of them")
         flag = cv2.IMREAD_UNCHANGED
         flag = cv2.IMREAD_COLOR if self._transform.force_color else flag
         flag = cv2.IMREAD_GRAYSCALE if self._transform.force_gray else flag
@@ -139,7 +139,7 @@ class DataStream:
     def _read_mean(self, path: Path | None) -> NDArray[np.float32] | None:
         values = self._transform.mean_value
         if path is not None and values:
-            raise LayerError(f"layer {self._layer.name!r}: mean_file and mean_value; one of them expected")
+            raise LayerError(f"layer {self._layer.name!r}: mean_file and mean_value; expected one of them")
         if path is not None:
             mean = np.asarray(read_mean(path), np.float32)
             return mean.reshape(mean.shape[-3:])
@@ -308,5 +308,5 @@ def _copy(values: dict[str, NDArray[np.float32]], blobs: Blobs) -> Sequence[str]
 
 def _batch_size(layer: LayerSpec, value: int) -> int:
     if value < 1:
-        raise LayerError(f"layer {layer.name!r}: batch_size {value}; 1 or more expected")
+        raise LayerError(f"layer {layer.name!r}: batch_size {value}; expected 1 or more")
     return value

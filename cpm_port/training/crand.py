@@ -43,7 +43,7 @@ class CRand:
 
     def __init__(self, seed: int = 1) -> None:
         if not 0 <= seed < 2**32:
-            raise UsageError(f"srand {seed}: 0 to {2**32 - 1} expected")
+            raise UsageError(f"srand {seed}: expected 0 to {2**32 - 1}")
         signed = seed - 2**32 if seed >= 2**31 else seed or 1
         state = [signed % 2**32]
         for _ in range(_DEGREE - 1):

@@ -62,7 +62,7 @@ def labels(
         A joint's coordinate is not finite.
     """
     if people.ndim != 3 or people.shape[0] < 1 or people.shape[1] < num_parts or people.shape[2] != 3:
-        raise ShapeError(f"people of shape {people.shape}; (N, {num_parts} or more, 3) with N > 0 expected")
+        raise ShapeError(f"people of shape {people.shape}; expected (N, {num_parts} or more, 3) with N > 0")
     if not np.isfinite(people[:, :num_parts]).all():
         raise DataError("a joint's coordinate is not finite")
     width, height = crop_size

@@ -121,7 +121,7 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
     if options.validate_interval < 0 or (options.validate_limit is not None and options.validate_limit < 1):
         raise UsageError(
             f"validate_interval {options.validate_interval}, validate_limit {options.validate_limit}: "
-            "0 or more, and 1 or more, expected"
+            "expected 0 or more, and 1 or more"
         )
     solver = _read_solver(options)
     prefix = Path(solver.snapshot_prefix or Path(solver.source).with_suffix(""))

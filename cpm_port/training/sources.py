@@ -74,7 +74,7 @@ def open_records(source: str | Path, num_joints: int = 16, *, held_out: bool = F
     if path.suffix == ".json":
         return _json_records(path, held_out)
     if not path.exists():
-        raise MissingFileError(f"{path}: no training records there (an LMDB's folder or a .json file expected)")
+        raise MissingFileError(f"{path}: no training records there; expected an LMDB's folder or a .json file")
     return LmdbRecords(path, num_joints)
 
 
@@ -103,6 +103,6 @@ def _drawn_fields(text: str) -> dict[str, int]:
         name, _, value = item.partition("=")
         if name not in DrawnPeople.__dataclass_fields__ or not value.isdecimal():
             known = ", ".join(f"{field}=N" for field in DrawnPeople.__dataclass_fields__)
-            raise UsageError(f"{text!r}: some of {known}, separated by commas, expected after {DRAWN!r}")
+            raise UsageError(f"{text!r}: expected some of {known}, separated by commas, after {DRAWN!r}")
         fields[name] = int(value)
     return fields

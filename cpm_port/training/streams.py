@@ -118,7 +118,7 @@ class CPMStream:
         self._shuffle = shuffle and self._train
         self._batch_size = layer.params.cpmdata_param.batch_size
         if self._batch_size < 1:
-            raise LayerError(f"layer {layer.name!r}: batch_size {self._batch_size}; 1 or more expected")
+            raise LayerError(f"layer {layer.name!r}: batch_size {self._batch_size}; expected 1 or more")
         self._rows = range(self._batch_size)[rows]
         self._root = root
         self._masked = masked
@@ -200,7 +200,7 @@ def _with_mirror(parameters: TransformParameters, store: RecordStore) -> Transfo
 def tops_of(layer: LayerSpec, count: int) -> tuple[str, ...]:
     """Return a layer's tops; LayerError where it has not `count` of them."""
     if len(layer.tops) != count:
-        raise LayerError(f"layer {layer.name!r} ({layer.type}): {len(layer.tops)} tops; {count} expected")
+        raise LayerError(f"layer {layer.name!r} ({layer.type}): {len(layer.tops)} tops; expected {count}")
     return layer.tops
 
 
@@ -214,5 +214,5 @@ def _table(path: Path, rows: int, columns: int) -> NDArray[np.float64]:
     except ValueError as error:
         raise DataError(f"{path}: not a table of numbers ({error})") from error
     if values.size < rows * columns:
-        raise DataError(f"{path}: {values.size} numbers; {rows} rows of {columns} expected")
+        raise DataError(f"{path}: {values.size} numbers; expected {rows} rows of {columns}")
     return values[: rows * columns].reshape(rows, columns)

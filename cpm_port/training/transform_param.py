@@ -79,12 +79,12 @@ class TransformParameters:
         positive = ("stride", "crop_size_x", "crop_size_y", "target_dist", "sigma", "sigma_center", "num_parts")
         bad = [f"{name} {getattr(self, name)}" for name in positive if not getattr(self, name) > 0]
         if bad:
-            raise LayerError(f"transform_param: {', '.join(bad)}; positive numbers expected")
+            raise LayerError(f"transform_param: {', '.join(bad)}; expected positive numbers")
         stored = 16 if self.reorders else self.num_parts
         if self.np_in_lmdb < stored:
             raise LayerError(f"transform_param: np_in_lmdb {self.np_in_lmdb}; {self.num_parts} parts need {stored}")
         if self.mirror is not None and sorted(self.mirror) != list(range(self.num_parts)):
-            raise LayerError(f"mirror {self.mirror}: a permutation of {self.num_parts} parts expected")
+            raise LayerError(f"mirror {self.mirror}: expected a permutation of {self.num_parts} parts")
 
     @classmethod
     def from_message(cls, view: Any) -> TransformParameters:
@@ -133,7 +133,7 @@ def arrange_parts(joints: NDArray[np.float32], parameters: TransformParameters) 
         Fewer joints than `np_in_lmdb`.
     """
     if len(joints) < parameters.np_in_lmdb:
-        raise DataError(f"{len(joints)} joints stored, np_in_lmdb says {parameters.np_in_lmdb}")
+        raise DataError(f"{len(joints)} joints stored, expected at least {parameters.np_in_lmdb} (np_in_lmdb)")
     if not parameters.reorders:
         return joints[: parameters.num_parts]
     if parameters.num_parts == 14:

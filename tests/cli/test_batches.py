@@ -58,7 +58,7 @@ def test_the_forks_random_sequence_is_replayed(shared: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        (NET, ["--count", "0"], "--count 0: 1 or more expected"),
+        (NET, ["--count", "0"], "--count 0: expected 1 or more"),
         (NET.replace("drawn:count=7,size=64", "nowhere"), [], "layer 'data' names 'nowhere'"),
         (
             'layer { name: "d" type: "DummyData" top: "a" dummy_data_param { shape { dim: 1 } } }',

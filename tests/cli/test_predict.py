@@ -260,7 +260,7 @@ def test_numbers_must_be_finite(
     for number in ("nan", "wide"):
         with pytest.raises(SystemExit):
             main(["predict", str(image), *model, "--out", str(tmp_path / "out"), "--box", "0", number, "1", "1"])
-        assert f"'{number}' found, a finite number expected" in capsys.readouterr().err
+        assert f"'{number}': expected a finite number" in capsys.readouterr().err
 
 
 def test_results_that_could_not_be_written_are_refused_before_any_work(

@@ -248,7 +248,7 @@ def test_each_data_set_is_searched_by_its_own_rule() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--save", "p.mat"), r"--save p.mat: a name ending in .h5 asked"),
+        (("--save", "p.mat"), r"--save p.mat: expected a name ending in .h5"),
         (("--predictions", "x.mat"), "give --predictions, or a model and --data, not both"),
         (("--protocol", "mpii-official"), "no labels of MPI; one of annot/valid.h5"),
     ],

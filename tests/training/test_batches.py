@@ -223,7 +223,7 @@ def test_a_record_that_is_broken_is_named(workers: int) -> None:
     spec = train_net(net("x", batch=COUNT))
     with (
         open_data_layers(spec, phase="TRAIN", num_workers=workers, records={"data": Broken()}) as source,
-        pytest.raises(DataError, match=r"^DRAWN drawn_1_000002: scale 0; a positive number expected"),
+        pytest.raises(DataError, match=r"^DRAWN drawn_1_000002: scale 0; expected a positive number"),
     ):
         source.next_batch()
 
@@ -236,7 +236,7 @@ def test_tables_of_rotations_are_missed_by_name(database: Path, tmp_path: Path) 
         with pytest.raises(MissingFileError, match=r"rotate_2_6\.txt: no such table"):
             source.next_batch()
         (tmp_path / "rotate_2_6.txt").write_text("1 2 3")
-        with pytest.raises(DataError, match="3 numbers; 6 rows of 2 expected"):
+        with pytest.raises(DataError, match="3 numbers; expected 6 rows of 2"):
             source.next_batch()
 
 
@@ -252,7 +252,7 @@ def test_what_cannot_be_opened_is_refused() -> None:
     for text, message in (
         (net(drawn, batch=0), "batch_size 0"),
         (net(drawn, fields="put_gaussian: false"), "put_gaussian"),
-        (net(drawn).replace('top: "label"', ""), "1 tops; 2 expected"),
+        (net(drawn).replace('top: "label"', ""), "1 tops; expected 2"),
     ):
         with pytest.raises(LayerError, match=message):
             open_data_layers(train_net(text), phase="TRAIN")
