@@ -49,7 +49,7 @@ def write_batches(
         Not one batch; or pictures of a net without these tops.
     """
     if count < 1:
-        raise UsageError(f"--count {count}: 1 or more expected")
+        raise UsageError(f"--count {count}: expected 1 or more")
     if pictures is not None and {"data", "label"} - set(source.shapes):
         raise UsageError(f"--pictures: tops data and label expected, the net has {', '.join(source.shapes)}")
     batches, names = [], []
