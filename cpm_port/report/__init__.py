@@ -1,6 +1,6 @@
 """Files, numbers and belief maps turned into tables, pictures and pages for people to read.
 
-- `scores.py`, `page.py`, `pictures.py`, `ranking.py`: scores as text, as one page, as pictures; the best and the worst people;
+- `scores.py`, `page.py`, `pictures.py`: scores as text, as one page, as pictures; `ranking.py`: best and worst people;
 - `plots.py`, `table.py`: the curves and bars, and the columns, that these are made of;
 - `drawing.py`, `batch_pictures.py`: a prediction, and a training example, drawn over its image;
 - `inspect.py`, `inspect_text.py`, `receptive.py`: what a Caffe file holds;
