@@ -250,7 +250,7 @@ def test_each_data_set_is_searched_by_its_own_rule() -> None:
     [
         (("--save", "p.mat"), r"--save p.mat: expected a name ending in .h5"),
         (("--predictions", "x.mat"), "give --predictions, or a model and --data, not both"),
-        (("--protocol", "mpii-official"), "no labels of MPI; one of annot/valid.h5"),
+        (("--protocol", "mpii-official"), "no labels of MPI; expected one of annot/valid.h5"),
     ],
 )
 def test_usage_errors(root: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, str], message: str) -> None:
