@@ -100,7 +100,7 @@ def test_labels_of_the_other_centricity_are_refused(files: dict[str, Any], capsy
     joints = np.concatenate([people + 1, 0 * people[..., :1]], axis=2).transpose(2, 1, 0)
     savemat(files["folder"] / "joints.mat", {"joints": joints})
     assert _evaluate(files) == 2
-    assert "observer-centric labels" in capsys.readouterr().err
+    assert "these are observer-centric" in capsys.readouterr().err
     assert _evaluate(files, protocol="lsp-oc") == 0
     assert "note: observer-centric labels: the predictions are person-centric" in capsys.readouterr().out
     assert _evaluate(files, "--centric", "person", protocol="lsp-oc") == 0

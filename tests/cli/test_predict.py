@@ -103,7 +103,7 @@ def test_how_the_net_runs_may_be_said(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--memory-bound", "-1"], "--memory-bound -1: 0 or more"),
+        (["--memory-bound", "-1"], "--memory-bound -1: expected 0 or more"),
         (["--precision", "bf16", "--memory-bound", "5"], "are for float32 on a CPU"),
         (["--precision", "bf16", "--plan", "measure"], "are for float32 on a CPU"),
         (["--precision", "tf32"], "'tf32' is a GPU's"),
