@@ -54,10 +54,13 @@ class LayerModule(nn.Module):
         True in phase TRAIN: the layer's own phase or, failing that, the net's.
     statistics : bool
         Class attribute: the parameters are running sums that no solver may touch (BatchNorm).
+    shaped_by_values : bool
+        Class attribute: how large the tops are is known when the layer runs (Filter); `top_shapes` tells the most.
     """
 
     message = ""
     statistics = False
+    shaped_by_values = False
 
     def __init__(self, spec: LayerSpec, bottom_shapes: Sequence[Shape]) -> None:
         super().__init__()

@@ -48,7 +48,7 @@ class Step:
     key : str
         The key of its module in the net: `net.get_submodule(key)`.
     detached : tuple of int
-        Positions of the bottoms that get no gradient (`propagate_down: false`).
+        Positions of the bottoms that get no gradient: `propagate_down: false`, unless the net has `force_backward`.
     """
 
     spec: LayerSpec
@@ -119,7 +119,7 @@ class CaffeNet(nn.Module):
                     key += "'"
                 repeats[layer.name] = repeats.get(layer.name, 0) + 1
                 self._modules[key] = module
-                flags = layer.params.propagate_down
+                flags = () if spec.force_backward else layer.params.propagate_down
                 steps.append(Step(layer, key, tuple(index for index, propagate in enumerate(flags) if not propagate)))
         self.steps = tuple(steps)
         self._infos, self.referring = link_shared(self._layer_modules())
@@ -231,12 +231,15 @@ class CaffeNet(nn.Module):
         if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):  # type: ignore[attr-defined, no-untyped-call]
             self._reshape({name: tuple(tensor.shape) for name, tensor in table.items()})
         drops = released([(step.spec.bottoms, step.spec.tops) for step in self.steps], kept=wanted)
-        for step, drop in zip(self.steps, drops, strict=True):
+        for position, (step, drop) in enumerate(zip(self.steps, drops, strict=True)):
             bottoms = [table[bottom] for bottom in step.spec.bottoms]
             for index in step.detached:
                 bottoms[index] = bottoms[index].detach()
-            tops = self._modules[step.key](*bottoms)  # type: ignore[misc]
+            module: LayerModule = self._modules[step.key]  # type: ignore[assignment]
+            tops = module(*bottoms)
             table.update(zip(step.spec.tops, tops, strict=True))
+            if module.shaped_by_values:
+                self._reshape_behind(position, {name: tuple(tensor.shape) for name, tensor in table.items()})
             del bottoms, tops
             for name in drop:
                 del table[name]
@@ -294,6 +297,14 @@ class CaffeNet(nn.Module):
                     f"{self.spec.source}: no blob {name!r}" + (f"; near: {', '.join(near)}" if near else "")
                 )
         return wanted
+
+    def _reshape_behind(self, position: int, shapes: dict[str, Shape]) -> None:
+        """Work out the shapes behind a layer whose tops' sizes are known only now that it has run."""
+        following = list(zip(self.steps, self._layer_modules(), strict=True))[position + 1 :]
+        for step, module in following:
+            tops = module.reshape([shapes[bottom] for bottom in step.spec.bottoms])
+            shapes.update(zip(step.spec.tops, tops, strict=True))
+        self._blob_shapes |= shapes
 
     def _reshape(self, inputs: dict[str, Shape]) -> None:
         """Work out all shapes for other inputs than the last ones."""

@@ -6,13 +6,15 @@ Oracles: literal loops written here, formulas of Caffe's layers, and hand-worked
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from cpm_port.caffe import parse_net
+from cpm_port.caffe import layer_flops, parse_net, write_mean
 from cpm_port.errors import DataError, LayerError, ShapeError, UnsupportedLayerError
 from cpm_port.graph import CaffeNet, load_net
 from tests.graph.support import relative_error
@@ -439,3 +441,140 @@ def test_what_caffe_refuses_is_refused() -> None:
         layer_net('type: "SPP" spp_param { pyramid_height: 3 }', (1, 1, 7, 5))
     with pytest.raises(LayerError, match="4 spatial axes, expected 1 to 3"):
         layer_net('type: "Convolution" convolution_param { num_output: 1 kernel_size: 1 }', (1, 1, 2, 2, 2, 2))
+
+
+# Filter, the recurrent types, InfogainLoss, HDF5Output
+
+
+def test_filters_gradient_reaches_the_items_that_passed() -> None:
+    x = normal(4, 2).requires_grad_()
+    (found,) = run('type: "Filter"', x, torch.tensor([0.0, 1.0, -2.0, 0.0]))
+    assert torch.equal(found, x[1:3])
+    (found * torch.tensor([[1.0, 2.0], [3.0, 4.0]])).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [[0.0, 0.0], [1.0, 2.0], [3.0, 4.0], [0.0, 0.0]]
+
+
+def test_layers_behind_a_filter_take_what_passed_and_none_too() -> None:
+    net = load_net(
+        parse_net("""
+            input: "x" input_shape { dim: 4 dim: 3 } input: "s" input_shape { dim: 4 }
+            layer { name: "f" type: "Filter" bottom: "x" bottom: "s" top: "y" }
+            layer { name: "c" type: "Concat" bottom: "y" bottom: "y" top: "z" concat_param { axis: 0 } }""")
+    )
+    assert net.blob_shapes["z"] == (8, 3)
+    for passed in (3, 0, 4):
+        selector = torch.tensor([1.0] * passed + [0.0] * (4 - passed))
+        assert net({"x": normal(4, 3), "s": selector})["z"].shape == net.blob_shapes["z"] == (2 * passed, 3)
+
+
+LSTM = 'type: "LSTM" recurrent_param { num_output: 2 weight_filler { type: "gaussian" std: 0.5 } }'
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "RNN"])
+def test_a_recurrent_layer_goes_on_where_the_last_call_ended(kind: str) -> None:
+    net = layer_net(LSTM.replace("LSTM", kind), (4, 3, 5), (4, 3))
+    x, cont = normal(4, 3, 5), torch.ones(4, 3)
+    whole = net({"b0": x, "b1": cont})["t0"]
+    again = layer_net(LSTM.replace("LSTM", kind), (2, 3, 5), (2, 3))
+    again.load_weights({"l": list(net.params["l"])})
+    halves = [again({"b0": part, "b1": cont[:2]})["t0"] for part in (x[:2], x[2:])]
+    assert torch.equal(torch.cat(halves), whole)
+    begun_anew = again({"b0": x[:2], "b1": torch.tensor([[0.0] * 3, [1.0] * 3])})["t0"]
+    assert torch.equal(begun_anew, halves[0])
+
+
+def test_a_recurrent_layers_gradient_ends_at_the_call() -> None:
+    net = layer_net(LSTM, (2, 1, 3), (2, 1))
+    first = normal(2, 1, 3).requires_grad_()
+    net({"b0": first, "b1": torch.ones(2, 1)})
+    net({"b0": normal(2, 1, 3, seed=1), "b1": torch.ones(2, 1)})["t0"].sum().backward()
+    assert first.grad is None
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (((4, 3, 5), (4, 2)), r"expected \(time, streams, ...\) and \(time, streams\)"),
+        (((4, 3, 5), (4, 3), (2, 6)), "static input of shape"),
+        (((4, 3, 5),), "has 1 bottoms; expected 2 to 3"),
+    ],
+)
+def test_bottoms_that_are_no_sequence_are_refused(shapes: tuple[tuple[int, ...], ...], message: str) -> None:
+    with pytest.raises(LayerError, match=message):
+        layer_net(LSTM, *shapes)
+
+
+def test_an_lstms_cost_is_its_products() -> None:
+    spec = layer_net(LSTM, (4, 3, 5), (4, 3), (3, 7)).layers[-1]
+    # x: 8 x 5 and a bias, h: 8 x 2, at each of 12 places; the static input: 8 x 7 for each of 3 streams
+    assert layer_flops(spec, [(4, 3, 5), (4, 3), (3, 7)]) == 12 * (2 * 8 * 5 + 8 + 2 * 8 * 2) + 3 * 2 * 8 * 7
+
+
+INFOGAIN = 'type: "InfogainLoss"'
+
+
+def test_infogain_loss_counts_no_probability_below_1e_20_but_keeps_the_gradient() -> None:
+    x = torch.tensor([[0.0, 100.0]]).requires_grad_()
+    (loss,) = run(INFOGAIN, x, torch.tensor([0.0]), torch.eye(2).reshape(1, 1, 2, 2))
+    assert loss.item() == pytest.approx(-math.log(1e-20), rel=EXACT)
+    loss.backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [[-1.0, 1.0]]
+
+
+def test_infogain_loss_reads_its_matrix_from_a_file(tmp_path: Path) -> None:
+    matrix, x, labels = normal(1, 1, 3, 3), normal(4, 3), torch.tensor([0.0, 2.0, 1.0, 2.0])
+    write_mean(tmp_path / "h.binaryproto", matrix.numpy())
+    field = f'infogain_loss_param {{ source: "{tmp_path / "h.binaryproto"}" }}'
+    assert torch.equal(run(f"{INFOGAIN} {field}", x, labels)[0], run(INFOGAIN, x, labels, matrix)[0])
+    with pytest.raises(LayerError, match="holds 9 values for 4 classes"):
+        run(f"{INFOGAIN} {field}", normal(4, 4), labels)
+    with pytest.raises(LayerError, match="expected a third bottom or infogain_loss_param.source"):
+        run(INFOGAIN, x, labels)
+
+
+def test_infogain_loss_refuses_what_caffe_does() -> None:
+    with pytest.raises(UnsupportedLayerError, match="has normalize; expected normalization"):
+        layer_net(f"{INFOGAIN} loss_param {{ normalize: true }}", (4, 3), (4,), (1, 1, 3, 3))
+
+
+def hdf5_output(path: Path) -> CaffeNet:
+    return layer_net(f'type: "HDF5Output" hdf5_output_param {{ file_name: "{path}" }}', (2, 3), (2,), tops=0)
+
+
+def test_hdf5_output_writes_its_bottoms_and_adds_later_batches(tmp_path: Path) -> None:
+    path, batches = tmp_path / "out.h5", [normal(2, 3, seed=seed) for seed in range(3)]
+    labels = [torch.tensor([0.0, 1.0]) + 2 * index for index in range(3)]
+    path.touch()
+    net = hdf5_output(path)
+    for count in (1, 2, 3):
+        net({"b0": batches[count - 1], "b1": labels[count - 1]})
+        with h5py.File(path) as file:
+            assert np.array_equal(file["data"], torch.cat(batches[:count]).numpy()[:, :, None, None])
+            assert np.array_equal(file["label"], torch.cat(labels[:count]).numpy()[:, None, None, None])
+            assert file["data"].dtype == file["label"].dtype == np.float32
+    hdf5_output(path)({"b0": batches[0], "b1": labels[0]})
+    with h5py.File(path) as file:
+        assert len(file["data"]) == 2, "another net writes the file anew"
+
+
+def test_hdf5_output_leaves_a_file_of_another_kind_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("mine")
+    with pytest.raises(DataError, match="exists and is no HDF5 file"):
+        hdf5_output(path)({"b0": normal(2, 3), "b1": normal(2)})
+    assert path.read_text() == "mine"
+
+
+# Gradients that are held back
+
+
+@pytest.mark.parametrize(("forced", "flows"), [("", False), ("force_backward: true", True)])
+def test_force_backward_wins_over_propagate_down(forced: str, flows: bool) -> None:
+    net = load_net(
+        parse_net(f"""{forced} input: "x" input_shape {{ dim: 2 }}
+            layer {{ name: "l" type: "Power" bottom: "x" top: "y" propagate_down: false }}""")
+    )
+    x = normal(2).requires_grad_()
+    assert net(x)["y"].requires_grad is flows

@@ -25,8 +25,12 @@ CASES: dict[str, dict[str, Any]] = {
     for folder in FOLDERS
     for name, case in json.loads((GOLDEN / folder / "index.json").read_text()).items()
 }
-AFTERWARDS = "caffe/layers/batchnorm_train"  # its golden weights are those after the forward pass: see its own test
+BATCH_NORM, CHAIN = "caffe/layers/batchnorm_train", "caffe/layers_upstream/inplace_chain"
+MOVED_SUMS = {(CHAIN, f"bn/{index}") for index in range(3)}  # stored as they were before the forward pass
 UPDATED_SUMS = 1e-6  # three float32 operations
+SHAPED_BY_VALUES = ("caffe/layers_upstream/filter", "caffe/layers_upstream/filter_none_dropped")
+NOISE = {(CHAIN, "c/1"): "c/0"}  # a bias before BatchNorm: its gradient is 0, rounding aside; whose scale it has
+WITHOUT_TOPS = {"HDF5Output"}  # a golden of blobs cannot hold it; tests/graph/test_layer_rules.py does
 
 
 def load_case(name: str) -> tuple[CaffeNet, dict[str, np.ndarray]]:
@@ -56,12 +60,29 @@ def test_every_blob_equals_caffes(name: str) -> None:
         assert relative_error(found[blob], array) <= REAL_CAFFE, blob
     shapes = {blob: tuple(shape) for blob, shape in CASES[name]["blobs"].items() if "_split_" not in blob}
     assert net.blob_shapes == shapes
-    if name != AFTERWARDS:
+    if name != BATCH_NORM:  # which has a test of its own
         for key, array in part(golden, "param").items():
-            assert np.array_equal(at(net, key).detach().numpy(), array)
+            assert (name, key) in MOVED_SUMS or np.array_equal(at(net, key).detach().numpy(), array)
 
 
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case["backward"]])
+def backward_runs(name: str) -> bool:
+    """Tell whether Caffe's backward pass runs through the layers at all: towards a loss, or by force_backward."""
+    net = read_net(GOLDEN / f"{name}.prototxt", phase=CASES[name]["phase"])
+    return net.force_backward or any(any(layer.loss_weights) for layer in net.layers)
+
+
+WITH_GRADIENT = [name for name, case in CASES.items() if case["backward"] and backward_runs(name)]
+WITHOUT_GRADIENT = [name for name, case in CASES.items() if case["backward"] and not backward_runs(name)]
+
+
+def test_of_a_net_without_a_loss_caffe_computes_no_gradient() -> None:
+    # Ours is torch's, which asks for none: tests/graph/test_layer_rules.py holds Filter's.
+    assert set(WITHOUT_GRADIENT) == set(SHAPED_BY_VALUES)
+    for name in WITHOUT_GRADIENT:
+        assert not any(array.any() for array in part(load_golden(f"{name}.npz"), "paramdiff").values())
+
+
+@pytest.mark.parametrize("name", WITH_GRADIENT)
 def test_every_gradient_equals_caffes(name: str) -> None:
     net, golden = load_case(name)
     inputs = {blob: torch.from_numpy(array).requires_grad_() for blob, array in part(golden, "in").items()}
@@ -73,11 +94,18 @@ def test_every_gradient_equals_caffes(name: str) -> None:
         net.total_loss(outputs).backward()
     for blob, array in part(golden, "indiff").items():
         assert relative_error(inputs[blob].grad, array) <= REAL_CAFFE, blob
-    for key, array in part(golden, "paramdiff").items():
-        assert relative_error(at(net, key).grad, array) <= REAL_CAFFE, key
+    expected = part(golden, "paramdiff")
+    for key, array in expected.items():
+        if scale := NOISE.get((name, key)):
+            found, limit = at(net, key).grad, REAL_CAFFE * np.abs(expected[scale]).max()
+            assert found is not None
+            assert found.abs().max() <= limit
+            assert np.abs(array).max() <= limit
+        else:
+            assert relative_error(at(net, key).grad, array) <= REAL_CAFFE, key
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name not in SHAPED_BY_VALUES])
 def test_every_layer_works_on_its_inputs_device(name: str) -> None:
     net, golden = load_case(name)  # torch's device without values: a tensor made on the CPU by mistake fails there
     net.to("meta")
@@ -89,11 +117,11 @@ def test_every_layer_works_on_its_inputs_device(name: str) -> None:
 
 def test_batch_norm_moves_its_running_sums_as_caffe_does() -> None:
     # The reference script drew nine values it then replaced: the sums' start values are these numbers of its stream.
-    draw = np.random.RandomState(CASES[AFTERWARDS]["seed"]).standard_normal(17)
+    draw = np.random.RandomState(CASES[BATCH_NORM]["seed"]).standard_normal(17)
     start = [3 * draw[4:8], 3 * (np.abs(draw[12:16]) + 0.2), np.array([3.0])]
-    golden = load_golden(f"{AFTERWARDS}.npz")
+    golden = load_golden(f"{BATCH_NORM}.npz")
     weights = {"l": [array.astype(np.float32) for array in start]}
-    net = load_net(GOLDEN / f"{AFTERWARDS}.prototxt", weights, phase="TRAIN")
+    net = load_net(GOLDEN / f"{BATCH_NORM}.prototxt", weights, phase="TRAIN")
     net(golden["in/d"])
     for key, array in part(golden, "param").items():
         assert relative_error(at(net, key), array) <= UPDATED_SUMS, key
@@ -103,7 +131,7 @@ def test_every_registered_type_has_a_golden() -> None:
     # The sources of a net's inputs compute nothing; CPMData's own numbers are held in tests/training.
     nets = [read_net(GOLDEN / f"{name}.prototxt", phase=case["phase"]) for name, case in CASES.items()]
     held = {layer.type for net in nets for layer in net.layers}
-    assert set(supported_types()) - SOURCE_TYPES - held == set()
+    assert set(supported_types()) - SOURCE_TYPES - WITHOUT_TOPS - held == set()
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -146,6 +146,25 @@ def _batch_reindex(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
     return [(bottoms[1][0], *bottoms[0][1:])]
 
 
+def _filter(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
+    """Give each filtered bottom's shape to its top: the most that the selector can let through."""
+    *values, selector = bottoms
+    if not values or len(layer.tops) != len(values):
+        raise fail(layer, f"has {len(bottoms)} bottoms and {len(layer.tops)} tops; expected one bottom more than tops")
+    if not selector or any(size != 1 for size in selector[1:]) or any(shape[:1] != selector[:1] for shape in values):
+        raise fail(layer, f"bottoms {bottoms}; expected the last one to hold one value per item of each other")
+    return values
+
+
+def _hdf5_output(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
+    need_bottoms(layer, bottoms, 2)
+    if not layer.params.hdf5_output_param.file_name:
+        raise fail(layer, "has no file_name")
+    if any(not 1 <= len(shape) <= 4 for shape in bottoms) or bottoms[0][0] != bottoms[1][0]:
+        raise fail(layer, f"bottoms {bottoms}; expected two of 1 to 4 axes and one batch size")
+    return []
+
+
 def _split(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
     need_bottoms(layer, bottoms, 1)
     return [bottoms[0]] * len(layer.tops)
@@ -162,8 +181,9 @@ declare(
     LayerType("Concat", _concat, sees=sees_own_position),
     LayerType("Crop", _crop, sees=sees_own_position),
     LayerType("Eltwise", _eltwise, sees=sees_own_position),
+    LayerType("Filter", _filter),
     LayerType("Flatten", _flatten),
-    LayerType("HDF5Output", _nothing),
+    LayerType("HDF5Output", _hdf5_output),
     LayerType("Reduction", _reduction),
     LayerType("Reshape", _reshape),
     LayerType("Silence", _nothing),

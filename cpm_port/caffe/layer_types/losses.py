@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 
-from cpm_port.caffe.layer_types.table import LayerType, Shape, declare, fail, need_bottoms
+from cpm_port.caffe.layer_types.table import LayerType, Shape, axis_of, declare, fail, need_bottoms
 from cpm_port.caffe.spec import LayerSpec
 
 __all__: list[str] = []
 
 _PLAIN = (
-    "ContrastiveLoss", "HingeLoss", "InfogainLoss", "MultinomialLogisticLoss", "SigmoidCrossEntropyLoss",
-    "SoftmaxWithLoss",
+    "ContrastiveLoss", "HingeLoss", "MultinomialLogisticLoss", "SigmoidCrossEntropyLoss", "SoftmaxWithLoss",
 )  # fmt: skip
 
 
@@ -27,7 +26,19 @@ def _euclidean(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
     return tops
 
 
+def _infogain(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
+    tops = _loss(layer, bottoms)
+    shape = bottoms[0]
+    classes = shape[axis_of(layer, layer.params.infogain_loss_param.axis, shape)]
+    if math.prod(bottoms[1]) * classes != math.prod(shape):
+        raise fail(layer, f"labels {bottoms[1]} for a prediction of shape {shape} with {classes} classes")
+    if len(bottoms) > 2 and math.prod(bottoms[2]) != classes**2:
+        raise fail(layer, f"a matrix of shape {bottoms[2]} for {classes} classes; expected {classes**2} values")
+    return tops
+
+
 declare(
     *(LayerType(name, _loss, kind="loss") for name in _PLAIN),
     LayerType("EuclideanLoss", _euclidean, kind="loss"),
+    LayerType("InfogainLoss", _infogain, kind="loss"),
 )

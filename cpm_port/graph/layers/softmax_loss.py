@@ -2,7 +2,7 @@
 
 The default divides by the number of terms that are not `ignore_label` (VALID). A probability counts as at
 least FLT_MIN in the loss, while the gradient stays softmax minus one at the label. A second top is the
-softmax. Source: caffe `softmax_loss_layer.cpp`.
+softmax, which hands no gradient down. Source: caffe `softmax_loss_layer.cpp`.
 """
 
 from __future__ import annotations
@@ -52,4 +52,4 @@ class SoftmaxWithLoss(LossModule):
         own = with_gradient_of(own.clamp(min=_LOG_FLT_MIN), own)
         outer = math.prod(x.shape[:axis])
         loss = -torch.where(counted, own, 0).sum() / normalizer(self, counted, outer, "VALID")
-        return (loss,) if len(self.spec.tops) == 1 else (loss, log_p.exp())
+        return (loss,) if len(self.spec.tops) == 1 else (loss, log_p.exp().detach())
