@@ -530,7 +530,7 @@ def test_infogain_loss_reads_its_matrix_from_a_file(tmp_path: Path) -> None:
     assert torch.equal(run(f"{INFOGAIN} {field}", x, labels)[0], run(INFOGAIN, x, labels, matrix)[0])
     with pytest.raises(LayerError, match="holds 9 values for 4 classes"):
         run(f"{INFOGAIN} {field}", normal(4, 4), labels)
-    with pytest.raises(LayerError, match="expected a third bottom or infogain_loss_param.source"):
+    with pytest.raises(LayerError, match="expected a third bottom or infogain_loss_param"):
         run(INFOGAIN, x, labels)
 
 

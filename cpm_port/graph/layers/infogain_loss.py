@@ -2,7 +2,8 @@
 
 H is the third bottom, or the BlobProto in the file `infogain_loss_param.source`; no gradient flows into it. A
 probability counts as at least 1e-20 in the loss, while the gradient is that of the softmax without this floor. A second
-top is the softmax, which hands no gradient down. Source: caffe `infogain_loss_layer.cpp` (2017 and later: earlier versions took probabilities).
+top is the softmax, which hands no gradient down. Source: caffe `infogain_loss_layer.cpp` (2017 and later: earlier
+versions took probabilities).
 """
 
 from __future__ import annotations
