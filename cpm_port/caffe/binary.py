@@ -66,6 +66,7 @@ _WITH_NAMES = frozenset(
         "SolverState",
     }
 )
+_BLOBS_FIELD = {"V2": 7, "V1": 6, "V0": 50}
 _LEGACY = ("num", "channels", "height", "width")
 
 
@@ -109,6 +110,8 @@ class CaffeModel:
     blobs : tuple of tuple of StoredBlob
         Per layer, in file order (`layers_of(message)` gives the layers).
     source, dialect, generation : str
+    notes : tuple of str
+        Blobs that Caffe does not read, and so were left out.
     """
 
     message: Any
@@ -116,6 +119,7 @@ class CaffeModel:
     source: str
     dialect: str
     generation: str
+    notes: tuple[str, ...] = ()
     _origin: _Origin | None = field(default=None, repr=False, compare=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -142,7 +146,7 @@ class CaffeModel:
         return memoryview(origin.data)[slice(*origin.spans[index])]
 
     def _layer_pieces(self, layer: Any, blobs: Sequence[StoredBlob]) -> list[Any]:
-        number = {"V2": 7, "V1": 6, "V0": 50}[self.generation]
+        number = _BLOBS_FIELD[self.generation]
         chunks: list[Any] = []
         for blob in blobs:
             chunks += _field(number, blob_pieces(blob))
@@ -213,15 +217,20 @@ def read_model(path: str | os.PathLike[str], *, dialect: str | None = None) -> C
         raise CaffeFormatError(f"{source}: {error}") from None
     if not layers_of(net):
         raise CaffeFormatError(f"{source}: holds no layers; expected a .caffemodel")
-    values = iter(parts.values)
-    stored = []
+    # a V0 entry may have blobs beside those of the layer inside it; Caffe reads the latter only
+    values = (found for found in parts.values if found.field == _BLOBS_FIELD[generation])
+    stored, notes = [], []
     for layer in layers_of(net):
         held = layer.layer if generation == "V0" else layer
+        if held is not layer and len(layer.blobs):
+            notes.append(f"layer {held.name!r}: {len(layer.blobs)} blobs beside its V0 layer; not read, as in Caffe")
         stored.append(tuple(parse_blobs(held.blobs, values, f"{source}: layer {held.name!r}")))
+        layer.ClearField("blobs")
         held.ClearField("blobs")
     blobs = tuple(stored)
     messages = tuple(layer.SerializeToString(deterministic=True) for layer in layers_of(net))
-    return CaffeModel(net, blobs, source, dialect, generation, _Origin(data, tuple(parts.spans), messages, blobs))
+    origin = _Origin(data, tuple(parts.spans), messages, blobs)
+    return CaffeModel(net, blobs, source, dialect, generation, tuple(notes), origin)
 
 
 def layers_of(net: Any) -> Any:

@@ -222,6 +222,7 @@ def read_weights(path: str | os.PathLike[str], *, dialect: str | None = None) ->
         types = {layer.name: layer.type for layer in net.layer}
     except CaffeFormatError as error:
         raise CaffeFormatError(f"{source}: {error}") from None
+    notes += model.notes
     arrays: dict[str, tuple[np.ndarray, ...]] = {}
     for name, blobs in zip(names, model.blobs, strict=True):
         if blobs:

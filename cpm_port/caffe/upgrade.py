@@ -116,6 +116,7 @@ _V0_FIELDS: dict[str, dict[str, str]] = {
     "hdf5_output_param": {"hdf5_output": "hdf5_output_param"},
 }
 _V0_OWN = ("name", "type", "blobs", "blobs_lr", "weight_decay")
+_V0_CONNECTION = ("layer", "bottom", "top", UNKNOWN_TEXT)  # what an entry that wraps a V0 layer itself says
 _DATA_LAYERS = {"DATA": "data_param", "IMAGE_DATA": "image_data_param", "WINDOW_DATA": "window_data_param"}
 
 
@@ -242,6 +243,10 @@ def _upgrade_v0_layer(connection: Any, notes: list[str]) -> None:
     """Turn one V1 message that wraps a V0 layer into a V1 layer, in place."""
     v0 = type(connection.layer)()
     v0.CopyFrom(connection.layer)
+    for descriptor, _ in connection.ListFields():
+        if descriptor.name not in _V0_CONNECTION:
+            notes.append(f"layer {v0.name!r}: dropped {descriptor.name!r} beside its V0 layer, as Caffe does")
+            connection.ClearField(descriptor.name)
     connection.ClearField("layer")
     if v0.HasField("name"):
         connection.name = v0.name

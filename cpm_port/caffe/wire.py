@@ -51,8 +51,12 @@ _VALUE_FIELDS = {5: ("data", "<f4"), 6: ("diff", "<f4"), 8: ("double_data", "<f8
 
 @dataclass
 class Values:
-    """The numbers of one blob, as flat arrays: at most one of data and double_data, one of diff and double_diff."""
+    """The numbers of one blob, as flat arrays: at most one of data and double_data, one of diff and double_diff.
 
+    `field` is the number of the field that the blob was: the same message may hold blobs under several.
+    """
+
+    field: int = 0
     data: np.ndarray | None = None
     diff: np.ndarray | None = None
     double_data: np.ndarray | None = None
@@ -204,15 +208,17 @@ class _Walker:
                 )
             yield number, wire, begin, value, position
 
-    def strip(self, start: int, end: int, tree: Tree) -> bytes:
-        """Return a message's bytes without blob values; lengths of what was cut are rewritten."""
+    def strip(self, start: int, end: int, tree: Tree, field: int = 0) -> bytes:
+        """Return the bytes of a message, which is field `field` of another, without blob values; lengths of what was
+        cut are rewritten.
+        """
         if tree is BLOB:
-            return self.strip_blob(start, end)
+            return self.strip_blob(start, end, field)
         signs = LayerSigns() if tree is LAYER else None
         pieces = []
         for number, wire, begin, value, stop in self.fields(start, end):
             if wire == 2 and number in tree:
-                body = self.strip(value, stop, tree[number])
+                body = self.strip(value, stop, tree[number], number)
                 if tree is NET:
                     self.spans.append((begin, stop))
                 piece = encode_varint(number << 3 | 2) + encode_varint(len(body)) + body
@@ -242,7 +248,7 @@ class _Walker:
             except CaffeFormatError:
                 signs.transform = []
 
-    def strip_blob(self, start: int, end: int) -> bytes:
+    def strip_blob(self, start: int, end: int, field: int) -> bytes:
         """Keep a blob's shape and unknown fields, and note its values."""
         chunks: dict[str, list[np.ndarray]] = {}
         pieces = []
@@ -260,7 +266,7 @@ class _Walker:
                 else:
                     self.keep(begin, stop)
                     pieces.append(bytes(self.data[begin:stop]))
-        self.values.append(Values(**{name: _join(parts) for name, parts in chunks.items()}))
+        self.values.append(Values(field, **{name: _join(parts) for name, parts in chunks.items()}))
         return b"".join(pieces)
 
     def packed(self, value: int, stop: int, dtype: str, name: str) -> np.ndarray:

@@ -326,3 +326,25 @@ def test_every_generation_keeps_its_blobs_where_it_has_them(tmp_path, generation
     assert weights["ip"][0].tolist() == [[[VALUES[:3], VALUES[3:]]]]
     dataclasses.replace(read_model(path), _origin=None).save(copy)
     assert copy.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("outer_first", [True, False])
+def test_blobs_beside_a_v0_layer_are_nobodys(outer_first, tmp_path):
+    """Caffe takes bottoms, tops and the inner layer of such an entry, and nothing else; the oracle is worked by hand."""
+
+    def entry(name: str, value: float, *beside: bytes) -> bytes:
+        inner = field(1, name.encode()) + field(2, b"innerproduct") + field(50, floats([value]) + dims(1))
+        parts = [field(1, inner), *beside]
+        return field(2, b"".join(reversed(parts) if outer_first else parts))
+
+    strays = [field(6, floats([777.0, 778.0]) + dims(2)), field(6, floats([779.0]) + dims(1))]
+    path = write(tmp_path, entry("first", 1.0, *strays) + entry("second", 2.0))
+    weights = read_weights(path)
+    assert {name: [blob.tolist() for blob in blobs] for name, blobs in weights.items()} == {
+        "first": [[1.0]],
+        "second": [[2.0]],
+    }
+    assert "layer 'first': 2 blobs beside its V0 layer; not read, as in Caffe" in weights.notes
+    copy = tmp_path / "copy.caffemodel"
+    dataclasses.replace(read_model(path), _origin=None).save(copy)
+    assert read_weights(copy)["second"][0].tolist() == [2.0]
