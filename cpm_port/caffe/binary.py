@@ -24,6 +24,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError
 
 from cpm_port.caffe import dialects, wire
+from cpm_port.caffe.kinds import foreign_kind, looks_like_text, message_kind
 from cpm_port.caffe.schema import UNKNOWN_TEXT, message_class
 from cpm_port.caffe.text import is_repeated
 from cpm_port.caffe.upgrade import generation_of
@@ -31,7 +32,6 @@ from cpm_port.errors import CaffeFormatError, MissingFileError, ShapeError
 from cpm_port.files.atomic import atomic_path
 
 __all__ = [
-    "HDF5_MAGIC",
     "MAX_BLOB_AXES",
     "MAX_MESSAGE_BYTES",
     "CaffeModel",
@@ -39,7 +39,6 @@ __all__ = [
     "blob_pieces",
     "check_blob",
     "layers_of",
-    "looks_like_text",
     "map_file",
     "new_blob",
     "parse",
@@ -50,7 +49,6 @@ __all__ = [
     "write_pieces",
 ]
 
-HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 MAX_BLOB_AXES = 32  # Caffe's kMaxBlobAxes
 MAX_MESSAGE_BYTES = 2**31 - 1  # what the protobuf library reads
 _MAX_DIM = 2**31 - 1  # Caffe counts in int
@@ -184,13 +182,6 @@ def map_file(path: str | os.PathLike[str]) -> mmap.mmap:
         raise CaffeFormatError(f"{name!r}: cannot be read: {error}") from None
 
 
-def looks_like_text(data: wire.Buffer) -> bool:
-    """Tell whether a file's first bytes are text: no control characters but white space, and mostly ASCII."""
-    head = bytes(data[:1024])
-    readable = sum(0x20 <= byte < 0x7F or byte in b"\t\n\r" for byte in head)
-    return 2 * readable > len(head) and not any(byte < 0x20 and byte not in b"\t\n\f\r" for byte in head)
-
-
 def read_model(path: str | os.PathLike[str], *, dialect: str | None = None) -> CaffeModel:
     """Read a .caffemodel of any generation, zero-copy.
 
@@ -207,6 +198,8 @@ def read_model(path: str | os.PathLike[str], *, dialect: str | None = None) -> C
     """
     source = os.fspath(path)
     data = _binary(path)
+    if message_kind(data, source) == "a solver state":
+        raise CaffeFormatError(f"{source}: this is a solver state{_model_of(data, source)}; expected a .caffemodel")
     parts = wire.split(data, wire.NET, source)
     if dialect is None:
         dialect = dialects.dialect_of_binary((s.type, s.fields, s.transform) for s in parts.signs)
@@ -216,7 +209,8 @@ def read_model(path: str | os.PathLike[str], *, dialect: str | None = None) -> C
     except CaffeFormatError as error:
         raise CaffeFormatError(f"{source}: {error}") from None
     if not layers_of(net):
-        raise CaffeFormatError(f"{source}: holds no layers; expected a .caffemodel")
+        kind = message_kind(data, source)
+        raise CaffeFormatError(f"{source}: {f'this is {kind}' if kind else 'holds no layers'}; expected a .caffemodel")
     # a V0 entry may have blobs beside those of the layer inside it; Caffe reads the latter only
     values = (found for found in parts.values if found.field == _BLOBS_FIELD[generation])
     stored, notes = [], []
@@ -233,6 +227,12 @@ def read_model(path: str | os.PathLike[str], *, dialect: str | None = None) -> C
     return CaffeModel(net, blobs, source, dialect, generation, tuple(notes), origin)
 
 
+def _model_of(data: wire.Buffer, source: str) -> str:
+    """Say which model a solver state names, if it does."""
+    names = [bytes(data[start:stop]) for number, _, start, stop in wire.top_fields(data, source) if number == 2]
+    return f", whose model is {names[-1].decode('utf-8', 'replace')!r}" if names else ""
+
+
 def layers_of(net: Any) -> Any:
     """Return a NetParameter's layers, of whichever generation."""
     return net.layers if len(net.layers) else net.layer
@@ -242,16 +242,22 @@ def _binary(path: str | os.PathLike[str]) -> mmap.mmap:
     """Map a file that should hold a binary message; say what it is where it clearly does not."""
     data = map_file(path)
     name = os.fspath(path)
-    if data[:8] == HDF5_MAGIC:
-        raise CaffeFormatError(f"{name}: this is an HDF5 file; expected a binary protobuf message")
+    if (kind := foreign_kind(data)) is not None:
+        raise CaffeFormatError(f"{name}: this is {kind}; expected a binary protobuf message")
     if looks_like_text(data):
         raise CaffeFormatError(f"{name}: this is a text file (a prototxt?); expected a binary protobuf message")
     return data
 
 
-def split_file(path: str | os.PathLike[str], tree: wire.Tree) -> wire.Split:
-    """Map a binary file and separate its message from its blobs' values (`wire.split`)."""
-    return wire.split(_binary(path), tree, os.fspath(path))
+def split_file(path: str | os.PathLike[str], tree: wire.Tree, expected: str) -> wire.Split:
+    """Map a binary file of the `expected` kind (`message_kind`) and separate its message from its blobs' values
+    (`wire.split`).
+    """
+    data, source = _binary(path), os.fspath(path)
+    kind = message_kind(data, source)
+    if kind not in (None, expected):
+        raise CaffeFormatError(f"{source}: this is {kind}; expected {expected}")
+    return wire.split(data, tree, source)
 
 
 def parse(name: str, dialect: str, data: bytes, source: str) -> Any:

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from cpm_port.caffe import binary, dialects, wire
-from cpm_port.caffe.netspec import snapshot_message, spec_of
+from cpm_port.caffe.kinds import HDF5_MAGIC, foreign_kind, looks_like_text
+from cpm_port.caffe.netspec import parse_net, snapshot_message, spec_of
 from cpm_port.caffe.schema import Message, message_class
 from cpm_port.caffe.spec import NetSpec
 from cpm_port.caffe.text import format_text
@@ -32,6 +33,7 @@ __all__ = [
     "SolverState",
     "Weights",
     "format_prototxt",
+    "is_prototxt",
     "read_mean",
     "read_net",
     "read_solverstate",
@@ -120,9 +122,9 @@ def read_text(path: str | os.PathLike[str]) -> str:
     """
     name = os.fspath(path)
     with binary.map_file(path) as data:
-        if not binary.looks_like_text(data):
-            kind = "an HDF5 file" if data[:8] == binary.HDF5_MAGIC else "a binary file"
-            raise CaffeFormatError(f"{name}: this is {kind}; expected protobuf text (a prototxt)")
+        kind = foreign_kind(data)
+        if kind is not None or not looks_like_text(data):
+            raise CaffeFormatError(f"{name}: this is {kind or 'a binary file'}; expected protobuf text (a prototxt)")
         if len(data) > _MAX_TEXT:
             raise CaffeFormatError(f"{name}: {len(data)} bytes of text; expected at most {_MAX_TEXT}")
         raw = bytes(data)
@@ -159,36 +161,33 @@ def read_net(
     MissingFileError, CaffeFormatError, LayerError
         For a file that is absent, no net, or a net whose layers contradict each other.
     """
-    message, notes, is_snapshot = _read_net_message(path, dialect)
-    return spec_of(
-        message,
-        source=os.fspath(path),
-        phase=phase,
-        level=level,
-        stages=stages,
-        notes=notes,
-        is_snapshot=is_snapshot,
-    )
+    source = os.fspath(path)
+    if is_prototxt(path):
+        text = read_text(path)
+        return parse_net(text, source=source, phase=phase, level=level, stages=stages, dialect=dialect)
+    try:
+        message = binary.read_model(path, dialect=dialect).message
+    except CaffeFormatError as error:
+        raise CaffeFormatError(f"{error} (the file is no text: expected a prototxt or a .caffemodel)") from None
+    notes = tuple(dialects.unknown_binary_fields(message, "the net"))
+    return spec_of(message, source=source, phase=phase, level=level, stages=stages, notes=notes, is_snapshot=True)
 
 
-def _read_net_message(path: str | os.PathLike[str], dialect: str | None) -> tuple[Any, list[str], bool]:
-    """Read a NetParameter without blobs; return it, notes on unknown fields, and whether it was binary."""
+def is_prototxt(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file that should hold a net is text, and not a stored model.
+
+    Raises
+    ------
+    MissingFileError, CaffeFormatError
+        It is absent; it is of a kind that never holds a net.
+    """
     source = os.fspath(path)
     with binary.map_file(path) as data:
-        is_text = binary.looks_like_text(data)
-        is_hdf5 = data[:8] == binary.HDF5_MAGIC
-    if is_hdf5:
-        raise CaffeFormatError(
-            f"{source}: this is an HDF5 file, which holds no net; expected a prototxt or a .caffemodel"
-        )
-    if not is_text:
-        try:
-            message = binary.read_model(path, dialect=dialect).message
-        except CaffeFormatError as error:
-            raise CaffeFormatError(f"{error} (the file is no text: expected a prototxt or a .caffemodel)") from None
-        return message, list(dialects.unknown_binary_fields(message, "the net")), True
-    parsed = dialects.parse_message(read_text(path), "NetParameter", source=source, dialect=dialect)
-    return parsed.message, [f"{source}:{unknown}" for unknown in parsed.unknown], False
+        is_text = looks_like_text(data)
+        kind = foreign_kind(data)
+    if kind is not None:
+        raise CaffeFormatError(f"{source}: this is {kind}; expected a prototxt or a .caffemodel")
+    return is_text
 
 
 def read_weights(path: str | os.PathLike[str], *, dialect: str | None = None) -> Weights:
@@ -210,7 +209,7 @@ def read_weights(path: str | os.PathLike[str], *, dialect: str | None = None) ->
     """
     source = os.fspath(path)
     with binary.map_file(path) as data:
-        is_hdf5 = data[:8] == binary.HDF5_MAGIC
+        is_hdf5 = data[:8] == HDF5_MAGIC
     if is_hdf5:
         from cpm_port.caffe import hdf5
 
@@ -291,11 +290,11 @@ def read_solverstate(path: str | os.PathLike[str]) -> SolverState:
     """
     source = os.fspath(path)
     with binary.map_file(path) as data:
-        if data[:8] == binary.HDF5_MAGIC:
+        if data[:8] == HDF5_MAGIC:
             from cpm_port.caffe import hdf5
 
             return SolverState(*hdf5.read_state(path))
-    parts = binary.split_file(path, wire.SOLVER_STATE)
+    parts = binary.split_file(path, wire.SOLVER_STATE, "a solver state")
     message = binary.parse("SolverState", "bvlc", parts.small, source)
     blobs = binary.parse_blobs(message.history, parts.values, f"{source}: history")
     if not message.HasField("iter"):
@@ -325,7 +324,7 @@ def read_mean(path: str | os.PathLike[str]) -> np.ndarray:
         In the shape that the file says; Caffe writes (1, C, H, W), BGR.
     """
     source = os.fspath(path)
-    parts = binary.split_file(path, wire.BLOB)
+    parts = binary.split_file(path, wire.BLOB, "a mean, or a single blob")
     message = binary.parse("BlobProto", "bvlc", parts.small, source)
     return binary.parse_blobs([message], parts.values, source)[0].array
 

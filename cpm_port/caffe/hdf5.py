@@ -23,7 +23,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from cpm_port.caffe.binary import HDF5_MAGIC, MAX_BLOB_AXES, check_blob, map_file
+from cpm_port.caffe.binary import MAX_BLOB_AXES, check_blob, map_file
+from cpm_port.caffe.kinds import HDF5_MAGIC
 from cpm_port.errors import CaffeFormatError
 from cpm_port.files.atomic import atomic_path
 
@@ -46,6 +47,10 @@ def read_weight_groups(path: str | os.PathLike[str]) -> dict[str, tuple[np.ndarr
     MissingFileError, CaffeFormatError
     """
     with _opened(path) as (file, where):
+        if "history" in file and "iter" in file:
+            model = _text(_child(file, "learned_net", where), f"{where}: learned_net") if "learned_net" in file else ""
+            named = f", whose model is {model!r}" if model else ""
+            raise CaffeFormatError(f"{where}: this is a solver state{named}; expected Caffe's weights")
         data = _child(file, "data", f"{where}: no group '/data'; expected Caffe's weights")
         if not isinstance(data, h5py.Group):
             raise CaffeFormatError(f"{where}: '/data' is no group; expected Caffe's weights")

@@ -21,6 +21,8 @@ from cpm_port.caffe import dialects
 from cpm_port.caffe.layer_types import LAYER_TYPES
 from cpm_port.caffe.schema import Message, message_class
 from cpm_port.caffe.spec import LayerSpec, NetSpec, ParamSpec
+from cpm_port.caffe.strangers import Places, places_of, strangers_of
+from cpm_port.caffe.text import UnknownField
 from cpm_port.caffe.upgrade import generation_of, upgrade_net
 from cpm_port.caffe.view import MessageView
 from cpm_port.errors import CaffeFormatError, LayerError, UsageError
@@ -46,8 +48,7 @@ def parse_net(
 ) -> NetSpec:
     """Parse a prototxt's text; parameters as `cpm_port.caffe.read_net`."""
     parsed = dialects.parse_message(text, "NetParameter", source=source, dialect=dialect)
-    notes = [f"{source}:{field}" for field in parsed.unknown]
-    return spec_of(parsed.message, source=source, phase=phase, level=level, stages=stages, notes=notes)
+    return spec_of(parsed.message, source=source, phase=phase, level=level, stages=stages, unknown=parsed.unknown)
 
 
 def spec_of(
@@ -57,12 +58,14 @@ def spec_of(
     phase: str = "TEST",
     level: int = 0,
     stages: Sequence[str] = (),
+    unknown: Sequence[UnknownField] = (),
     notes: Sequence[str] = (),
     is_snapshot: bool = False,
 ) -> NetSpec:
     """Make a NetSpec of a NetParameter message of any generation, which stays as it is.
 
-    Parameters as of `cpm_port.caffe.read_net`; `is_snapshot` says that the net comes from a stored model.
+    Parameters as of `cpm_port.caffe.read_net`; `unknown` are the fields that its text has and the schema lacks, and
+    `is_snapshot` says that the net comes from a stored model.
     """
     if phase not in PHASES:
         raise UsageError(f"phase {phase!r}: expected TRAIN or TEST")
@@ -70,9 +73,11 @@ def spec_of(
         generation = generation_of(message)
         net, upgrades = upgrade_net(message)
         net_name = net.name
-        graph = _Graph(phase, level, (*net.state.stage, *stages), is_snapshot)
+        graph = _Graph(phase, level, (*net.state.stage, *stages), is_snapshot, generation == "V0", places_of(unknown))
         for position, layer in enumerate(net.layer):
             graph.add(layer, position)
+        if not graph.layers:
+            raise LayerError(f"no layer is left {graph.state()}; the file has {len(net.layer)} for others")
     except (CaffeFormatError, LayerError) as error:
         raise type(error)(f"{source}: {error}") from None
     return NetSpec(
@@ -86,7 +91,7 @@ def spec_of(
         generation=generation,
         force_backward=net.force_backward,
         message=net,
-        notes=(*notes, *upgrades, *graph.notes),
+        notes=(*(f"{source}:{field}" for field in unknown), *notes, *upgrades, *graph.notes),
     )
 
 
@@ -120,25 +125,32 @@ class _Graph:
     level: int
     stages: tuple[str, ...]
     is_snapshot: bool
+    is_flat: bool
+    places: Places
     layers: list[LayerSpec] = field(default_factory=list)
     inputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
     produced: dict[str, str] = field(default_factory=dict)
     available: set[str] = field(default_factory=set)
     names: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def add(self, layer: Any, position: int) -> None:
         """Take a layer in, if the net's state keeps it."""
         where = f"layer {layer.name!r}" if layer.name else f"layer number {position + 1} (without a name)"
         if not self.is_snapshot and not _included(layer, self.phase, self.level, self.stages, where):
+            self.left_out.update(dict.fromkeys(layer.top, layer.name))
             return
         if not layer.type:
             raise LayerError(f"{where} has no type")
-        spec = _layer_spec(layer, self.phase, where)
+        strangers = strangers_of(layer, self.places, flat=self.is_flat)
+        spec = _layer_spec(layer, self.phase, where, strangers)
         for bottom in spec.bottoms:
             if bottom not in self.produced:
                 if not self.is_snapshot:
-                    raise LayerError(f"{where}: unknown bottom blob {bottom!r}; no earlier layer has it as a top")
+                    raise LayerError(
+                        f"{where}: unknown bottom blob {bottom!r}; no earlier layer has it as a top{self.other(bottom)}"
+                    )
                 self.produced[bottom] = "(the net's input)"
                 self.inputs[bottom] = ()
                 self.notes.append(f"blob {bottom!r} comes from no layer; taken as an input")
@@ -158,6 +170,14 @@ class _Graph:
             self.notes.append(f"layer name {spec.name!r} occurs more than once")
         self.names.add(spec.name)
         self.layers.append(spec)
+
+    def state(self) -> str:
+        """Say which net state chose the layers."""
+        return f"in phase {self.phase}, level {self.level}, stages {', '.join(self.stages) or 'none'}"
+
+    def other(self, blob: str) -> str:
+        """Say which layer would bring a blob in another net state, if one would."""
+        return f" (layer {self.left_out[blob]!r} is left out {self.state()})" if blob in self.left_out else ""
 
 
 def _included(layer: Any, phase: str, level: int, stages: tuple[str, ...], where: str) -> bool:
@@ -179,7 +199,7 @@ def _meets(rule: Any, phase: str, level: int, stages: tuple[str, ...]) -> bool:
     )
 
 
-def _layer_spec(layer: Any, phase: str, where: str) -> LayerSpec:
+def _layer_spec(layer: Any, phase: str, where: str, strangers: tuple[str, ...]) -> LayerSpec:
     params = type(layer)()
     params.CopyFrom(layer)
     if not params.HasField("phase"):
@@ -201,6 +221,7 @@ def _layer_spec(layer: Any, phase: str, where: str) -> LayerSpec:
         params=MessageView(params),
         param_specs=_param_specs(layer, where),
         loss_weights=weights,
+        strangers=strangers,
     )
 
 

@@ -50,7 +50,7 @@ def infer_shapes(net: NetSpec, input_shapes: Mapping[str, Sequence[int]] | None 
     Raises
     ------
     UnsupportedLayerError
-        Naming all layers whose type is not known here.
+        Naming all layers whose type is not known here, or that have fields of unknown meaning.
     LayerError
         For a layer whose bottoms or fields do not fit, an input without a shape, or a name in `input_shapes` that is no
         input.
@@ -58,6 +58,9 @@ def infer_shapes(net: NetSpec, input_shapes: Mapping[str, Sequence[int]] | None 
     unknown = [f"{layer.name!r} ({layer.type})" for layer in net.layers if layer.type not in LAYER_TYPES]
     if unknown:
         raise UnsupportedLayerError(f"{net.source}: no shape rule for layers {', '.join(unknown)}")
+    strange = [f"layer {layer.name!r}: {stranger}" for layer in net.layers for stranger in layer.strangers]
+    if strange:
+        raise UnsupportedLayerError("\n  ".join([f"{net.source}: fields of unknown meaning", *strange]))
     given = {name: tuple(int(dim) for dim in shape) for name, shape in (input_shapes or {}).items()}
     sources = {top for layer in net.layers if not layer.bottoms for top in layer.tops} | set(net.inputs)
     strangers = sorted(set(given) - sources)

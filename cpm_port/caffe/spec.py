@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cpm_port.caffe.view import MessageView
@@ -35,6 +35,9 @@ class LayerSpec:
         As written, so it may be shorter than the layer's parameter count; always three frozen ones for BatchNorm.
     loss_weights : tuple of float
         One per top; Caffe's defaults resolved: 1 for the first top of a loss layer, 0 elsewhere.
+    strangers : tuple of str
+        Fields of its parameters that the schema does not know and that may change what it computes, with their places
+        (`strangers.py`).
     """
 
     name: str
@@ -44,6 +47,7 @@ class LayerSpec:
     params: MessageView
     param_specs: tuple[ParamSpec, ...]
     loss_weights: tuple[float, ...]
+    strangers: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

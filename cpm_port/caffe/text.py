@@ -5,8 +5,9 @@
 protobuf's C++ text parser, as Caffe uses it: a singular field given twice is an error, `,` or `;` may follow a field,
 `<>` may stand for `{}`, neighbouring strings join, `#` opens a comment.
 
-It knowingly differs from Caffe's in one thing: a field that the schema does not know is no error. It is reported as a
-note, kept as text in the message (`schema.UNKNOWN_TEXT`) and written back by `format_text`.
+It knowingly differs from Caffe's in two things. A field that the schema does not know is no error: it is reported as a
+note, kept as text in the message (`schema.UNKNOWN_TEXT`) and written back by `format_text`. And a carriage return alone
+ends a line, and so a comment, as old Mac editors write it; to Caffe, such a file is one comment from its first `#` on.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import math
 import re
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -45,20 +46,25 @@ _INTEGER_RANGES = {
     FieldDescriptor.TYPE_INT64: (-(2**63), 2**63 - 1),
     FieldDescriptor.TYPE_UINT32: (0, 2**32 - 1),
 }
+_LINE_END = re.compile(r"\r\n?")
 _CLOSING = {"{": "}", "<": ">"}
 
 
 @dataclass(frozen=True)
 class UnknownField:
-    """A field that the schema does not know: the message it stands in, its name and place (both 1-based)."""
+    """A field that the schema does not know: the message it stands in, its name, its place (both 1-based), and the
+    layer in which it stands, if in any.
+    """
 
     message: str
     name: str
     line: int
     column: int
+    layer: str = ""
 
     def __str__(self) -> str:
-        return f"{self.line}:{self.column}: {self.message} has no field {self.name!r}; kept as text, not used"
+        where = f"layer {self.layer!r}: " if self.layer else ""
+        return f"{self.line}:{self.column}: {where}{self.message} has no field {self.name!r}; kept as text, not used"
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ def parse_text(text: str, message: Any, *, source: str = "<string>") -> ParsedTe
     CaffeFormatError
         With `source:line:column`, on the first thing that the grammar or the schema's types refuse.
     """
-    parser = _Parser(text, source)
+    parser = _Parser(_LINE_END.sub("\n", text), source)
     parser.fields(message, closing="", depth=0)
     return ParsedText(message, tuple(parser.unknown))
 
@@ -193,7 +199,12 @@ class _Parser:
             else:
                 child = getattr(message, known.name)
                 child.SetInParent()
+            before = len(self.unknown)
             self.fields(child, _CLOSING[opening], depth + 1)
+            if known.name in ("layer", "layers"):
+                self.unknown[before:] = [
+                    replace(field, layer=field.layer or child.name) for field in self.unknown[before:]
+                ]
             return
         value = self.scalar(known)
         if repeated:

@@ -32,6 +32,7 @@ __all__ = [
     "encode_varint",
     "splice",
     "split",
+    "top_fields",
 ]
 
 Buffer: TypeAlias = Any  # bytes, memoryview or mmap: protobuf's and NumPy's idea of one
@@ -113,6 +114,18 @@ def split(data: Buffer, tree: Tree, source: str) -> Split:
     walker = _Walker(data, source)
     small = walker.strip(0, len(data), tree)
     return Split(small, walker.values, walker.spans, walker.signs)
+
+
+def top_fields(data: Buffer, source: str) -> Iterator[tuple[int, int, int, int]]:
+    """Yield (number, wire type, start of its value, its end) for each field of a message, not of those in it.
+
+    Raises
+    ------
+    CaffeFormatError
+        For anything that is not protobuf.
+    """
+    for number, wire, _, value, stop in _Walker(data, source).fields(0, len(data)):
+        yield number, wire, value, stop
 
 
 def splice(small: bytes, inserts: Sequence[tuple[int, Sequence[Buffer]]]) -> list[Buffer]:

@@ -64,6 +64,8 @@ class CaffeNet(nn.Module):
     spec : NetSpec
     input_shapes : mapping of str to tuple of int, optional
         Shapes of inputs that the prototxt does not tell, or other ones than it tells.
+    strict : bool
+        Whether fields that the schema lacks and that may change what a layer computes are an error; else a warning.
 
     Attributes
     ----------
@@ -84,14 +86,14 @@ class CaffeNet(nn.Module):
     Raises
     ------
     UnsupportedLayerError
-        For layers that the registry lacks; all of them in one message.
+        For layers that the registry lacks, or that have fields of unknown meaning; all of them in one message.
     LayerError, ShapeError
         For layers that contradict themselves or their bottoms.
     """
 
-    def __init__(self, spec: NetSpec, input_shapes: Mapping[str, Shape] | None = None) -> None:
+    def __init__(self, spec: NetSpec, input_shapes: Mapping[str, Shape] | None = None, *, strict: bool = True) -> None:
         super().__init__()
-        require_supported(spec)
+        require_supported(spec, strict=strict)
         self.spec = spec
         self.inputs = source_shapes(spec, input_shapes or {})
         self.data_layers = tuple(layer for layer in spec.layers if is_source(layer) and layer.type != "Input")

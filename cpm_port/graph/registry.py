@@ -29,6 +29,7 @@ have their shapes and costs in `cpm_port/caffe/layer_types/`, where they are kno
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -57,6 +58,7 @@ class _Entry:
 
 
 _ENTRIES: dict[str, _Entry] = {}
+_log = logging.getLogger(__name__)
 
 
 def register(layer_type: str, *, refuse: Refusal | None = None, loss: bool = False) -> Callable[[_B], _B]:
@@ -121,8 +123,8 @@ def supported_types() -> tuple[str, ...]:
     return tuple(sorted(_ENTRIES.keys() | SOURCE_TYPES))
 
 
-def unsupported_layers(layers: Iterable[LayerSpec]) -> list[tuple[str, str, str]]:
-    """Return (name, type, reason) for every layer that cannot be built, in the net's order."""
+def unsupported_layers(layers: Iterable[LayerSpec], *, strict: bool = True) -> list[tuple[str, str, str]]:
+    """Return (name, type, reason) for every layer that cannot be built as it is written, in the net's order."""
     found = []
     for layer in layers:
         if layer.type in SOURCE_TYPES:
@@ -131,12 +133,22 @@ def unsupported_layers(layers: Iterable[LayerSpec]) -> list[tuple[str, str, str]
         reason = "unknown type" if entry is None else entry.refuse(layer) if entry.refuse is not None else None
         if reason is not None:
             found.append((layer.name, layer.type, reason))
+        elif strict:
+            found += [(layer.name, layer.type, stranger) for stranger in layer.strangers]
     return found
 
 
-def require_supported(net: NetSpec) -> None:
-    """Raise one `UnsupportedLayerError` that lists every layer of `net` that cannot be built."""
-    found = unsupported_layers(net.layers)
+def require_supported(net: NetSpec, *, strict: bool = True) -> None:
+    """Raise one `UnsupportedLayerError` that lists every layer of `net` that cannot be built.
+
+    With `strict`, also those with fields that the schema lacks and that may change what they compute; else a warning
+    lists these.
+    """
+    found = unsupported_layers(net.layers, strict=strict)
+    if not strict:
+        for name, kind, reason in unsupported_layers(net.layers):
+            if (name, kind, reason) not in found:
+                _log.warning("%s: layer %r: type %r: %s; it is not used", net.source, name, kind, reason)
     if found:
         lines = "\n".join(f"  layer {name!r}: type {kind!r}: {reason}" for name, kind, reason in found)
         raise UnsupportedLayerError(f"{net.source}: {len(found)} unsupported layer(s)\n{lines}")

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from cpm_port.caffe import NetSpec, read_mean, read_net, read_solver, read_solverstate, read_weights, snapshot_net
-from cpm_port.caffe.binary import HDF5_MAGIC, looks_like_text
 from cpm_port.caffe.files import read_text
+from cpm_port.caffe.kinds import HDF5_MAGIC, looks_like_text
 from cpm_port.caffe.liveness import peak_size
 from cpm_port.caffe.shapes import Shape, layer_flops, layer_shapes, param_shapes
 from cpm_port.errors import LayerError, MissingFileError, UnsupportedLayerError
@@ -155,7 +155,8 @@ def _walk(net: NetSpec, given: Mapping[str, Shape]) -> tuple[dict[str, Shape], l
         }
         rows.append(row)
         bottoms = [shapes[bottom] for bottom in layer.bottoms if bottom in shapes]
-        if len(bottoms) < len(layer.bottoms):
+        if len(bottoms) < len(layer.bottoms) or (layer.strangers and layer.bottoms):
+            reasons += [f"layer {layer.name!r}: {stranger}" for stranger in layer.strangers]
             for top in layer.tops:
                 shapes.pop(top, None)
             continue

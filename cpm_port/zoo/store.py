@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from cpm_port.caffe.binary import HDF5_MAGIC
+from cpm_port.caffe.kinds import HDF5_MAGIC
 from cpm_port.errors import ModelFileError, UsageError
 from cpm_port.files.atomic import atomic_path
 from cpm_port.files.digest import file_sha256

@@ -197,7 +197,7 @@ def test_absurd_blobs_are_refused_with_layer_and_blob(tmp_path, blob, what):
         (b"\x0a\x01a\x0c", "wire type 4"),
         (b"name: 'a'\nlayer { }", "text file"),
         (b"\x89HDF\r\n\x1a\n" + b"\0" * 100, "HDF5"),
-        (b"PK\x03\x04" + b"\0" * 60, "byte"),
+        (b"PK\x03\x04" + b"\0" * 60, "this is a zip archive"),
         (b"\x0a\x02\xff\xfe", "not UTF-8|not a NetParameter"),
         (layer("x", "y") + field(2, field(4, b"old")), "mixes 1 old 'layers' and 1 new 'layer'"),
         (field(2, field(1, field(1, b"v0"))) + field(2, field(4, b"v1")), "mixes V0 layers .1. and V1 layers .1."),
@@ -330,7 +330,7 @@ def test_every_generation_keeps_its_blobs_where_it_has_them(tmp_path, generation
 
 @pytest.mark.parametrize("outer_first", [True, False])
 def test_blobs_beside_a_v0_layer_are_nobodys(outer_first, tmp_path):
-    """Caffe takes bottoms, tops and the inner layer of such an entry, and nothing else; the oracle is worked by hand."""
+    """Of such an entry Caffe takes bottoms, tops and the inner layer alone; the oracle is worked by hand."""
 
     def entry(name: str, value: float, *beside: bytes) -> bytes:
         inner = field(1, name.encode()) + field(2, b"innerproduct") + field(50, floats([value]) + dims(1))

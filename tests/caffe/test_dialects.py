@@ -103,7 +103,7 @@ def test_a_transform_field_alone_shows_the_fork():
 def test_a_forced_dialect_keeps_strange_fields_as_notes():
     net = parse_net(TRAIN, dialect="bvlc", source="train.prototxt")
     assert net.dialect == "bvlc"
-    assert net.notes[0].startswith("train.prototxt:2:3: LayerParameter has no field 'cpmdata_param'")
+    assert net.notes[0].startswith("train.prototxt:2:3: layer 'data': LayerParameter has no field 'cpmdata_param'")
 
 
 def test_a_later_forks_own_parameters_are_kept_as_text():

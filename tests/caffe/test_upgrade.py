@@ -193,7 +193,9 @@ def test_of_an_entry_around_a_v0_layer_only_bottoms_and_tops_count():
     """As in Caffe, which clears the entry first: rates beside the layer would move the layer's own."""
     inner = 'layer { name: "ip" type: "innerproduct" num_output: 2 blobs_lr: 3 }'
     ends = 'bottom: "x" top: "ip"'
-    upgraded, notes = upgrade_net(net_of(f'input: "x" layers {{ {inner} {ends} blobs_lr: 7 include {{ phase: TEST }} }}'))
+    upgraded, notes = upgrade_net(
+        net_of(f'input: "x" layers {{ {inner} {ends} blobs_lr: 7 include {{ phase: TEST }} }}')
+    )
     plain, _ = upgrade_net(net_of(f'input: "x" layers {{ {inner} {ends} }}'))
     assert upgraded == plain
     assert "layer 'ip': dropped 'blobs_lr' beside its V0 layer, as Caffe does" in notes
