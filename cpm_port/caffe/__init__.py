@@ -20,15 +20,17 @@ from cpm_port.caffe.netspec import parse_net, snapshot_message, snapshot_net, sp
 from cpm_port.caffe.schema import DIALECTS, message_class
 from cpm_port.caffe.shapes import infer_shapes, layer_flops, layer_shapes, param_shapes, spatial_window
 from cpm_port.caffe.solverspec import SolverSpec, parse_solver, read_solver
-from cpm_port.caffe.spec import LayerSpec, NetSpec, ParamSpec
+from cpm_port.caffe.spec import PLAIN_STATE, LayerSpec, NetSpec, NetState, ParamSpec
 from cpm_port.caffe.view import MessageView
 
 __all__ = [
     "DIALECTS",
+    "PLAIN_STATE",
     "CaffeModel",
     "LayerSpec",
     "MessageView",
     "NetSpec",
+    "NetState",
     "ParamSpec",
     "SolverSpec",
     "SolverState",

@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from cpm_port.caffe.view import MessageView
 
-__all__ = ["LayerSpec", "NetSpec", "ParamSpec"]
+__all__ = ["PLAIN_STATE", "LayerSpec", "NetSpec", "NetState", "ParamSpec"]
+
+
+class NetState(NamedTuple):
+    """What chooses the layers of a prototxt, by their `include` and `exclude` rules.
+
+    Attributes
+    ----------
+    phase : {"TEST", "TRAIN"}
+    level : int
+        For the rules `min_level` and `max_level`.
+    stages : tuple of str
+        For the rules `stage` and `not_stage`; besides those of the file's own `state`.
+    """
+
+    phase: str = "TEST"
+    level: int = 0
+    stages: tuple[str, ...] = ()
+
+
+PLAIN_STATE = NetState()
+"""What Caffe takes where nobody says."""
 
 
 @dataclass(frozen=True)

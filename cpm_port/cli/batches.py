@@ -10,13 +10,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from cpm_port.cli._models import add_state, chosen_state
+
 __all__ = ["configure", "run"]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("--net", required=True, metavar="PROTOTXT", help="a train (or test) net with data layers")
-    parser.add_argument("--phase", choices=("TRAIN", "TEST"), default="TRAIN", help="default %(default)s")
+    add_state(parser, "TRAIN")
     draws = parser.add_mutually_exclusive_group()
     draws.add_argument("--srand", type=int, metavar="S", help="replay the fork's C random sequence after srand(S)")
     draws.add_argument("--seed", type=int, metavar="S", help="seed of our own generator (default 0)")
@@ -35,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from cpm_port.training.batch_files import write_batches
     from cpm_port.training.batches import open_data_layers
 
-    spec = read_net(args.net, phase=args.phase)
+    spec = read_net(args.net, **chosen_state(args)._asdict())
     with open_data_layers(
         spec, phase=args.phase, seed=args.seed, srand=args.srand, num_workers=args.workers, root=args.root
     ) as source:

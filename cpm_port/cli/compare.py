@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.tolerance >= 0:
         raise UsageError(f"--tolerance {args.tolerance}; expected 0 or more")
     files = chosen_model(args)
-    net = load_net(files.net, files.weights, device=checked_device(args.device))
+    net = load_net(files.net, files.weights, device=checked_device(args.device), **files.state._asdict())
     reference = read_arrays(args.reference)
     inputs = read_arrays(args.input) if args.input else reference
     comparison = compare(net, reference, inputs, tolerance=args.tolerance, source=args.input or args.reference)

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from cpm_port.report.compare import forward_arrays, read_arrays
 
     files = chosen_model(args)
-    net = load_net(files.net, files.weights, device=checked_device(args.device))
+    net = load_net(files.net, files.weights, device=checked_device(args.device), **files.state._asdict())
     found = forward_arrays(net, read_arrays(args.input), args.blobs, args.input)
     with atomic_path(args.output) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **found)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 
+from cpm_port.cli._models import add_state, chosen_state
 from cpm_port.errors import UsageError
 
 __all__ = ["configure", "run"]
@@ -17,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     kinds = ".prototxt, .caffemodel, .h5, .safetensors, .solverstate or .binaryproto"
     parser.add_argument("file", help=kinds)
-    parser.add_argument("--phase", choices=("TEST", "TRAIN"), default="TEST", help="which layers of a prototxt count")
+    add_state(parser)
     parser.add_argument("--dialect", choices=DIALECTS, help="the schema, where its content misleads")
     parser.add_argument(
         "--input",
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from cpm_port.report.inspect_text import inspect_text
 
     shapes = dict(_shape(text) for text in args.input)
-    report = inspect_file(args.file, phase=args.phase, dialect=args.dialect, input_shapes=shapes)
+    report = inspect_file(args.file, state=chosen_state(args), dialect=args.dialect, input_shapes=shapes)
     print(json.dumps(report, indent=2) if args.json else inspect_text(report))
     return 0
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cpm_port.caffe import read_net
+from cpm_port.caffe import PLAIN_STATE, NetState, read_net
 from cpm_port.errors import UsageError, WeightsError
 from cpm_port.formats import FORMATS, Format, Model, format_of
 
 __all__ = ["convert"]
 
 
-def convert(source: Path, target: Path, net: Path | None = None) -> list[str]:
+def convert(
+    source: Path,
+    target: Path,
+    net: Path | None = None,
+    state: NetState = PLAIN_STATE,
+) -> list[str]:
     """Read `source`, write `target`; return lines that say what happened.
 
     Parameters
@@ -21,11 +26,13 @@ def convert(source: Path, target: Path, net: Path | None = None) -> list[str]:
     net : Path, optional
         A prototxt that replaces the net inside the source. Layers of the source that it lacks are left out, and said
         so.
+    state : NetState
+        Which layers of that prototxt count.
 
     Raises
     ------
     UsageError
-        A format that cannot be read or written so.
+        A format that cannot be read or written so, or a state without a prototxt.
     WeightsError
         The net and the weights have no layer in common.
     CpmPortError
@@ -38,15 +45,17 @@ def convert(source: Path, target: Path, net: Path | None = None) -> list[str]:
     model = reader.read(source)
     lines = list(model.notes)
     if net is not None:
-        model, left_out = _with_net(model, source, net)
+        model, left_out = _with_net(model, source, net, state)
         lines += left_out
+    elif state != PLAIN_STATE:
+        raise UsageError(f"{source}: phase, level and stages choose layers of a prototxt; give it by --net")
     count = sum(len(arrays) for arrays in model.blobs.values())
     lines += writer.write(target, model)
     return [*lines, f"{target}: {count} arrays of {len(model.blobs)} layers"]
 
 
-def _with_net(model: Model, source: Path, path: Path) -> tuple[Model, list[str]]:
-    net = read_net(path)
+def _with_net(model: Model, source: Path, path: Path, state: NetState) -> tuple[Model, list[str]]:
+    net = read_net(path, **state._asdict())
     names = {layer.name for layer in net.layers}
     kept = {layer: arrays for layer, arrays in model.blobs.items() if layer in names}
     if model.blobs and not kept:

@@ -101,7 +101,7 @@ def load_model(choice: Choice | None = None, engine: Engine | None = None) -> Mo
 def fast_choice(choice: Choice, engine: Engine) -> tuple[BeliefNet, ModelRecord]:
     """Load a net of any kind and make it fast; return it with what results say of it. Errors as of `load_model`."""
     net = fast_net(
-        load_net(choice.net, choice.weights, device=checked_device(engine.device)),
+        load_net(choice.net, choice.weights, device=checked_device(engine.device), **choice.state._asdict()),
         engine.precision,
         memory_bound=engine.memory_bound,
         plan=engine.plan,

@@ -17,7 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from cpm_port.caffe import NetSpec, read_mean, read_net, read_solver, read_solverstate, read_weights, snapshot_net
+from cpm_port.caffe import (
+    PLAIN_STATE,
+    NetSpec,
+    NetState,
+    read_mean,
+    read_net,
+    read_solver,
+    read_solverstate,
+    read_weights,
+    snapshot_net,
+)
 from cpm_port.caffe.files import read_text
 from cpm_port.caffe.kinds import HDF5_MAGIC, looks_like_text
 from cpm_port.caffe.liveness import peak_size
@@ -38,7 +48,7 @@ _LAYER_BLOCK = re.compile(r"^\s*layers?\s*:?\s*\{", re.MULTILINE)
 def inspect_file(
     path: str | os.PathLike[str],
     *,
-    phase: str = "TEST",
+    state: NetState = PLAIN_STATE,
     dialect: str | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, Any]:
@@ -48,7 +58,7 @@ def inspect_file(
     ----------
     path : path-like
         A net or solver .prototxt, .caffemodel, .caffemodel.h5, .safetensors, .solverstate(.h5) or .binaryproto.
-    phase : {"TEST", "TRAIN"}
+    state : NetState
         Which layers of a prototxt count.
     dialect : {"bvlc", "cpm", "cpm2015"}, optional
         Overrides what the content says.
@@ -88,7 +98,7 @@ def inspect_file(
         if _SOLVER_FIELD.search(text) and not _LAYER_BLOCK.search(text):
             solver = read_solver(path, dialect=dialect)
             return {**result, "kind": "solver", "fields": _plain(solver.params.fields()), "notes": list(solver.notes)}
-        net_spec = read_net(path, phase=phase, dialect=dialect)
+        net_spec = read_net(path, **state._asdict(), dialect=dialect)
         return {**result, "kind": "net", "format": "prototxt", **inspect_net(net_spec, input_shapes)}
     weights = read_weights(path, dialect=dialect)
     net_spec = snapshot_net(weights.message, str(path))

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cpm_port.caffe import PLAIN_STATE, NetState
 from cpm_port.errors import CpmPortError, MissingFileError, ModelFileError, UsageError
 from cpm_port.evaluation.recorded import default_record
 from cpm_port.files.digest import file_sha256
@@ -23,17 +24,19 @@ _RECORDED = ("sha256", "bytes", "original_name", "recognised_by", "added")
 
 
 class Choice(NamedTuple):
-    """The files of a model, and its entry where it is one of the zoo's."""
+    """The files of a model, its entry where it is one of the zoo's, and what chooses the layers of its prototxt."""
 
     net: Path
     weights: Path
     entry: ModelEntry | None
+    state: NetState = PLAIN_STATE
 
 
 def resolve(
     model: str | None = None,
     net: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
+    state: NetState = PLAIN_STATE,
 ) -> Choice:
     """Return the files that a user asks for.
 
@@ -44,6 +47,8 @@ def resolve(
     net, weights : path, optional
         The user's own prototxt and weights, given together and instead of a name. Where nothing is given at all, the
         default model is meant.
+    state : NetState
+        What chooses the layers of the user's own prototxt.
 
     Returns
     -------
@@ -54,7 +59,7 @@ def resolve(
     Raises
     ------
     UsageError
-        A name besides files, one file without the other, or an unknown name.
+        A name besides files, one file without the other, an unknown name, or a state for one of the zoo's nets.
     MissingFileError
         The model's weights are not there; the message says what to do.
     ModelFileError
@@ -65,7 +70,11 @@ def resolve(
     if (net is None) != (weights is None):
         raise UsageError("--net PROTOTXT and --weights MODEL belong together")
     if net is not None and weights is not None:
-        return Choice(Path(net), Path(weights), None)
+        return Choice(Path(net), Path(weights), None, state)
+    if state != PLAIN_STATE:
+        raise UsageError(
+            "--phase, --level and --stage choose layers of your own --net; the zoo's nets have no such rules"
+        )
     entry = model_named("default" if model is None else model)
     path = _embedded(entry) if entry.embedded else _installed(entry).weights
     _check_hash(path, _recorded_hash(entry))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cpm_port.caffe import (
+    NetState,
     SolverState,
     parse_net,
     write_mean,
@@ -130,7 +131,7 @@ def test_a_model_shows_its_net_and_its_arrays(files: Path) -> None:
 
 
 def test_the_training_net_is_of_the_forks_dialect(files: Path) -> None:
-    report = inspect_file(files / "flic_train.prototxt", phase="TRAIN")
+    report = inspect_file(files / "flic_train.prototxt", state=NetState("TRAIN"))
     assert report["dialect"] == "cpm"
     assert report["inputs"] == {"data": [8, 4, 64, 64], "label": [8, 20, 8, 8]}
     assert [row["blob"] for row in report["outputs"]] == ["conv7_stage1", "Mconv5_stage2", "loss_stage1", "loss_stage2"]
