@@ -11,7 +11,7 @@ from cpm_port.models.architectures import ARCHITECTURES, Architecture, Widths, a
 from cpm_port.models.prototxt import SolverSettings, TrainingData, deploy_text, solver_text, train_text, write_files
 
 if TYPE_CHECKING:
-    from cpm_port.models.cpm import CPM, VGGCPM, build
+    from cpm_port.models.cpm import CPM, VGGCPM, ResidualCPM, build
     from cpm_port.models.names import caffe_names, from_caffe, to_caffe
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "CPM",
     "VGGCPM",
     "Architecture",
+    "ResidualCPM",
     "SolverSettings",
     "TrainingData",
     "Widths",

@@ -1,4 +1,4 @@
-"""The five released architectures as data: how they differ, and how a user may vary them.
+"""The five released architectures and one of our own as data: how they differ, and how a user may vary them.
 
 First step of the room: `cpm.py` builds a module from an `Architecture`, `prototxt.py` writes its Caffe files,
 `names.py` joins the two by name. Two designs exist:
@@ -21,7 +21,19 @@ from dataclasses import dataclass, replace
 from cpm_port.errors import UsageError
 from cpm_port.release import BOX_SIZE, STRIDE
 
-__all__ = ["ARCHITECTURES", "POOL", "Architecture", "Conv", "Widths", "architecture"]
+__all__ = [
+    "ARCHITECTURES",
+    "DILATIONS",
+    "POOL",
+    "RESIDUAL_STRIDE",
+    "Architecture",
+    "Conv",
+    "ResidualWidths",
+    "Widths",
+    "architecture",
+]
+
+RESIDUAL_STRIDE = 16  # the coarsest maps of the residual design, whose beliefs are at 8
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,37 @@ PERSON_FRONT = (
 )  # fmt: skip
 
 
+DILATIONS = (1, 2, 4)
+"""Of a later stage's blocks in the residual design, in turn."""
+
+
+@dataclass(frozen=True)
+class ResidualWidths:
+    """Channels of the residual design (`residual.py`) by place.
+
+    Attributes
+    ----------
+    stem : int
+        The convolution that sees the image.
+    strides : (int, int, int)
+        The blocks at stride 4, 8 and 16; the features that all stages share have those of stride 8.
+    stage : int
+        The blocks of stage 2 and later.
+    blocks : int
+        Blocks at each of the three strides.
+    """
+
+    stem: int = 32
+    strides: tuple[int, int, int] = (64, 128, 256)
+    stage: int = 88
+    blocks: int = 2
+
+    def capped(self, width: int) -> ResidualWidths:
+        """Return the same widths with none above `width`."""
+        low, middle, high = (min(value, width) for value in self.strides)
+        return ResidualWidths(min(self.stem, width), (low, middle, high), min(self.stage, width), self.blocks)
+
+
 @dataclass(frozen=True)
 class Architecture:
     """Everything that defines one net.
@@ -103,6 +146,8 @@ class Architecture:
         Whether the input has a fourth channel, a Gaussian on the person's centre.
     front : tuple of Conv or POOL
         The VGG front; empty in the paper's design.
+    residual : ResidualWidths or None
+        Channels of the residual design; None in the others.
     classifier_names : (str, str)
         Caffe's names of stage 1's two last convolutions behind a front.
     shifted_relus : bool
@@ -118,6 +163,7 @@ class Architecture:
     background: bool = True
     center_map: bool = True
     front: tuple[Conv | None, ...] = ()
+    residual: ResidualWidths | None = None
     classifier_names: tuple[str, str] = ("", "")
     shifted_relus: bool = False
 
@@ -146,6 +192,8 @@ class Architecture:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the belief maps, one per stage, as Caffe calls them."""
+        if self.residual:
+            return tuple(f"beliefs_stage{stage}" for stage in range(1, self.stages + 1))
         first, later = (self.classifier_names[1], "Mconv7") if self.front else ("conv7_stage1", "Mconv5")
         return (first, *(f"{later}_stage{stage}" for stage in range(2, self.stages + 1)))
 
@@ -163,6 +211,14 @@ ARCHITECTURES = {
             parts=14,
             front=MPI_FRONT,
             classifier_names=("conv5_1_CPM", "conv5_2_CPM"),
+        ),
+        Architecture(
+            "residual",
+            "our own small net, with a residual front",
+            stages=3,
+            parts=14,
+            box=(256, 256),
+            residual=ResidualWidths(),
         ),
         Architecture(
             "person",
@@ -189,12 +245,12 @@ def architecture(
     front_share: float | None = None,
     box: tuple[int, int] | None = None,
 ) -> Architecture:
-    """Return a released architecture, varied where an argument is given.
+    """Return an architecture, varied where an argument is given.
 
     Parameters
     ----------
     name : str
-        `mpi`, `leeds`, `flic`, `mpi-vgg` or `person`.
+        A key of `ARCHITECTURES`.
     stages, parts : int, optional
         Other numbers of stages and parts.
     width : int, optional
@@ -202,7 +258,7 @@ def architecture(
     front_share : float, optional
         The convolutions of a VGG front have this share of their channels, rounded up; `width` caps what is left.
     box : (int, int), optional
-        Height and width of the declared input; multiples of 8.
+        Height and width of the declared input; multiples of 8, of 16 in the residual design.
 
     Raises
     ------
@@ -217,9 +273,10 @@ def architecture(
             raise UsageError(f"{what} is {value}; expected 1 or more")
     net = ARCHITECTURES[name]
     if box is not None:
-        if any(side < STRIDE or side % STRIDE for side in box):
+        multiple = RESIDUAL_STRIDE if net.residual else STRIDE
+        if any(side < multiple or side % multiple for side in box):
             raise UsageError(
-                f"box is {box[0]} x {box[1]}; expected positive multiples of {STRIDE} (the stride of the maps)"
+                f"box is {box[0]} x {box[1]}; expected positive multiples of {multiple} (the net's stride)"
             )
         net = replace(net, box=box)
     if front_share is not None:
@@ -231,5 +288,6 @@ def architecture(
         net = replace(net, front=front)
     if width is not None:
         front = tuple(step and replace(step, outputs=min(step.outputs, width)) for step in net.front)
-        net = replace(net, widths=net.widths.capped(width), front=front)
+        residual = net.residual and net.residual.capped(width)
+        net = replace(net, widths=net.widths.capped(width), front=front, residual=residual)
     return replace(net, stages=stages or net.stages, parts=parts or net.parts)

@@ -9,8 +9,9 @@ Convention: input (N, 4, H, W) float32, three BGR channels `pixel/256 - 0.5` and
 resolution on the person of interest; every stage gives (N, parts + 1, H/8, W/8), background last. H and W are multiples
 of 8.
 
-`CPM` is the paper's design, `VGGCPM` the release's later one. They compute what `cpm_port.load_net` computes on the
-prototxt of the same `Architecture` (tests/models/test_cpm.py); `names.py` carries weights between the two forms.
+`CPM` is the paper's design, `VGGCPM` the release's later one, `ResidualCPM` our own small one. They compute what
+`cpm_port.load_net` computes on the prototxt of the same `Architecture` (tests/models/test_cpm.py); `names.py` carries
+weights between the two forms.
 
 Differs from the figure as the released files do: poolings are 3 x 3 of stride 2, and a stage's features are 32 maps.
 """
@@ -25,10 +26,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpm_port.errors import ShapeError
-from cpm_port.models.architectures import MPI_FRONT, Architecture, Conv, Widths
+from cpm_port.models.architectures import (
+    DILATIONS,
+    MPI_FRONT,
+    RESIDUAL_STRIDE,
+    Architecture,
+    Conv,
+    ResidualWidths,
+    Widths,
+)
 from cpm_port.release import STRIDE
 
-__all__ = ["CPM", "VGGCPM", "build"]
+__all__ = ["CPM", "VGGCPM", "ResidualCPM", "build"]
 
 
 def _conv(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
@@ -61,10 +70,11 @@ def _context(inputs: int, width: int) -> nn.Sequential:
     return nn.Sequential(OrderedDict(conv=_conv(inputs, width, 5), relu=nn.ReLU(inplace=True)))
 
 
-def _check_input(data: Tensor, channels: int) -> None:
-    """Refuse what the poolings of image and center map would bring to different sizes."""
-    if data.ndim != 4 or data.shape[1] != channels or data.shape[2] % STRIDE or data.shape[3] % STRIDE:
-        raise ShapeError(f"input is {tuple(data.shape)}; expected (N, {channels}, H, W), H and W multiples of {STRIDE}")
+def _check_input(data: Tensor, channels: int, multiple: int = STRIDE) -> None:
+    """Refuse what a net would bring to different sizes on two ways."""
+    if data.ndim != 4 or data.shape[1] != channels or data.shape[2] % multiple or data.shape[3] % multiple:
+        expected = f"(N, {channels}, H, W), H and W multiples of {multiple}"
+        raise ShapeError(f"input is {tuple(data.shape)}; expected {expected}")
 
 
 def _center_cells(center_map: Tensor) -> Tensor:
@@ -164,8 +174,79 @@ class VGGCPM(nn.Module):
         return beliefs
 
 
-def build(net: Architecture) -> CPM | VGGCPM:
+class _Block(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut; a convolution on the shortcut where shapes change."""
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=dilation, dilation=dilation)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=dilation, dilation=dilation)
+        changes = stride > 1 or inputs != outputs
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride=stride) if changes else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the sum, rectified."""
+        return F.relu(self.conv2(F.relu(self.conv1(x))) + self.shortcut(x))
+
+
+class ResidualCPM(nn.Module):
+    """The residual design, as deployed: normalization folded into the convolutions (`residual.py` draws it).
+
+    Parameters
+    ----------
+    stages, maps : int
+        Number of stages, and of belief maps (background included).
+    widths : ResidualWidths
+    """
+
+    def __init__(self, stages: int = 3, maps: int = 15, widths: ResidualWidths | None = None) -> None:
+        super().__init__()
+        w = widths or ResidualWidths()
+        self.conv1 = nn.Conv2d(3, w.stem, 7, stride=2, padding=3)
+        channels = w.stem
+        for level, outputs in enumerate(w.strides, start=1):
+            for number in range(1, w.blocks + 1):
+                stride = 2 if level > 1 and number == 1 else 1
+                self.add_module(f"block{level}_{number}", _Block(channels, outputs, stride=stride))
+                channels = outputs
+        shared = w.strides[1]
+        self.enlarge = nn.ConvTranspose2d(channels, shared, 2, stride=2)
+        self.features = _Block(shared, shared)
+        self.hidden_stage1 = nn.Conv2d(shared, shared, 1)
+        self.beliefs_stage1 = nn.Conv2d(shared, maps, 1)
+        self.later = range(2, stages + 1)
+        for t in self.later:
+            self.add_module(f"hidden_stage{t}", nn.Conv2d(shared + maps + 1, w.stage, 1))
+            for dilation in DILATIONS:
+                block = _Block(w.stage, w.stage, dilation=dilation)
+                self.add_module(f"dilated{dilation}_stage{t}", block)
+            self.add_module(f"beliefs_stage{t}", nn.Conv2d(w.stage, maps, 1))
+        self.blocks = w.blocks
+
+    def forward(self, data: Tensor) -> list[Tensor]:
+        """Return the belief maps of every stage, first to last; ShapeError for an input of another shape."""
+        _check_input(data, 4, RESIDUAL_STRIDE)
+        x = F.max_pool2d(F.relu(self.conv1(data[:, :3])), 3, stride=2, ceil_mode=True)
+        at_stride_8 = x
+        for level in (1, 2, 3):
+            for number in range(1, self.blocks + 1):
+                x = self.get_submodule(f"block{level}_{number}")(x)
+            at_stride_8 = x if level == 2 else at_stride_8
+        features = self.features(F.relu(F.relu(self.enlarge(x)) + at_stride_8))
+        beliefs = [self.beliefs_stage1(F.relu(self.hidden_stage1(features)))]
+        for t in self.later:
+            evidence = torch.cat([features, beliefs[-1], _center_cells(data[:, 3:])], dim=1)
+            x = F.relu(self.get_submodule(f"hidden_stage{t}")(evidence))
+            for dilation in DILATIONS:
+                x = self.get_submodule(f"dilated{dilation}_stage{t}")(x)
+            beliefs.append(self.get_submodule(f"beliefs_stage{t}")(x))
+        return beliefs
+
+
+def build(net: Architecture) -> CPM | VGGCPM | ResidualCPM:
     """Return the module of an architecture, with PyTorch's own initial weights."""
+    if net.residual:
+        return ResidualCPM(net.stages, net.maps, net.residual)
     if net.front:
         return VGGCPM(net.stages, net.maps, net.front, net.widths, center_map=net.center_map)
     return CPM(net.stages, net.parts, net.widths)

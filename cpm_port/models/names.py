@@ -26,6 +26,10 @@ _REFINEMENTS = {False: 4, True: 6}  # hidden convolutions of a later stage, by w
 
 def caffe_names(net: Architecture) -> dict[str, str]:
     """Return module path -> Caffe layer name for every convolution, in the order of Caffe's file."""
+    if net.residual:
+        with torch.device("meta"):
+            paths = [name.removesuffix(".weight") for name in build(net).state_dict() if name.endswith(".weight")]
+        return {path: path.replace(".", "_") for path in paths}
     names: dict[str, str] = {}
     if net.front:
         names |= {f"front.{step.name}": step.name for step in net.front if step is not None}

@@ -28,6 +28,8 @@ from cpm_port.caffe.text import format_fields
 from cpm_port.errors import UsageError
 from cpm_port.files.atomic import atomic_path
 from cpm_port.models.architectures import Architecture
+from cpm_port.models.residual import residual_stages
+from cpm_port.models.writer import NetWriter
 
 __all__ = ["SolverSettings", "TrainingData", "deploy_text", "solver_text", "train_text", "write_files"]
 
@@ -81,64 +83,9 @@ class SolverSettings:
     snapshot: int = 5_000
 
 
-class _Net:
-    """A net being written; every method adds layers and returns the name of what they give."""
-
-    def __init__(self, net: Architecture) -> None:
-        self.net = net
-        self.fields: list[tuple[str, Any]] = []
-
-    def layer(self, name: str, type_: str, bottoms: Sequence[str], tops: Sequence[str], *rest: tuple[str, Any]) -> str:
-        blobs = [("bottom", b) for b in bottoms] + [("top", t) for t in tops]
-        self.fields.append(("layer", [("name", name), ("type", type_), *blobs, *rest]))
-        return tops[0] if tops else ""
-
-    def conv(self, name: str, bottom: str, outputs: int, kernel: int, rate: int, *, relu: bool = True) -> str:
-        self.layer(
-            name,
-            "Convolution",
-            [bottom],
-            [name],
-            ("param", [("lr_mult", rate), ("decay_mult", 1)]),
-            ("param", [("lr_mult", 2 * rate), ("decay_mult", 0)]),
-            (
-                "convolution_param",
-                [
-                    ("num_output", outputs),
-                    ("pad", kernel // 2),
-                    ("kernel_size", kernel),
-                    ("weight_filler", [("type", "gaussian"), ("std", 0.01)]),
-                    ("bias_filler", [("type", "constant")]),
-                ],
-            ),
-        )
-        if relu:
-            self.layer(self._relu_name(name), "ReLU", [name], [name])
-        return name
-
-    def _relu_name(self, conv: str) -> str:
-        if self.net.shifted_relus and conv.startswith("Mconv"):
-            number, _, stage = conv.removeprefix("Mconv").partition("_")
-            return f"Mrelu{int(number) + 1}_{stage}"
-        return conv.replace("conv", "relu")
-
-    def pool(self, name: str, bottom: str, kind: str, kernel: int, stride: int) -> str:
-        settings = [("pool", kind), ("kernel_size", kernel), ("stride", stride)]
-        return self.layer(name, "Pooling", [bottom], [name], ("pooling_param", settings))
-
-    def slice(self, name: str, bottom: str, tops: Sequence[str], point: int) -> str:
-        return self.layer(name, "Slice", [bottom], tops, ("slice_param", [("axis", 1), ("slice_point", point)]))
-
-    def concat(self, name: str, bottoms: Sequence[str]) -> str:
-        return self.layer(name, "Concat", bottoms, [name], ("concat_param", [("axis", 1)]))
-
-    def text(self, comment: str) -> str:
-        return f"{comment}\n{format_fields(self.fields, message_class('NetParameter', 'cpm').DESCRIPTOR)}"
-
-
 def deploy_text(net: Architecture) -> str:
     """Return the deploy prototxt: the declared input, and every stage to its belief maps."""
-    writer = _Net(net)
+    writer = NetWriter(net)
     dims = (1, net.channels, *net.box)
     writer.fields += [
         ("name", _stem(net)),
@@ -162,7 +109,7 @@ def train_text(net: Architecture, data: TrainingData | None = None) -> str:
         raise UsageError(f"batch size is {data.batch_size}; expected 1 or more")
     if not 0 < data.scale_min <= data.scale_max:
         raise UsageError(f"scales are {data.scale_min} to {data.scale_max}; expected 0 < minimum <= maximum")
-    writer = _Net(net)
+    writer = NetWriter(net)
     writer.fields.append(("name", f"{_stem(net)}_train"))
     if net.center_map:
         settings = [("source", data.source), ("batch_size", data.batch_size), ("backend", "LMDB")]
@@ -174,7 +121,7 @@ def train_text(net: Architecture, data: TrainingData | None = None) -> str:
         block = ("hdf5_data_param", [("source", data.source), ("batch_size", data.batch_size)])
         writer.layer("data", "HDF5Data", [], [net.input_name, "label"], block)
         labels = ["label"] * net.stages
-    _body(writer)
+    _body(writer, trained=True)
     if net.center_map and net.stages == 1:
         writer.layer("no_later_stage", "Silence", ["label_lower"], [])
     for stage, (beliefs, label) in enumerate(zip(net.outputs, labels, strict=True), start=1):
@@ -252,7 +199,7 @@ def _augmentation(net: Architecture, data: TrainingData) -> list[tuple[str, Any]
     return fields
 
 
-def _body(writer: _Net) -> None:
+def _body(writer: NetWriter, *, trained: bool = False) -> None:
     net = writer.net
     if net.center_map:
         writer.slice("image", "data", ["image", "center_map"], 3)
@@ -260,13 +207,15 @@ def _body(writer: _Net) -> None:
             writer.pool("pool_center_lower", "center_map", "AVE", 9, release.STRIDE)
         else:
             writer.layer("no_center", "Silence", ["center_map"], [])
-    if net.front:
+    if net.residual:
+        residual_stages(writer, net.residual, net.stages, net.maps, trained=trained)
+    elif net.front:
         _vgg_stages(writer)
     else:
         _paper_stages(writer)
 
 
-def _trunk(writer: _Net, stage: int, rate: int) -> str:
+def _trunk(writer: NetWriter, stage: int, rate: int) -> str:
     blob = "image"
     for i in (1, 2, 3):
         blob = writer.conv(f"conv{i}_stage{stage}", blob, writer.net.widths.trunk, 9, rate)
@@ -274,7 +223,7 @@ def _trunk(writer: _Net, stage: int, rate: int) -> str:
     return blob
 
 
-def _paper_stages(writer: _Net) -> None:
+def _paper_stages(writer: NetWriter) -> None:
     net, w = writer.net, writer.net.widths
     blob = _trunk(writer, 1, rate=5)
     blob = writer.conv("conv4_stage1", blob, w.context, 5, 5)
@@ -289,7 +238,7 @@ def _paper_stages(writer: _Net) -> None:
         beliefs = _refinement(writer, t, blob, kernels=(11, 11, 11, 1), rate=1)
 
 
-def _vgg_stages(writer: _Net) -> None:
+def _vgg_stages(writer: NetWriter) -> None:
     net = writer.net
     blob, pools = "image", 0
     for step in net.front:
@@ -307,7 +256,7 @@ def _vgg_stages(writer: _Net) -> None:
         beliefs = _refinement(writer, t, blob, kernels=(7, 7, 7, 7, 7, 1), rate=4)
 
 
-def _refinement(writer: _Net, stage: int, blob: str, kernels: Sequence[int], rate: int) -> str:
+def _refinement(writer: NetWriter, stage: int, blob: str, kernels: Sequence[int], rate: int) -> str:
     for i, kernel in enumerate(kernels, start=1):
         blob = writer.conv(f"Mconv{i}_stage{stage}", blob, writer.net.widths.refinement, kernel, rate)
     return writer.conv(f"Mconv{len(kernels) + 1}_stage{stage}", blob, writer.net.maps, 1, rate, relu=False)
