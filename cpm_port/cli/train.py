@@ -51,6 +51,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     rule.add_argument("--lr", type=float, help="instead of the preset's rate, or of base_lr")
     rule.add_argument("--mask", action="store_true", help="no loss for joints without a label (Caffe: an empty map)")
+    rule.add_argument("--ema", type=float, metavar="DECAY", help="keep a moving average of the weights (0.999)")
+    rule.add_argument(
+        "--boxes",
+        nargs="+",
+        default=[],
+        type=_box,
+        metavar="BOX:ITERATIONS",
+        help="smaller boxes first: 128:4000 192:8000, then the net's own",
+    )
+    for name, meaning in (
+        ("color", "vary contrast, saturation, brightness and gains by up to this share"),
+        ("grey", "probability that an image turns grey"),
+        ("full-turns", "probability of a rotation from the whole circle"),
+        ("cutout", "probability that a grey square hides a part"),
+    ):
+        rule.add_argument(f"--{name}", type=float, default=0.0, metavar="P", help=f"{meaning} (default 0)")
     speed = parser.add_argument_group("how to compute")
     speed.add_argument(
         "--device", metavar="D", help="cpu, cuda, cuda:1 (default: the solver's mode, if there is a GPU)"
@@ -72,11 +88,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     watch.add_argument("--plot", type=Path, metavar="F", help="draw losses and PCK over iterations at the end")
 
 
+def _box(text: str) -> tuple[int, int]:
+    box, _, iterations = text.partition(":")
+    if not (box.isdecimal() and iterations.isdecimal()):
+        raise argparse.ArgumentTypeError(f"expected BOX:ITERATIONS, two whole numbers, got {text!r}")
+    return int(box), int(iterations)
+
+
 def run(args: argparse.Namespace) -> int:
     """Train; return 0, or 3 where a signal stopped the run."""
     from cpm_port.compute.devices import joined_world
     from cpm_port.errors import UsageError
     from cpm_port.training.curves import plot_run, require_picture_suffix
+    from cpm_port.training.extras import Extras
     from cpm_port.training.progress import read_metrics
     from cpm_port.training.run import RunOptions, open_run, solver_device
 
@@ -93,6 +117,9 @@ def run(args: argparse.Namespace) -> int:
         channels_last=args.channels_last,
         recompute=args.recompute,
         masked=args.mask,
+        extras=Extras(args.color, args.grey, args.full_turns, args.cutout),
+        boxes=args.boxes,
+        ema=args.ema,
         seed=args.seed,
         srand=args.srand,
         workers=args.workers,

@@ -32,7 +32,8 @@ from cpm_port.records.lmdb import LmdbRecords
 from cpm_port.records.record import RecordStore
 from cpm_port.training.caffe_streams import DataStream, DummyStream, HDF5Stream, InputStream
 from cpm_port.training.crand import CRand
-from cpm_port.training.sources import is_path, open_records
+from cpm_port.training.extras import Extras
+from cpm_port.training.sources import open_records
 from cpm_port.training.streams import CPMStream, Stream, Task
 
 __all__ = ["DataSource", "open_data_layers"]
@@ -52,6 +53,8 @@ def open_data_layers(
     records: Mapping[str, RecordStore] | None = None,
     shard: tuple[int, int] = (0, 1),
     masked: bool = False,
+    extras: Extras | None = None,
+    boxes: Sequence[tuple[int, int]] = (),
 ) -> DataSource:
     """Open the data layers of a net.
 
@@ -76,6 +79,8 @@ def open_data_layers(
     masked : bool
         CPMData layers give NaN for the label maps of parts that the person to find has no label for: for losses that
         ignore NaN.
+    extras, boxes
+        For CPMData layers, see `streams.CPMStream`.
 
     Returns
     -------
@@ -108,7 +113,9 @@ def open_data_layers(
             f"seed {seed}, num_workers {num_workers}, shard {shard}: expected 0 or more, 0 or more, and "
             "(rank, world) with 0 <= rank < world"
         )
-    opener = _Opener(net_spec, phase, seed, srand, None if root is None else Path(root), records, shard, masked)
+    opener = _Opener(
+        net_spec, phase, seed, srand, None if root is None else Path(root), records, shard, masked, extras, boxes
+    )
     return DataSource(functools.partial(opener.streams, layers), seed, srand, num_workers)
 
 
@@ -118,7 +125,7 @@ class DataSource:
     Attributes
     ----------
     shapes : dict of str to tuple of int
-        Top -> shape of a batch's blob.
+        Top -> shape of a batch's blob, as the layers declare it.
     """
 
     def __init__(
@@ -211,11 +218,12 @@ class DataSource:
         self._ahead.clear()
 
     def _plan(self) -> _Pending:
-        blobs = {top: np.empty(shape, np.float32) for top, shape in self.shapes.items()}
+        blobs: dict[str, NDArray[np.float32]] = {}
         tasks: list[Task] = []
         ends = []
         for stream in self._streams:
             tasks += stream.plan()
+            blobs |= {top: np.empty(shape, np.float32) for top, shape in stream.shapes.items()}
             ends.append(len(tasks))
         return _Pending(blobs, tasks, ends, [])
 
@@ -242,6 +250,8 @@ class _Opener:
     records: dict[str, RecordStore]
     shard: tuple[int, int]
     masked: bool
+    extras: Extras | None
+    boxes: Sequence[tuple[int, int]]
 
     def streams(self, layers: Sequence[LayerSpec]) -> list[Stream]:
         rand = None if self.srand is None else CRand(self.srand)
@@ -252,9 +262,11 @@ class _Opener:
         if layer.type == "CPMData":
             store = self.records.get(layer.name)
             if store is None:
-                source = params.cpmdata_param.source
-                where = self._locate(source, layer) if is_path(source) else source
-                store = self.records[layer.name] = open_records(where, params.transform_param.np_in_lmdb)
+                store = self.records[layer.name] = open_records(
+                    params.cpmdata_param.source,
+                    params.transform_param.np_in_lmdb,
+                    locate=functools.partial(self._locate, layer=layer),
+                )
             return CPMStream(
                 layer,
                 store,
@@ -265,6 +277,8 @@ class _Opener:
                 rows=self._rows(layer, params.cpmdata_param.batch_size),
                 root=Path(self.root or "."),
                 masked=self.masked,
+                extras=self.extras,
+                boxes=self.boxes,
             )
         if layer.type == "Data":
             mean = params.transform_param.mean_file

@@ -23,6 +23,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,10 +32,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cpm_port.caffe import SolverSpec
+from cpm_port.caffe import SolverSpec, read_weights
 from cpm_port.compute.devices import World
 from cpm_port.errors import TrainingError
 from cpm_port.graph import CaffeNet
+from cpm_port.training.averaging import WeightAverage
 from cpm_port.training.distributed import average_gradients
 from cpm_port.training.history import collect_history, restore_history, to_numpy
 from cpm_port.training.lr_policy import Rate
@@ -82,7 +84,7 @@ class Evaluation:
     at_start : bool
         Also before iteration 0.
     measure : callable
-        Returns named numbers, and the line to print.
+        Takes the number of iterations done; returns named numbers, and the line to print.
     score : str or None
         The number, the higher the better, whose best value is kept in the snapshots.
     """
@@ -90,7 +92,7 @@ class Evaluation:
     kind: str
     interval: int
     at_start: bool
-    measure: Callable[[], tuple[Mapping[str, Any], str]]
+    measure: Callable[[int], tuple[Mapping[str, Any], str]]
     score: str | None = None
 
 
@@ -128,6 +130,8 @@ class Trainer:
     seed : int
     prefix : Path
         The solver's `snapshot_prefix`.
+    average : WeightAverage or None
+        Kept beside the weights, measured instead of them, and written into snapshots.
     """
 
     solver: SolverSpec
@@ -142,6 +146,7 @@ class Trainer:
     recipe: str = "SGD"
     seed: int = 0
     prefix: Path = Path("snapshot")
+    average: WeightAverage | None = None
     iteration: int = field(default=0, init=False)
     last_losses: dict[str, float] = field(default_factory=dict, init=False)
     last_snapshot: Path | None = field(default=None, init=False)
@@ -202,6 +207,8 @@ class Trainer:
         self.optimizer.step()
         self._pending.append(_Pending(self.iteration, rate, numbers, samples))
         self.iteration += 1
+        if self.average is not None:
+            self.average.update(self.iteration)
         self._settle(keep=1 if self.world.device.type == "cuda" else 0)
 
     def snapshot(self) -> None:
@@ -234,6 +241,7 @@ class Trainer:
                     reference_loss=self._reference,
                     best=dict(self.best),
                 ),
+                averaged=None if self.average is None else self.average.blobs(),
                 hdf5=self.solver.snapshot_format == "HDF5",
             )
             self.progress.say(f"Iteration {self.iteration}, snapshot {self.last_snapshot}")
@@ -256,6 +264,8 @@ class Trainer:
         self._current_step = snapshot.current_step
         restore_history(self.optimizer, self._learnable, snapshot.history, str(snapshot.path))
         self.optimizer.set_iteration(snapshot.iteration)
+        if self.average is not None and snapshot.averaged is not None:
+            self.average.restore(read_weights(snapshot.averaged))
         if run is not None and run.data is not None:
             self.source.restore(run.data)
         else:
@@ -376,8 +386,9 @@ class Trainer:
             self._clock.pause(time.perf_counter() - began)
 
     def _measure(self, evaluation: Evaluation) -> None:
-        with torch.no_grad():
-            values, line = evaluation.measure()
+        averaged = nullcontext() if self.average is None else self.average.applied()
+        with torch.no_grad(), averaged:
+            values, line = evaluation.measure(self.iteration)
         self.progress.say(f"Iteration {self.iteration}, {evaluation.kind}: {line}")
         self.progress.record(evaluation.kind, self.iteration, values)
         if evaluation.score is not None and values[evaluation.score] > self.best.get("score", -math.inf):

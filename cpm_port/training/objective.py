@@ -19,6 +19,7 @@ from torch import Tensor
 from cpm_port.errors import TrainingError, UsageError
 from cpm_port.graph import CaffeNet
 from cpm_port.training.loss import masked_euclidean_loss
+from cpm_port.training.merged import forward_merged
 from cpm_port.training.recompute import forward_recomputing
 
 __all__ = ["Objective"]
@@ -78,6 +79,8 @@ class Objective:
         self._bfloat16 = bfloat16
         if recompute:
             self._forward: _Forward = functools.partial(forward_recomputing, net)
+        elif bfloat16 and not compiled:
+            self._forward = functools.partial(forward_merged, net)
         else:
             self._forward = torch.compile(net) if compiled else net
 

@@ -13,9 +13,9 @@ import functools
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import torch
 
@@ -25,8 +25,10 @@ from cpm_port.errors import MissingFileError, TrainingError, UsageError
 from cpm_port.graph import CaffeNet, load_net
 from cpm_port.records.lmdb import LmdbRecords
 from cpm_port.records.record import RecordStore
-from cpm_port.training.batches import open_data_layers
+from cpm_port.training.averaging import WeightAverage
+from cpm_port.training.batches import DataSource, open_data_layers
 from cpm_port.training.cache import CachedRecords
+from cpm_port.training.extras import Extras
 from cpm_port.training.finetune import start_from
 from cpm_port.training.loop import Evaluation, Trainer
 from cpm_port.training.objective import Objective
@@ -35,8 +37,8 @@ from cpm_port.training.progress import Progress
 from cpm_port.training.snapshot import Snapshot, latest_snapshot, read_snapshot
 from cpm_port.training.sources import is_path, open_records
 from cpm_port.training.testnets import mean_outputs, share_parameters
-from cpm_port.training.transform_param import TransformParameters
-from cpm_port.training.validation import data_and_label, hold_out, stage_pck
+from cpm_port.training.transform_param import TransformParameters, resized_box
+from cpm_port.training.validation import HeldOut, data_and_label, hold_out, stage_pck
 
 __all__ = ["RunOptions", "locate", "open_run", "solver_device"]
 
@@ -62,6 +64,12 @@ class RunOptions:
         Instead of the solver's or the preset's.
     bfloat16, compiled, channels_last, recompute, masked : bool
         See `Objective`; `channels_last` lays weights and maps out as GPUs like them.
+    extras : Extras
+        Augmentation beyond the release's.
+    boxes : sequence of (int, int)
+        (box, iterations): so many of the first iterations see a square box of that side, in turn; then the net's own.
+    ema : float or None
+        Decay of a moving average of the weights (`WeightAverage`); None: no average.
     seed : int or None
         Of fillers, dropout and augmentation; None: the solver's `random_seed`, or 0 where that is unset. A run that
         goes on from a snapshot of ours keeps that one's.
@@ -94,6 +102,9 @@ class RunOptions:
     channels_last: bool = False
     recompute: bool = False
     masked: bool = False
+    extras: Extras = field(default_factory=Extras)
+    boxes: Sequence[tuple[int, int]] = ()
+    ema: float | None = None
     seed: int | None = None
     srand: int | None = None
     workers: int = 0
@@ -141,6 +152,8 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
                 records=_cached(spec) if options.cached else None,
                 shard=share,
                 masked=options.masked,
+                extras=options.extras,
+                boxes=[(box, iterations * solver.iter_size) for box, iterations in options.boxes],
             )
         )
         metrics = Path(options.metrics or f"{prefix}.metrics.jsonl")
@@ -187,6 +200,7 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
             recipe=options.preset or solver.type,
             seed=seed,
             prefix=prefix,
+            average=None if options.ema is None else WeightAverage(net, options.ema),
         )
         if snapshot is not None:
             trainer.restore(snapshot)
@@ -303,19 +317,37 @@ def _tests(solver: SolverSpec, net: CaffeNet, seed: int, stack: ExitStack) -> It
         source = stack.enter_context(open_data_layers(spec, phase="TEST", seed=seed))
         test = load_net(spec, input_shapes=source.shapes)
         share_parameters(net, test)
-        measure = functools.partial(mean_outputs, test, source.next_batch, batches)
+        measure = functools.partial(_test_outputs, test, source, batches)
         yield Evaluation("test", solver.test_interval, solver.test_initialization, measure)
 
 
+def _test_outputs(test: CaffeNet, source: DataSource, batches: int, _: int) -> tuple[dict[str, float], str]:
+    return mean_outputs(test, source.next_batch, batches)
+
+
 def _validation(options: RunOptions, net: CaffeNet) -> Iterator[Evaluation]:
-    """Cut the held-out boxes, if there are to be any."""
+    """Cut the held-out boxes, if there are to be any, of the size that the run sees at that iteration."""
     if options.validate is None:
         return
     _, _, parameters = data_and_label(net)
     records = open_records(options.validate, parameters.np_in_lmdb, held_out=True)
-    held_out = hold_out(records, parameters, options.validate_limit)
-    measure = functools.partial(stage_pck, net, held_out)
+    sizes = {box: resized_box(parameters, box) for box, _ in options.boxes}
+    held_out: dict[int | None, HeldOut] = {None: hold_out(records, parameters, options.validate_limit)}
+    held_out |= {box: hold_out(records, smaller, options.validate_limit) for box, smaller in sizes.items()}
+
+    def measure(iteration: int) -> tuple[dict[str, Any], str]:
+        return stage_pck(net, held_out[_box_at(options.boxes, iteration)])
+
     yield Evaluation("validation", options.validate_interval, False, measure, score="pck")
+
+
+def _box_at(boxes: Sequence[tuple[int, int]], iteration: int) -> int | None:
+    """Return the box that the iteration before this one saw, None for the net's own."""
+    for box, iterations in boxes:
+        if iteration <= iterations:
+            return box
+        iteration -= iterations
+    return None
 
 
 def _cached(spec: NetSpec) -> dict[str, RecordStore]:
@@ -323,9 +355,11 @@ def _cached(spec: NetSpec) -> dict[str, RecordStore]:
     stores: dict[str, RecordStore] = {}
     for layer in spec.layers:
         if layer.type == "CPMData":
-            source = layer.params.cpmdata_param.source
-            where = locate(source, spec.source) if is_path(source) else source
-            store = open_records(where, layer.params.transform_param.np_in_lmdb)
+            store = open_records(
+                layer.params.cpmdata_param.source,
+                layer.params.transform_param.np_in_lmdb,
+                locate=functools.partial(locate, named_in=spec.source),
+            )
             if not isinstance(store, LmdbRecords):
                 stores[layer.name] = CachedRecords(store)
     return stores

@@ -1,9 +1,10 @@
 """Snapshots that Caffe can resume, and that resume our runs as if they had never stopped.
 
-Flow: weights + optimizer history + where the run stands -> **three files**, and back:
+Flow: weights + optimizer history + where the run stands -> **three files**, or four, and back:
 
 - `<prefix>_iter_<N>.caffemodel` (or `.caffemodel.h5`): the weights;
 - `<prefix>_iter_<N>.solverstate` (or `.solverstate.h5`): iteration, rate step, history blobs, and the model's name;
+- `<prefix>_iter_<N>.ema.caffemodel`: the moving average of the weights, where the run keeps one;
 - `<solverstate>.json`: what Caffe's files have no place for (position in the data, seed, loss window, the model's
   SHA-256). Caffe never looks at it; a snapshot of Caffe's own has none.
 
@@ -85,6 +86,8 @@ class Snapshot:
     history : tuple of ndarray, float32
     run : RunState or None
         None for a snapshot that Caffe wrote.
+    averaged : Path or None
+        The file of the averaged weights, where there is one.
     """
 
     iteration: int
@@ -93,6 +96,7 @@ class Snapshot:
     weights: Path
     history: tuple[np.ndarray, ...]
     run: RunState | None
+    averaged: Path | None = None
 
 
 def snapshot_path(prefix: str | os.PathLike[str], iteration: int, *, hdf5: bool = False) -> Path:
@@ -109,6 +113,7 @@ def write_snapshot(
     net: NetSpec,
     history: Sequence[np.ndarray],
     run: RunState,
+    averaged: Mapping[str, Sequence[np.ndarray]] | None = None,
     hdf5: bool = False,
 ) -> Path:
     """Write a snapshot's three files; return the path of the `.solverstate`.
@@ -125,6 +130,8 @@ def write_snapshot(
     history : sequence of ndarray, float32
         In the order of the learnable parameters.
     run : RunState
+    averaged : mapping of layer name to arrays, optional
+        The moving average of the weights.
     hdf5 : bool
         The solver's `snapshot_format`.
     """
@@ -132,6 +139,8 @@ def write_snapshot(
     weights_path = _weights_path(state_path)
     state_path.unlink(missing_ok=True)
     write_weights(weights_path, blobs, net)
+    if averaged is not None:
+        write_weights(_averaged_path(state_path), averaged, net)
     side = {
         "version": _SIDE_VERSION,
         "iteration": iteration,
@@ -173,7 +182,9 @@ def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
     run = None
     if (side_path := _side_path(path)).is_file():
         run = _read_side(side_path, state.iter, weights)
-    return Snapshot(state.iter, state.current_step, path, weights, tuple(state.history), run)
+    averaged = _averaged_path(path)
+    found = averaged if averaged.is_file() else None
+    return Snapshot(state.iter, state.current_step, path, weights, tuple(state.history), run, found)
 
 
 def latest_snapshot(prefix: str | os.PathLike[str]) -> Path | None:
@@ -210,6 +221,10 @@ def _read_side(side_path: Path, iteration: int, weights: Path) -> RunState:
 
 def _weights_path(state_path: Path) -> Path:
     return state_path.with_name(state_path.name.replace(".solverstate", ".caffemodel"))
+
+
+def _averaged_path(state_path: Path) -> Path:
+    return state_path.with_name(state_path.name.replace(".solverstate", ".ema.caffemodel"))
 
 
 def _side_path(state_path: Path) -> Path:

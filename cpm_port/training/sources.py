@@ -10,12 +10,14 @@ FILES -> RECORDS. What `cpmdata_param { source: "..." }` may name:
   `lspet-held-out:FOLDER`: the others, for validation;
 - `drawn:count=2000,size=256,seed=1,difficulty=100`: people that are drawn on demand (`drawn.py`); every number has a
   default;
-- several of the named kinds (not paths), joined by ` + `: one set, the records of each after those of the one before.
+- several of these, joined by ` + `: one set, the records of each after those of the one before; `3 * SOURCE` takes a
+  source's records three times in every epoch. (An LMDB's folder can be joined where its path has no ` + `.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,15 +34,18 @@ __all__ = ["is_path", "open_records"]
 
 DRAWN = "drawn:"
 _AND = " + "
+_TIMES = re.compile(r"\s*(\d+) \* ")
 _LSPET = {"lspet:": read_training, "lspet-held-out:": read_held_out}
 
 
 def is_path(source: str) -> bool:
-    """Whether a source is a path as it stands, rather than one of the kinds that begin with their name."""
-    return not source.startswith((DRAWN, *_LSPET))
+    """Whether a source is one path, rather than one of the kinds that begin with their name, or several sources."""
+    return not (source.startswith((DRAWN, *_LSPET)) or _AND in source or _TIMES.match(source))
 
 
-def open_records(source: str | Path, num_joints: int = 16, *, held_out: bool = False) -> RecordStore:
+def open_records(
+    source: str | Path, num_joints: int = 16, *, held_out: bool = False, locate: Callable[[str], Path] = Path
+) -> RecordStore:
     """Open a source of records.
 
     Parameters
@@ -51,6 +56,8 @@ def open_records(source: str | Path, num_joints: int = 16, *, held_out: bool = F
         Joints per person in an LMDB (`np_in_lmdb`).
     held_out : bool
         The records are to be measured on, not trained on: of a JSON file, those marked as validation.
+    locate : callable
+        A path as the source writes it -> where it is.
 
     Raises
     ------
@@ -59,23 +66,36 @@ def open_records(source: str | Path, num_joints: int = 16, *, held_out: bool = F
     DataError
         The source is not what it should be.
     UsageError
-        A `drawn:` line that cannot be understood.
+        A `drawn:` line that cannot be understood, or a source that is taken 0 times.
     """
     text = str(source)
-    if not is_path(text) and _AND in text:
-        return JoinedRecords([open_records(one.strip(), num_joints, held_out=held_out) for one in text.split(_AND)])
+    if _AND in text or _TIMES.match(text):
+        stores: list[RecordStore] = []
+        for term in text.split(_AND):
+            times, one = _term(term)
+            stores += [open_records(one, num_joints, held_out=held_out, locate=locate)] * times
+        return JoinedRecords(stores)
     if text.startswith(DRAWN):
         return DrawnRecords(**_drawn_fields(text))
     for prefix, read in _LSPET.items():
         if text.startswith(prefix):
             folder = Path(text.removeprefix(prefix))
             return _with_images(read(folder / "joints.mat", folder / "images"))
-    path = Path(source)
+    path = locate(text)
     if path.suffix == ".json":
         return _json_records(path, held_out)
     if not path.exists():
         raise MissingFileError(f"{path}: no training records there; expected an LMDB's folder or a .json file")
     return LmdbRecords(path, num_joints)
+
+
+def _term(text: str) -> tuple[int, str]:
+    """Return how often a joined source is taken, and the source."""
+    match = _TIMES.match(text)
+    times, one = (int(match[1]), text[match.end() :]) if match else (1, text)
+    if times < 1:
+        raise UsageError(f"{text.strip()!r}: expected a source taken 1 time or more")
+    return times, one.strip()
 
 
 def _json_records(path: Path, held_out: bool) -> RecordStore:

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from cpm_port.caffe import LayerSpec
 from cpm_port.errors import DataError, LayerError, MissingFileError
-from cpm_port.records.record import RecordStore, order_of
+from cpm_port.records.record import Record, RecordStore, order_of
 from cpm_port.training.augment import (
     Augmentation,
     Draws,
@@ -45,8 +45,9 @@ from cpm_port.training.augment import (
     write_example,
 )
 from cpm_port.training.crand import CRand
+from cpm_port.training.extras import Extras
 from cpm_port.training.labels import blank_unlabelled
-from cpm_port.training.transform_param import TransformParameters
+from cpm_port.training.transform_param import TransformParameters, resized_box
 
 __all__ = ["Blobs", "CPMStream", "Stream", "Task", "order_of_epoch", "tops_of"]
 
@@ -59,7 +60,7 @@ class Stream(Protocol):
     """One data layer."""
 
     shapes: dict[str, tuple[int, ...]]
-    """Top -> shape of a batch's blob."""
+    """Top -> shape of the blob of the batch that was planned last; before the first, as the layer declares it."""
 
     def plan(self) -> list[Task]:
         """Plan the next batch: its tasks, in the order of the rows that they write."""
@@ -89,6 +90,10 @@ class CPMStream:
         Where the tables of `aug_way: "table"` are looked for.
     masked : bool
         Make label maps NaN for the parts that the person to find has no label for (`labels.blank_unlabelled`).
+    extras : Extras, optional
+        Augmentation beyond the release's, in phase TRAIN.
+    boxes : sequence of (int, int)
+        (box, batches): so many of the first batches have a square box of that side, in turn; then the layer's own.
 
     Raises
     ------
@@ -108,6 +113,8 @@ class CPMStream:
         rows: slice,
         root: Path,
         masked: bool = False,
+        extras: Extras | None = None,
+        boxes: Sequence[tuple[int, int]] = (),
     ) -> None:
         data, label = tops_of(layer, 2)
         self._store = store
@@ -122,13 +129,13 @@ class CPMStream:
         self._rows = range(self._batch_size)[rows]
         self._root = root
         self._masked = masked
+        self._extras = extras if self._train else None
+        self._growing = [
+            (resized_box(self._parameters, box), batches) for box, batches in (boxes if self._train else ())
+        ]
         self._data, self._label = data, label
-        shapes = blob_shapes(self._parameters)
-        self.shapes: dict[str, tuple[int, ...]] = {
-            data: (len(self._rows), *shapes[0]),
-            label: (len(self._rows), *shapes[1]),
-        }
         self._batch = 0
+        self.shapes = self._shapes(self._parameters)
 
     def skip(self) -> None:
         """Go on as if a batch had been planned."""
@@ -140,6 +147,8 @@ class CPMStream:
         """Plan the next batch: one task per wanted row."""
         tasks: list[Task] = []
         first = self._batch * self._batch_size
+        parameters = self._parameters_of(self._batch)
+        self.shapes = self._shapes(parameters)
         self._batch += 1
         for row in range(self._batch_size):
             epoch, index = divmod(first + row, len(self._store))
@@ -147,8 +156,19 @@ class CPMStream:
                 index = int(order_of_epoch(self._seed, epoch, len(self._store))[index])
             draws = self._draw(epoch, index)
             if row in self._rows:
-                tasks.append(functools.partial(self._make, row - self._rows.start, index, epoch, draws))
+                tasks.append(functools.partial(self._make, parameters, row - self._rows.start, index, epoch, draws))
         return tasks
+
+    def _parameters_of(self, batch: int) -> TransformParameters:
+        for parameters, batches in self._growing:
+            if batch < batches:
+                return parameters
+            batch -= batches
+        return self._parameters
+
+    def _shapes(self, parameters: TransformParameters) -> dict[str, tuple[int, ...]]:
+        data, label = blob_shapes(parameters)
+        return {self._data: (len(self._rows), *data), self._label: (len(self._rows), *label)}
 
     def _draw(self, epoch: int, index: int) -> Draws | None:
         if not self._train:
@@ -157,25 +177,38 @@ class CPMStream:
             return draw_c(self._parameters, self._rand)
         return draw(self._parameters, self._seed, epoch, index)
 
-    def _make(self, row: int, index: int, epoch: int, draws: Draws | None, blobs: Blobs) -> Sequence[str]:
+    def _make(
+        self,
+        parameters: TransformParameters,
+        row: int,
+        index: int,
+        epoch: int,
+        draws: Draws | None,
+        blobs: Blobs,
+    ) -> Sequence[str]:
         record = self._store[index]
+        extras = None if self._extras is None else self._extras.draw(self._seed, epoch, index)
         try:
-            what = None if draws is None else self._decide(draws, epoch, record.write_number, record.total_write_number)
-            example = augment(record, self._parameters, what)
-            write_example(example, self._parameters, blobs[self._data][row], blobs[self._label][row])
+            what = None if draws is None else self._decide(draws, parameters, epoch, record)
+            if extras is not None and what is not None:
+                record, what = replace(record, planes=extras.recolored(record.planes)), extras.turned(what)
+            example = augment(record, parameters, what)
+            if extras is not None:
+                extras.hide(example.planes)
+            write_example(example, parameters, blobs[self._data][row], blobs[self._label][row])
             if self._masked:
                 blank_unlabelled(blobs[self._label][row], example.people[0, :, 2])
         except DataError as error:
             raise DataError(f"{record.name}: {str(error).removeprefix(f'{record.name}: ')}") from error
         return [record.name]
 
-    def _decide(self, draws: Draws, epoch: int, number: int, total: int) -> Augmentation:
-        if self._parameters.aug_way != "table":
-            return decide(draws, self._parameters)
-        augs = self._parameters.num_total_augs
+    def _decide(self, draws: Draws, parameters: TransformParameters, epoch: int, record: Record) -> Augmentation:
+        if parameters.aug_way != "table":
+            return decide(draws, parameters)
+        augs, total = parameters.num_total_augs, record.total_write_number
         files = (self._root / f"../../{kind}_{augs}_{total}.txt" for kind in ("rotate", "flip"))
-        degree, flip = (_table(file, total, augs)[number, epoch % augs] for file in files)
-        return decide(draws, self._parameters, (float(degree), bool(flip)))
+        degree, flip = (_table(file, total, augs)[record.write_number, epoch % augs] for file in files)
+        return decide(draws, parameters, (float(degree), bool(flip)))
 
 
 def order_of_epoch(seed: int, epoch: int, count: int) -> NDArray[np.intp]:

@@ -10,7 +10,7 @@ exchanges).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cpm_port.errors import DataError, LayerError
 from cpm_port.parts import CPM14, FLIC9, MPII16
 
-__all__ = ["TransformParameters", "arrange_parts"]
+__all__ = ["TransformParameters", "arrange_parts", "resized_box"]
 
 _REORDERED_14 = tuple(MPII16.index(part) for part in CPM14.parts)
 # 28 parts: the 14, pelvis and thorax, and the middles of twelve limbs, each the mean of two stored joints
@@ -112,6 +112,29 @@ class TransformParameters:
             return self.mirror
         default = tuple(range(self.num_parts))
         return _MIRRORS.get(self.num_parts, default) if self.transform_body_joint else default
+
+
+def resized_box(parameters: TransformParameters, box: int) -> TransformParameters:
+    """Return the parameters for a square box of another side, the person and the center map in proportion to it.
+
+    A joint's peak keeps its `sigma`, which the stride bounds from below.
+
+    Raises
+    ------
+    LayerError
+        The box is not a positive multiple of the stride.
+    """
+    if box < 1 or box % parameters.stride:
+        raise LayerError(f"box: expected a positive multiple of the stride {parameters.stride}, got {box}")
+    share = box / parameters.crop_size_x
+    return replace(
+        parameters,
+        crop_size_x=box,
+        crop_size_y=box,
+        target_dist=parameters.target_dist * share,
+        sigma_center=parameters.sigma_center * share,
+        center_perterb_max=parameters.center_perterb_max * share,
+    )
 
 
 def arrange_parts(joints: NDArray[np.float32], parameters: TransformParameters) -> NDArray[np.float32]:

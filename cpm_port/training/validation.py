@@ -32,7 +32,7 @@ from cpm_port.models.interface import belief_maps, cpm_data_layer
 from cpm_port.parts import PartOrder, release_order
 from cpm_port.records.record import RecordStore, order_of
 from cpm_port.release import PIXEL_DIVISOR, PIXEL_OFFSET
-from cpm_port.training.augment import Augmentation, augment
+from cpm_port.training.augment import Augmentation, augment, blob_shapes
 from cpm_port.training.labels import center_map_at
 from cpm_port.training.transform_param import TransformParameters
 
@@ -159,7 +159,7 @@ def stage_errors(net: CaffeNet, held_out: HeldOut, stages: Sequence[str], batch:
     """
     data, label, _ = data_and_label(net)
     device = next(net.parameters()).device
-    label_shape = net.inputs[label][1:]
+    _, label_shape = blob_shapes(held_out.parameters)
     num_parts = held_out.joints.shape[1]
     found = np.empty((len(stages), *held_out.joints.shape))
     for start in range(0, len(held_out), batch):

@@ -81,7 +81,7 @@ class _Diary:
         trainer.step, trainer.snapshot = noted_step, noted_snapshot  # type: ignore[method-assign]
 
     def evaluation(self, kind: str, interval: int, *, at_start: bool = True) -> Evaluation:
-        def measure() -> tuple[Mapping[str, Any], str]:
+        def measure(_: int) -> tuple[Mapping[str, Any], str]:
             self.entries.append(f"{kind} {self.trainer.iteration}")
             return {"pck": 1.0}, "fine"
 
@@ -263,7 +263,9 @@ def test_a_snapshot_of_another_recipe_is_refused(tmp_path: Path) -> None:
 def test_the_best_validation_is_kept_in_the_snapshot(tmp_path: Path) -> None:
     trainer = _fit("base_lr: 0.1 max_iter: 3 snapshot: 1", tmp_path)
     scores = iter([40.0, 60.0, 50.0])
-    trainer.evaluations = [Evaluation("validation", 1, True, lambda: ({"pck": next(scores, 0.0)}, "fine"), score="pck")]
+    trainer.evaluations = [
+        Evaluation("validation", 1, True, lambda _: ({"pck": next(scores, 0.0)}, "fine"), score="pck")
+    ]
     trainer.solve()
     run = read_snapshot(tmp_path / "run_iter_3.solverstate").run
     assert run is not None

@@ -35,10 +35,9 @@ class BatchNorm(LayerModule):
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Normalize; in training also update the running sums."""
         p = self.fields
-        use_stored = p.use_global_stats if "use_global_stats" in self.given else not self.training_phase
         dims = [dim for dim in range(x.dim()) if dim != 1]
         per_channel = [-1 if dim == 1 else 1 for dim in range(x.dim())]
-        if use_stored:
+        if not self.uses_batch_statistics:
             factor = self.blob(2)
             inverse = torch.where(factor == 0, torch.zeros_like(factor), 1 / factor)
             mean = (self.blob(0) * inverse).view(per_channel)
@@ -49,6 +48,23 @@ class BatchNorm(LayerModule):
         variance = centered.square().mean(dims, keepdim=True)
         self._update(mean.detach(), variance.detach(), x.numel() // mean.numel(), p.moving_average_fraction)
         return (centered / torch.sqrt(variance + p.eps),)
+
+    def normalize_coarsely(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """Normalize by the batch's statistics, multiply by `scale` and add `shift`, (channels,), in one pass over `x`.
+
+        For training in bfloat16, where the passes over memory cost more than the arithmetic: PyTorch's kernel keeps the
+        sums in float32, but takes x / deviation - mean / deviation, which loses digits where the mean is large.
+        """
+        p = self.fields
+        y, mean, inverse = torch.native_batch_norm(x, scale, shift, None, None, True, 0.0, p.eps)
+        variance = inverse.detach().float().pow(-2) - p.eps
+        self._update(mean.detach().float(), variance, x.numel() // mean.numel(), p.moving_average_fraction)
+        return y
+
+    @property
+    def uses_batch_statistics(self) -> bool:
+        """Whether it normalizes by the batch's own mean and variance, and learns from them."""
+        return not (self.fields.use_global_stats if "use_global_stats" in self.given else not self.training_phase)
 
     @torch.no_grad()
     def _update(self, mean: Tensor, variance: Tensor, count: int, fraction: float) -> None:
