@@ -117,4 +117,5 @@ def _sample(
     centric: Centricity,
 ) -> Sample:
     image = None if images is None else Path(images) / f"{name}.jpg"
-    return Sample(dataset, name, image, split, LSP14, centric, Person(xy, visible))
+    number = int(name.removeprefix("im"))
+    return Sample(dataset, name, image, split, LSP14, centric, Person(xy, visible), annolist_index=number)

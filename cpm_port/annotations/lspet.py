@@ -12,11 +12,13 @@ FILES -> SAMPLES: `lsp.read_lspet` reads the labels as they stand; here they are
 The labels are person-centric, as LSP's: in 71 % of the people the right shoulder lies to the viewer's left, in LSP in
 66 %; nothing is swapped here.
 
-Split: images 1 to 8500 are for training, 8501 on are held out. Ours; the set itself has none.
+Split: images 8501 to 9000 are held out, all others are for training. Ours; the set itself has none. So a folder of
+the first 9,000 images and one of all 10,000 have the same held-out people.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,16 +32,32 @@ from cpm_port.errors import DataError
 from cpm_port.parts import LSP14
 from cpm_port.release import MPII_PERSON_HEIGHT
 
-__all__ = ["FIRST_HELD_OUT", "MIN_JOINTS", "contradicts_itself", "read_held_out", "read_training", "with_label_box"]
+__all__ = [
+    "HELD_OUT",
+    "MIN_JOINTS",
+    "contradicts_itself",
+    "read_held_out",
+    "read_not_held_out",
+    "read_training",
+    "usable",
+    "with_label_box",
+]
 
-FIRST_HELD_OUT = 8501
+HELD_OUT = range(8501, 9001)
+"""Numbers of the images that are held out."""
+
 MIN_JOINTS = 6
 _CLEAR_SHOULDERS, _CLEAR_HIPS = 0.15, 0.10  # of the torso's length
 _SMALLEST_BOX = 10.0  # px
 
 
 def read_training(labels: str | Path, images: str | Path) -> list[Sample]:
-    """Return the people to train on.
+    """Return the people to train on: those of `read_not_held_out` who are `usable`; parameters and errors as there."""
+    return usable(read_not_held_out(labels, images))
+
+
+def read_not_held_out(labels: str | Path, images: str | Path) -> list[Sample]:
+    """Return all people who are not held out, each with center and scale where any joint is labelled.
 
     Parameters
     ----------
@@ -53,21 +71,25 @@ def read_training(labels: str | Path, images: str | Path) -> list[Sample]:
     MissingFileError, DataError
         Labels or images that are missing or unreadable.
     """
-    people = [with_label_box(s) for s in read_lspet(labels, images)[: FIRST_HELD_OUT - 1]]
-    return [s for s in people if _labels_of(s) >= MIN_JOINTS and s.person.scale and not contradicts_itself(s.person)]
+    return [with_label_box(s) for s in read_lspet(labels, images) if s.annolist_index not in HELD_OUT]
+
+
+def usable(samples: Sequence[Sample]) -> list[Sample]:
+    """Return those with `MIN_JOINTS` labels and a scale, whose shoulders and hips do not contradict each other."""
+    return [s for s in samples if _labels_of(s) >= MIN_JOINTS and s.person.scale and not contradicts_itself(s.person)]
 
 
 def read_held_out(labels: str | Path, images: str | Path) -> list[Sample]:
-    """Return the held-out people, all of them, as test samples; parameters and errors as `read_training`.
+    """Return the held-out people as test samples; parameters and errors as `read_training`.
 
     Raises
     ------
     DataError
-        The labels end before the held-out people begin.
+        The labels end before the held-out people do.
     """
-    people = read_lspet(labels, images)[FIRST_HELD_OUT - 1 :]
-    if not people:
-        raise DataError(f"{labels}: fewer than {FIRST_HELD_OUT} people, so none is held out")
+    people = [s for s in read_lspet(labels, images) if s.annolist_index in HELD_OUT]
+    if len(people) < len(HELD_OUT):
+        raise DataError(f"{labels}: expected at least {HELD_OUT[-1]} people, as images {HELD_OUT[0]} on are held out")
     return [replace(with_label_box(sample), split="test") for sample in people]
 
 

@@ -2,7 +2,7 @@
 
     cpm-port records check LMDB [--joints 16]
     cpm-port records lmdb OUT --source train.json [--shuffle SEED]
-    cpm-port records json OUT.json --set lsp --labels joints.mat --images DIR
+    cpm-port records json OUT.json --set lsp --labels joints.mat --images DIR [--opinion F.npz]
 
 A source is what `cpmdata_param { source: "..." }` may name: see `cpm_port.training.sources`.
 """
@@ -32,6 +32,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     json.add_argument("--set", required=True, choices=_SETS, help="which data set")
     json.add_argument("--labels", required=True, help="the data set's label file")
     json.add_argument("--images", required=True, help="folder of its images, whose sizes are read")
+    json.add_argument(
+        "--scale",
+        choices=("limbs", "box"),
+        default="limbs",
+        help="where the set has no scale: by limbs, as the release, or by the box of the labels (default %(default)s)",
+    )
+    json.add_argument("--opinion", metavar="F.npz", help="another model's joints, to clean labels by")
+    json.add_argument("--pictures", metavar="F.png", help="draw 50 people whose labels were cleaned, before and after")
+    json.add_argument("--without", nargs="+", default=[], metavar="NAME", help="leave these people out: im0210 ...")
+    json.add_argument("--validate-every", type=int, metavar="N", help="mark every N-th image as validation")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,12 +56,22 @@ def run(args: argparse.Namespace) -> int:
         records = renumbered(open_records(args.source, args.joints), args.shuffle)
         print(f"{args.out}: {write_lmdb(args.out, records)} records")
         return 0
-    from cpm_port.annotations.trained import read_trained
+    from cpm_port.annotations.cleaning import read_opinion, summarize
+    from cpm_port.annotations.trained import TrainedChoices, read_trained
     from cpm_port.records.genjson import write_genjson
+    from cpm_port.report.changes import write_changes
 
-    samples = read_trained(args.set, args.labels, args.images)
-    write_genjson(args.out, samples)
-    print(f"{args.out}: {len(samples)} people")
+    opinion = None if args.opinion is None else read_opinion(args.opinion)
+    choices = TrainedChoices(args.scale, opinion, args.without, args.validate_every)
+    found = read_trained(args.set, args.labels, args.images, choices)
+    if args.pictures is not None:
+        write_changes(args.pictures, found.before, found.samples, found.changes)
+        print(f"picture: {args.pictures}")
+    write_genjson(args.out, found.samples)
+    if opinion is not None:
+        print(summarize(found.changes, len(found.before)))
+    held = sum(sample.split == "validation" for sample in found.samples)
+    print(f"{args.out}: {len(found.samples)} people{f', {held} of them for validation' if held else ''}")
     return 0
 
 

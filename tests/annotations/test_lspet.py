@@ -12,11 +12,13 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from cpm_port.annotations import lspet
 from cpm_port.annotations.lsp import read_lspet
-from cpm_port.annotations.lspet import contradicts_itself, read_held_out, read_training, with_label_box
+from cpm_port.annotations.lspet import HELD_OUT, contradicts_itself, read_held_out, read_training, with_label_box
 from cpm_port.annotations.samples import Person
-from cpm_port.errors import DataError, MissingFileError
+from cpm_port.errors import DataError, MissingFileError, UsageError
 from cpm_port.parts import LSP14
+from cpm_port.records.genjson import write_genjson
 from cpm_port.training.sources import is_path, open_records
 
 # A person who stands upright and faces the viewer, 0-based px, in the order of LSP.
@@ -97,7 +99,7 @@ def test_a_side_view_or_an_absent_hip_is_no_contradiction() -> None:
 
 def test_a_missing_image_and_a_set_without_held_out_people_are_errors(tmp_path: Path) -> None:
     labels, images = write_set(tmp_path, [FACING, FACING])
-    with pytest.raises(DataError, match="none is held out"):
+    with pytest.raises(DataError, match="expected at least 9000 people"):
         read_held_out(labels, images)
     (images / "im00002.jpg").unlink()
     with pytest.raises(MissingFileError, match="im00002"):
@@ -123,6 +125,41 @@ def test_the_real_set_splits_into_8236_and_500(shared: Path) -> None:
     assert (len(training), len(held_out)) == (8236, 500)
     assert held_out[0].name == "im08501"
     assert not {sample.name for sample in training} & {sample.name for sample in held_out}
+
+
+def test_images_8501_to_9000_are_held_out_of_a_set_of_any_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The full set has 10000 images; numbers stand for it here, as its images are not needed for a split."""
+    labels, images = write_set(tmp_path, [FACING] * 7)
+    monkeypatch.setattr(lspet, "HELD_OUT", range(4, 6))
+    assert [sample.name for sample in read_held_out(labels, images)] == ["im00004", "im00005"]
+    trained = [sample.annolist_index for sample in read_training(labels, images)]
+    assert trained == [1, 2, 3, 6, 7]
+    assert range(8501, 9001) == HELD_OUT
+
+
+def test_a_source_is_taken_as_often_as_it_says(tmp_path: Path) -> None:
+    write_set(tmp_path, [FACING, FACING])
+    records = open_records(f"3 * lspet:{tmp_path} + drawn:count=3,size=64")
+    assert len(records) == 9
+    with pytest.raises(UsageError, match="expected a source taken 1 time or more"):
+        open_records("0 * drawn:count=3,size=64")
+
+
+def test_joined_paths_are_looked_for_one_by_one(tmp_path: Path) -> None:
+    write_set(tmp_path, [FACING])
+    samples = read_training(tmp_path / "joints.mat", tmp_path / "images")
+    for name in ("a.json", "b.json"):
+        write_genjson(tmp_path / name, samples)
+    asked: list[str] = []
+
+    def locate(path: str) -> Path:
+        asked.append(path)
+        return tmp_path / path
+
+    assert len(open_records("2 * a.json + b.json", locate=locate)) == 3
+    assert asked == ["a.json", "b.json"]
+    assert not is_path("2 * a.json + b.json")
+    assert not is_path("2 * a.json")
 
 
 def test_sources_join_in_their_order(tmp_path: Path) -> None:
