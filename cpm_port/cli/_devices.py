@@ -31,6 +31,9 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         "slower for the released ones (`cpm-port bench precision` measures it)",
     )
     group.add_argument(
+        "--flip", action="store_true", help="look at the mirror image too and average, which takes twice the time"
+    )
+    group.add_argument(
         "--memory-bound",
         type=int,
         metavar="MIB",
@@ -52,4 +55,4 @@ def chosen_engine(args: argparse.Namespace) -> Engine:
     if args.memory_bound is not None and args.memory_bound < 0:
         raise UsageError(f"--memory-bound {args.memory_bound}: expected 0 or more")
     bound = None if args.memory_bound is None else args.memory_bound << 20
-    return Engine(args.device, args.precision, bound, args.plan)
+    return Engine(args.device, args.precision, bound, args.plan, args.flip)

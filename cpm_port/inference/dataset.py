@@ -102,6 +102,7 @@ def predict_dataset(
             "weights": model.record.weights.sha256,
             "labels": file_sha256(labels),
             "precision": engine.precision,
+            **({"flip": "true"} if engine.flip else {}),
         }
         journal = save.with_name(save.name + ".journal")
         predictions = predict_samples(model.net, samples, journal, identity, world, model.sigma)

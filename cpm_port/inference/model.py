@@ -15,6 +15,7 @@ from cpm_port.engine.precision import Precision
 from cpm_port.files.digest import file_sha256
 from cpm_port.graph import load_net
 from cpm_port.inference.interface import BeliefNet, NetInterface, read_interface
+from cpm_port.inference.mirrored import MirroredNet
 from cpm_port.predictions.results import FileRecord, ModelRecord
 from cpm_port.zoo import Choice, resolve
 
@@ -33,6 +34,8 @@ class Engine:
         The net's arithmetic.
     memory_bound : int or None
         Bytes that transformed weights and spectra may take, on a CPU; None: the engine's own.
+    flip : bool
+        Look at the mirror image too, and average (`mirrored.py`); twice the time.
     plan : {"model", "measure"} or None
         How each layer's way is chosen, on a CPU; None: by the cost model.
     """
@@ -41,6 +44,7 @@ class Engine:
     precision: Precision = "float32"
     memory_bound: int | None = None
     plan: PlanSource | None = None
+    flip: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +95,10 @@ def load_model(choice: Choice | None = None, engine: Engine | None = None) -> Mo
     'default'
     """
     choice = choice or resolve()
-    net, record = fast_choice(choice, engine or Engine())
+    engine = engine or Engine()
+    net, record = fast_choice(choice, engine)
+    if engine.flip:
+        net = MirroredNet(net)
     sigma, searches = None, False
     if choice.entry is not None:
         sigma, searches = choice.entry.center_sigma, choice.entry.embedded
