@@ -46,7 +46,7 @@ def test_a_study_asks_for_its_folder_before_it_trains(tmp_path: Path, capsys: py
     file = tmp_path / "file"
     file.write_text("mine")
     assert main(["study", "gradients", "--out", str(file)]) == 2
-    assert capsys.readouterr().err == f"cpm-port study: {file}: {file} is a file; a folder for the results expected\n"
+    assert capsys.readouterr().err == f"cpm-port study: {file}: {file} is a file; expected a folder for the results\n"
 
 
 def test_every_verb_is_listed_and_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
