@@ -1,7 +1,7 @@
 """SolverSpec: a solver prototxt as frozen Python values, with Caffe's defaults.
 
-Paths stay as written: Caffe resolves them against the working directory, and so does whoever opens them. *Source*:
-BVLC/caffe@9b89154 src/caffe/proto/caffe.proto (SolverParameter), src/caffe/util/upgrade_proto.cpp (the old
+Paths stay as written: Caffe resolves them against the working directory, and so must the code that opens them.
+*Source*: BVLC/caffe@9b89154 src/caffe/proto/caffe.proto (SolverParameter), src/caffe/util/upgrade_proto.cpp (the old
 `solver_type`).
 
 It knowingly differs: a file that gives the net in more than one way is refused when it is read.

@@ -23,8 +23,8 @@ class MessageView:
     Parameters
     ----------
     message : protobuf message
-        One of our classes (`schema.message_class`). The view does not copy it: whoever makes a view gives the message
-        away.
+        One of our classes (`schema.message_class`). The view does not copy it, so the message must not be changed any
+        more.
 
     Raises
     ------

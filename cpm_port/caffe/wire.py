@@ -35,7 +35,7 @@ __all__ = [
     "top_fields",
 ]
 
-Buffer: TypeAlias = Any  # bytes, memoryview or mmap: protobuf's and NumPy's idea of one
+Buffer: TypeAlias = Any  # bytes, memoryview or mmap: what protobuf and NumPy accept
 
 MAX_FIELDS = 100_000  # that we walk one by one; a six-stage CPM has 1,000
 MAX_SMALL = 2 << 20  # bytes that are not blob values; a six-stage CPM has 9,000

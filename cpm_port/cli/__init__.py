@@ -77,5 +77,5 @@ def _told(error: OSError) -> str:
     if where is None or error.strerror is None:
         return str(error)
     if isinstance(error, (FileExistsError, NotADirectoryError)):
-        return f"{where}: {error.strerror}; a folder expected"
+        return f"{where}: {error.strerror}; expected a folder"
     return f"{where}: {error.strerror}"

@@ -1,8 +1,8 @@
 """`cpm-port batches --net P [--srand S] [--count N] --out F.npz [--pictures DIR]`: a net's data layers alone.
 
 `F.npz` holds the data layers' tops (`data`, `label`), batch after batch along the first axis, and `names`: the
-samples, row by row. With `--srand S` the CPM data layer draws as the authors' fork does after `srand(S)`; 1 is a fork
-that nobody seeded.
+samples, row by row. With `--srand S` the CPM data layer draws as the authors' fork does after `srand(S)`; 1 is the
+fork without a seed.
 """
 
 from __future__ import annotations

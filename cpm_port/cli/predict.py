@@ -5,7 +5,7 @@ over the image) and `STEM_maps.png` (the belief maps of every part at every stag
 frame's joints and `STEM_joints.mp4` (`.avi` where no MPEG-4 encoder is there). Further files of the same stem get
 `STEM-2`, `STEM-3`, ...
 
-Where nobody says where the person is, the default model looks for them in the whole picture
+Where the person's place is not given, the default model looks for them in the whole picture
 (`cpm_port.inference.whole_picture`); in videos, and with any other model, LSP's rule holds as in the release: the
 image's centre, and its height as the person's.
 

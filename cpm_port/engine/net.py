@@ -11,7 +11,7 @@ some 64 values as they were; `forget()` is for those. Tensors made in inference 
 values are looked at in every pass.
 
 A net runs one pass at a time, with all of torch's threads; further threads that call it wait. So the memory bound
-holds whoever calls. Copies and pickles of a net hold its parameters, and transform them anew.
+holds for all threads together. Copies and pickles of a net hold its parameters, and transform them anew.
 
 It knowingly differs: results agree to about 1e-6 of a blob's largest value rather than bit by bit, and a value that
 becomes infinite or NaN on the way spoils its neighbourhood (`fft.py`) rather than its receptive field.

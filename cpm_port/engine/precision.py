@@ -64,7 +64,7 @@ def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
 def _switch_tf32(on: bool) -> Callable[[], None]:
     """Set TF32's switches; return what puts them back.
 
-    PyTorch has two sets of them. Once somebody has used the newer one (`fp32_precision`), the older one cannot be read.
+    PyTorch has two sets of them. Once any code has used the newer one (`fp32_precision`), the older one cannot be read.
     """
     convolution, product = torch.backends.cudnn, torch.backends.cuda.matmul
     try:

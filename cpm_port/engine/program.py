@@ -2,7 +2,7 @@
 
 Blobs have names that in-place layers reuse; values are written once. `compile_program` follows the names through the
 net, finds where a convolution's value is read by nothing but a ReLU, and that one's by nothing but a max-pooling, and
-makes one operation of them. Values that somebody asked for stay.
+makes one operation of them. Values that the caller asked for stay.
 """
 
 from __future__ import annotations

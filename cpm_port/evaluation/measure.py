@@ -129,7 +129,7 @@ class Measurement:
         tail = 50 * (1 - _LEVEL)
         result = {}
         for name, values in {"": total, **columns, **units}.items():
-            drawn = values[~np.isnan(values)]  # a round may have drawn nobody of whom the joint is annotated
+            drawn = values[~np.isnan(values)]  # a round may have drawn only people without this joint
             if len(drawn):
                 low, high = np.percentile(drawn, [tail, 100 - tail])
                 result[name] = Interval(float(low), float(high), _LEVEL)

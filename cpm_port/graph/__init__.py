@@ -1,6 +1,6 @@
 """A NetSpec as PyTorch: one small module per Caffe layer type, the net around them, and weights in and out.
 
-`load_net` is the front door; `register` adds layer types (see `registry.py`). Reading files is
+`load_net` is the entry; `register` adds layer types (see `registry.py`). Reading files is
 `cpm_port.caffe`'s job.
 """
 

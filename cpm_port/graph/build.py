@@ -1,4 +1,4 @@
-"""load_net: prototxt and weights to a net that runs; the front door of the graph room."""
+"""load_net: prototxt and weights to a net that runs; the entry of the graph room."""
 
 from __future__ import annotations
 

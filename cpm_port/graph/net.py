@@ -2,7 +2,7 @@
 
 The layers run in the file's order over a table of blobs. An in-place layer rebinds its blob's name and
 overwrites nothing, so autograd finds every value it needs; asking for such a blob gives its last content, as
-in Caffe. A blob that no later layer reads and nobody asked for is let go at once.
+in Caffe. A blob that no later layer reads and the caller did not ask for is freed at once.
 
 Inputs reshape like Caffe's: another batch or image size is taken as it comes. The shapes of all blobs are
 then worked out first, in integers, and every contradiction is a `ShapeError` or `LayerError` that names the
@@ -73,7 +73,7 @@ class CaffeNet(nn.Module):
     inputs : dict of str to tuple of int
         Every input that a call must give, with the shape the net was built for: tops of Input and data layers.
     data_layers : tuple of LayerSpec
-        The data layers whose tops are inputs (CPMData, HDF5Data, ...), for whoever reads the data.
+        The data layers whose tops are inputs (CPMData, HDF5Data, ...), for the code that reads the data.
     steps : tuple of Step
         The layers that compute, in order.
     loss_weights : dict of str to float
@@ -324,7 +324,7 @@ def _as_tensor(name: str, value: Blob, like: Tensor | None) -> Tensor:
     is_tensor = isinstance(value, Tensor)
     array = value if isinstance(value, Tensor) else np.asarray(value)
     if not (array.is_floating_point() if isinstance(array, Tensor) else array.dtype.kind == "f"):
-        raise DataError(f"input {name!r} holds {array.dtype}, expected floats, prepared as the model asks")
+        raise DataError(f"input {name!r} holds {array.dtype}, expected floats, prepared as the model needs them")
     if not isinstance(array, Tensor):
         writable = array if array.flags.writeable and array.flags.aligned else array.copy()
         dtype, device = (like.dtype, like.device) if like is not None else (torch.float32, None)

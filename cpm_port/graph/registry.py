@@ -1,7 +1,7 @@
 """Layer type -> builder: the one place where the graph room learns what a type name in a prototxt means.
 
 `register("PReLU")` decorates a builder: a callable `(spec, bottom_shapes) -> LayerModule`, usually a `LayerModule`
-subclass itself. A type registered twice is an error, and so is looking up a type that nobody registered. A new type is
+subclass itself. A type registered twice is an error, and so is looking up a type that is not registered. A new type is
 one file, here in `layers/` or a user's own, imported before `load_net` is called:
 
     import math
@@ -111,7 +111,7 @@ def _told_by_modules(layer_type: str, builder: Builder, loss: bool) -> LayerType
 
 
 def builder_of(layer: LayerSpec) -> Builder:
-    """Return the builder of the layer's type; raise `UnsupportedLayerError` where nobody registered one."""
+    """Return the builder of the layer's type; raise `UnsupportedLayerError` where there is none."""
     entry = _ENTRIES.get(layer.type)
     if entry is None:
         raise UnsupportedLayerError(f"layer {layer.name!r}: type {layer.type!r} has no builder")

@@ -2,7 +2,7 @@
 
 An Input layer declares its shapes. A data layer (CPMData, HDF5Data, ...) reads files in Caffe; here the
 training room reads them and hands the tops to the net. Where the prototxt alone tells the shapes of those
-tops they are taken from it; where the shapes lie in the data (an LMDB, an HDF5 file), whoever builds the net
+tops they are taken from it; where the shapes lie in the data (an LMDB, an HDF5 file), the code that builds the net
 names them.
 """
 

@@ -1,7 +1,7 @@
 """Belief maps back to the image: undo stride, padding, cropping and scaling, and sum over the scales.
 
 Where in the flow: the net gives (M, P + 1, h, w) belief maps for M boxes; here they become sums over the scales on the
-image's own pixels, in full (`image_maps`) or as bands of rows for whoever needs only their peaks (`bands`).
+image's own pixels, in full (`image_maps`) or as bands of rows where only their peaks are needed (`bands`).
 
 Conventions: the last channel is the background. Maps are float32 on the beliefs' device, `(rows, P, W)` in bands and
 `(H, W, P + 1)` from `image_maps`.

@@ -59,10 +59,10 @@ class Model:
     sigma : float or None
         Of the center map that it was trained with, box px; None: the release's, in proportion to the box.
     record : ModelRecord
-        What results say of it.
+        What results record of it.
     searches : bool
-        Whether it looks for the person in the whole picture where nobody says where they are: the model that ships
-        was measured at that, others are not.
+        Whether it looks for the person in the whole picture where no place is given: the model that ships was measured
+        doing so, others were not.
     """
 
     net: BeliefNet

@@ -22,7 +22,7 @@ __all__ = ["FoundPerson", "PersonFinder"]
 
 
 class FoundPerson(NamedTuple):
-    """Where somebody may be.
+    """Where a person may be.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class FoundPerson(NamedTuple):
     base_scale : float
         Scaled px per image px at which the person is as tall as the net was trained for.
     score : float
-        The finder's own belief; larger is surer.
+        The finder's own belief; larger is more certain.
     """
 
     center_xy: tuple[float, float]
@@ -40,10 +40,10 @@ class FoundPerson(NamedTuple):
 
 
 class PersonFinder(Protocol):
-    """Whoever says where the people of an image are."""
+    """Anything that finds where the people of an image are."""
 
     def find(self, image: NDArray[np.uint8]) -> list[FoundPerson]:
-        """Return the people of an image, in the order in which they shall be told; none is an answer, too.
+        """Return the people of an image, in the order in which to list them; the list may be empty.
 
         Parameters
         ----------

@@ -66,7 +66,7 @@ class Beliefs:
     final : Tensor, shape (M, P + 1, h, w)
         The output's belief maps.
     stages : dict of int to Tensor
-        Each stage's, where they were asked for.
+        Each stage's, where they were wanted.
     """
 
     final: Tensor
@@ -145,7 +145,7 @@ def predict_person(
     mode : {"benchmark", "demo"}
         Sum the scales' maps, or average them; and which of equal peaks wins.
     part_order : PartOrder, optional
-        The net's parts; by default told by their number.
+        The net's parts; by default known by their number.
     sigma : float, optional
         Of the center map, box px; by default 21 in proportion to the box (`read_interface`).
     keep_maps : bool
@@ -184,7 +184,7 @@ def run_net(
     ----------
     net : BeliefNet
     interface : NetInterface
-        What `read_interface` said of the net.
+        What `read_interface` returned for the net.
     pyramid : Pyramid
     stages : bool
         Also return every stage's maps.
@@ -211,7 +211,7 @@ def run_people(
     stages: bool = False,
     max_batch: int | None = None,
 ) -> list[Beliefs]:
-    """Run the net on the boxes of several people together; as `run_net`, but nobody's beliefs are checked."""
+    """Run the net on the boxes of several people together; as `run_net`, but the beliefs are not checked."""
     wanted = list(interface.stages.values()) if stages else []
     limit = largest_batch(net, wanted) if max_batch is None else max_batch
     if limit < 1:

@@ -59,7 +59,7 @@ def predict_files(
         Of `name_results`.
     model : Model
     where : Whereabouts, optional
-        Where the person is in each; by default nobody says: the default model looks for them in the whole picture,
+        Where the person is in each; by default unknown: the default model looks for them in the whole picture,
         others take LSP's rule, and so it is in videos.
     notebook : Notebook, optional
         Instead of all this, find the people of every image as the release's notebook does. Videos are refused.

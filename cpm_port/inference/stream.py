@@ -58,7 +58,7 @@ _MAKERS = 2  # threads that read images and make pyramids; each pyramid has thre
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """Somebody to be found.
+    """A person to find.
 
     Attributes
     ----------
@@ -210,7 +210,7 @@ def _groups(people: Iterator[Person], box_size: int, batch_people: int, ahead: i
 
 
 def _make(taken: Future[Person | None], box_size: int) -> _Made | None:
-    """Read a person's image and make the pyramid; None where there is nobody left. Runs on a thread."""
+    """Read a person's image and make the pyramid; None where no person is left. Runs on a thread."""
     person = taken.result()
     if person is None:
         return None

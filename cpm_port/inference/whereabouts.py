@@ -1,4 +1,4 @@
-"""Where the person is, as a user or a data set's labels say it, and the search that follows from it.
+"""Where the person is, as a user or a data set's labels give it, and the search that follows from it.
 
 Where in the flow: before the pyramid. The rules themselves are `cpm_port.imaging.pyramid`'s; looking for the person is
 `whole_picture.py`'s.
@@ -30,7 +30,7 @@ __all__ = ["Whereabouts", "search_of"]
 
 @dataclass(frozen=True)
 class Whereabouts:
-    """Where the person is, and at which scales to look; by default nobody says.
+    """Where the person is, and at which scales to look; by default unknown.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class Whereabouts:
         box_size : int
             Side of the net's input.
         found : ScaleSearch, optional
-            Where `find_person` found somebody.
+            Where `find_person` found the person.
         """
         height: float | None
         if self.center_xy is not None and self.base_scale is not None:

@@ -1,26 +1,26 @@
-"""Where is the person, when nobody says? Look at the whole picture, in places and at heights, and keep the best.
+"""Where is the person, when no place is given? Try places and heights in the whole picture, and keep the best.
 
 Where in the flow: before `predict_person`, instead of a data set's rule for center and scale. What comes out is a
 `ScaleSearch` like theirs.
 
-The rule, ours (the release has none; its test code is always told, or takes LSP's rule):
+The rule is ours (the release has none; its test code is given the place, or takes LSP's rule):
 
 1. *Hypotheses.* A person's height is taken for 1, 0.63, 0.4 and 0.25 of the picture's longer side, and their center for
    the points of a grid whose step is half that height. The net looks at each once, in a box as it was trained on:
    person in the middle, as tall as `target_dist` says.
 2. *Score.* The mean of the parts' peaks, less 0.3 times the center's distance from the picture's middle (1 in a
-   corner), plus 0.05 times the logarithm of the height as a share of the longer side. The last two break the ties that
-   a picture with several people, or with a leg that looks like a person, is full of: who is meant stands in the
-   middle, and large.
+   corner), plus 0.05 times the logarithm of the height as a share of the longer side. The last two break the many
+   ties of a picture with several people, or with a leg that looks like a person: the person who is meant is usually
+   large and in the middle.
 3. *Second look.* The best four that are not neighbours, moved to the middle of the joints found and scaled to the
    longer side of their box (at most by 1.6), and LSP's rule as fifth, are looked at twice, at three scales, moved and
    scaled again in between. A pose that is there stays when the view changes; the sum over scales rewards that.
-4. *LSP's rule keeps its own.* Where the best of the five is the person whom LSP's rule means too (center within a
+4. *LSP's rule stays where it agrees.* Where the best of the five is the person of LSP's rule too (center within a
    sixteenth of the picture's diagonal from the middle, height within a factor of 1.3), the rule is returned as it is: a
    picture cut to its person gives what it gives without the search.
 
-Of several people one is found. All of this sees the picture shrunk to four box sides. Where that is less than 8 px tall
-its height is nobody's, and LSP's rule takes no part, unless the picture is so small that there is nothing else.
+Of several people one is found. All of this sees the picture shrunk to four box sides. Where that is less than 8 px
+tall, its height is no person's and LSP's rule is left out, unless there is no other hypothesis.
 
 Conventions: points are `(x, y)`, 0-based image px; a height is a person's, image px, in MPII's sense: the longer side
 of the box around the joints.

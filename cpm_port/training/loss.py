@@ -1,4 +1,4 @@
-"""Caffe's Euclidean loss in a variant that ignores joints nobody labelled.
+"""Caffe's Euclidean loss in a variant that ignores joints without a label.
 
 Flow: a stage's belief maps + target maps -> **scalar** -> gradients. The nets of a train prototxt carry their own
 `EuclideanLoss` layers; this module is the same formula for masked training.

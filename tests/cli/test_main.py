@@ -24,7 +24,7 @@ def test_a_file_in_a_folders_place_is_named_with_what_is_expected(
     file.write_text("mine")
     for out, reason in ((file, "File exists"), (file / "below", "Not a directory")):
         assert main(["prototxt", "--arch", "flic", "--out", str(out)]) == 2
-        assert capsys.readouterr().err == f"cpm-port prototxt: {out}: {reason}; a folder expected\n"
+        assert capsys.readouterr().err == f"cpm-port prototxt: {out}: {reason}; expected a folder\n"
     assert file.read_text() == "mine"
 
 

@@ -1,4 +1,4 @@
-"""Silence: takes blobs that nobody reads, so that they are not outputs of the net.
+"""Silence: takes blobs that no other layer reads, so that they are not outputs of the net.
 
 Source: caffe `silence_layer.cpp`.
 """
