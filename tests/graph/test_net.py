@@ -276,16 +276,16 @@ def test_all_unsupported_layers_are_listed_at_once() -> None:
     text = (
         TINY
         + """
-        layer { name: "rnn" type: "LSTM" bottom: "fc" top: "rnn" }
+        layer { name: "script" type: "Python" bottom: "fc" top: "script" }
         layer { name: "odd" type: "Pooling" bottom: "pool" top: "odd" pooling_param { pool: STOCHASTIC } }
-        layer { name: "mine" type: "MyLayer" bottom: "rnn" top: "mine" }"""
+        layer { name: "mine" type: "MyLayer" bottom: "script" top: "mine" }"""
     )
     with pytest.raises(UnsupportedLayerError) as caught:
         net_of(text)
     lines = str(caught.value).splitlines()
     assert lines == [
         "tiny.prototxt: 3 unsupported layer(s)",
-        "  layer 'rnn': type 'LSTM': unknown type",
+        "  layer 'script': type 'Python': unknown type",
         "  layer 'odd': type 'Pooling': STOCHASTIC pooling",
         "  layer 'mine': type 'MyLayer': unknown type",
     ]
