@@ -23,7 +23,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message, message_fa
 from cpm_port.caffe import _tables
 from cpm_port.errors import UsageError
 
-__all__ = ["DIALECTS", "UNKNOWN_TEXT", "Message", "dialect_of", "field_names", "message_class"]
+__all__ = ["DIALECTS", "UNKNOWN_TEXT", "Message", "dialect_of", "field_names", "message_class", "message_names"]
 
 Message = message.Message
 
@@ -67,6 +67,11 @@ def message_class(name: str, dialect: str = "bvlc") -> Any:
 def dialect_of(msg: Message) -> str:
     """Return the dialect of a message that was made from one of our classes."""
     return str(msg.DESCRIPTOR.file.package.split(".")[-1])
+
+
+def message_names(dialect: str) -> tuple[str, ...]:
+    """Return the names of a dialect's messages."""
+    return tuple(_classes(dialect))
 
 
 def field_names(name: str, dialect: str) -> frozenset[str]:

@@ -1,0 +1,2 @@
+"""pycaffe."""
+from cpm_port.pycaffe.net import Net, TEST, TRAIN
