@@ -106,7 +106,7 @@ class Values:
 
 
 class ParameterValues(Values):
-    """The values of a parameter: on the CPU its tensor's own memory, on a GPU a copy that is sent back when looked at."""
+    """The values of a parameter: on the CPU its tensor's own memory, on a GPU a copy, sent back before a pass."""
 
     def __init__(self, parameter: nn.Parameter) -> None:
         super().__init__(tuple(parameter.shape), parameter.device)
@@ -244,7 +244,9 @@ class Blob:
 
     def _legacy(self, axis: int) -> int:
         if len(self.shape) > _LEGACY_AXES:
-            raise ShapeError(f"num, channels, height and width of a blob of shape {self.shape}: at most 4 axes expected")
+            raise ShapeError(
+                f"num, channels, height and width of a blob of shape {self.shape}: at most 4 axes expected"
+            )
         return self.shape[axis] if axis < len(self.shape) else 1
 
 

@@ -24,11 +24,11 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from cpm_port.caffe import LayerSpec, NetSpec, read_net, write_weights
 from cpm_port.errors import MissingFileError, UsageError
-from cpm_port.graph import CaffeNet, DATA_TYPES, LayerModule, Shape, is_source
+from cpm_port.graph import DATA_TYPES, CaffeNet, LayerModule, ParamInfo, Shape, is_source
 from cpm_port.pycaffe import modes
 from cpm_port.pycaffe.blobs import Blob, BlobVec, ParameterValues, Values
 from cpm_port.pycaffe.gradients import plan_backward
@@ -45,10 +45,11 @@ from cpm_port.pycaffe.steps import (
 )
 from cpm_port.training.batches import DataSource, open_data_layers
 
-__all__ = ["TEST", "TRAIN", "Net"]
+__all__ = ["TEST", "TRAIN", "Net", "require_openable"]
 
 TRAIN, TEST = 0, 1
 _PHASES = ("TRAIN", "TEST")
+_MOMENTS = ("before_forward", "after_forward", "before_backward", "after_backward")
 _FROM_MEMORY = ("DummyData", "Input", "MemoryData")
 Arrays = dict[str, NDArray[np.float32]]
 Callback = Callable[[int], object]
@@ -108,7 +109,7 @@ class Net:
         if isinstance(network_file, NetSpec):
             self._spec = network_file
         else:
-            _require_file(network_file)
+            require_openable(network_file)
             self._spec = read_net(network_file, phase=_PHASES[phase], level=level, stages=list(stages or ()))
         self._device = modes.current_device()
         self._sources = _open_sources(self._spec)
@@ -118,7 +119,7 @@ class Net:
         if weights is None:
             self._core.fill()
         else:
-            _require_file(weights)
+            require_openable(weights)
             self._core.fill(self._core.load_weights(weights, strict=False).missing)
         self._core.to(self._device)
         if self._spec.force_backward:
@@ -128,8 +129,7 @@ class Net:
         self._parameter_blobs = {p: Blob(ParameterValues(p)) for module in self._modules() for p in module.blobs}
         self._blob_dict: OrderedDict[str, Blob] = OrderedDict()
         self._steps = self._make_steps()
-        self._callbacks: dict[str, list[Callback]] = {name: [] for name in ("before_forward", "after_forward",
-                                                                            "before_backward", "after_backward")}  # fmt: skip
+        self._callbacks: dict[str, list[Callback]] = {moment: [] for moment in _MOMENTS}
         self.layers: list[Any] = [step.layer for step in self._steps]
 
     def _modules(self) -> list[LayerModule]:
@@ -431,7 +431,7 @@ class Net:
         WeightsError
             Arrays of other counts or shapes than the net's.
         """
-        _require_file(path)
+        require_openable(path)
         self._sync_parameters()
         self._core.load_weights(path, strict=False)
 
@@ -452,7 +452,9 @@ class Net:
                 continue
             mine, wanted = ([tuple(p.shape) for p in m.blobs] for m in (module, source))
             if mine != wanted:
-                raise UsageError(f"share_with: layer {module.spec.name!r} has parameters {mine}, the other net {wanted}")
+                raise UsageError(
+                    f"share_with: layer {module.spec.name!r} has parameters {mine}, the other net {wanted}"
+                )
             for parameter, owner in zip(module.blobs, source.blobs, strict=True):
                 parameter.data = owner.data
 
@@ -477,14 +479,23 @@ class Net:
             for blob in self._parameter_blobs.values():
                 blob.values.tensor()
 
+    # For solvers
+
+    @property
+    def learnable(self) -> list[ParamInfo]:
+        """The parameters that are trained, in Caffe's order, with their multipliers."""
+        return self._core.param_info()
+
+    def gradient_of(self, parameter: nn.Parameter) -> Tensor:
+        """Return what stands in a parameter's `diff`."""
+        return self._parameter_blobs[parameter].gradient.tensor()
+
     # Making
 
     def _make_steps(self) -> list[Step]:
         modules = {id(step.spec): self._core.get_submodule(step.key) for step in self._core.steps}
         ordered = [modules.get(id(layer)) for layer in self._spec.layers]
-        learned = [
-            isinstance(module, LayerModule) and any(p.requires_grad for p in module.blobs) for module in ordered
-        ]
+        learned = [isinstance(module, LayerModule) and any(p.requires_grad for p in module.blobs) for module in ordered]
         visits = plan_backward(self._spec.layers, learned, force=self._spec.force_backward)
         shapes = self._core.blob_shapes
         steps: list[Step] = []
@@ -572,7 +583,8 @@ def _rows(parts: Mapping[str, list[Any]], count: int) -> Arrays:
     return {name: np.asarray(rows[:count]) for name, rows in parts.items()}
 
 
-def _require_file(path: str | os.PathLike[str]) -> None:
+def require_openable(path: str | os.PathLike[str]) -> None:
+    """Raise pycaffe's error where there is no such file."""
     if not os.path.isfile(path):
         raise _NoFileError(f"Could not open file {os.fspath(path)}")
 

@@ -39,7 +39,9 @@ def _message_fields(dialect: str) -> dict[str, str]:
     """Return the name in a layer type's message -> the field of that message: `Pooling` -> `pooling_param`."""
     fields = message_class("LayerParameter", dialect).DESCRIPTOR.fields
     return {
-        field.message_type.name.removesuffix("Parameter"): field.name for field in fields if field.name.endswith(_SUFFIX)
+        field.message_type.name.removesuffix("Parameter"): field.name
+        for field in fields
+        if field.name.endswith(_SUFFIX)
     }
 
 
@@ -107,7 +109,7 @@ class Function:
 
 
 class NetSpec:
-    """Named tops, in the order in which they were set: `spec.conv1 = L.Convolution(...)`, `spec["conv1"]`, `spec.tops`."""
+    """Named tops, in the order in which they were set: `spec.conv1 = L.Convolution(...)`, `spec["conv1"]`."""
 
     tops: OrderedDict[str, Any]
 
@@ -172,7 +174,9 @@ class Parameters:
                 return message_class(f"{name}Parameter", dialect)
             except UsageError:
                 continue
-        raise NotImplementedError(f"params.{name}: Caffe's schema has no message {name}Parameter, nor has the CPM fork's")
+        raise NotImplementedError(
+            f"params.{name}: Caffe's schema has no message {name}Parameter, nor has the CPM fork's"
+        )
 
 
 def to_proto(*tops: Any) -> Any:
@@ -262,7 +266,7 @@ def _assign(message: Any, key: str, value: Any, where: str) -> None:
         return
     for one in value if isinstance(value, list | tuple) else [value]:
         if field.message_type is None:
-            _checked(lambda one=one: getattr(message, key).append(one), where, one)  # type: ignore[misc]
+            _checked(lambda one=one: getattr(message, key).append(one), where, one)
             continue
         added = getattr(message, key).add()
         for name, item in one.items():

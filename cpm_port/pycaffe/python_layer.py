@@ -30,7 +30,7 @@ from cpm_port.errors import LayerError, UnsupportedLayerError
 from cpm_port.graph import LayerModule, Shape, register
 from cpm_port.pycaffe.blobs import Blob, BlobVec, ParameterValues
 
-__all__ = ["Layer", "PythonModule", "allowing_python_layers", "allow_python_layers", "register_python_layer"]
+__all__ = ["Layer", "PythonModule", "allow_python_layers", "allowing_python_layers", "register_python_layer"]
 
 _C = TypeVar("_C", bound=Callable[..., Any])
 
@@ -177,7 +177,9 @@ class PythonModule(LayerModule):
         for parameter, blob in zip(self.blobs, self.layer.blobs, strict=True):
             behind = blob.values
             if not parameter.is_meta and not (
-                isinstance(behind, ParameterValues) and behind.parameter is parameter and behind.device == parameter.device
+                isinstance(behind, ParameterValues)
+                and behind.parameter is parameter
+                and behind.device == parameter.device
             ):
                 blob.values = ParameterValues(parameter)
 
@@ -225,7 +227,7 @@ class _Run(torch.autograd.Function):
         return tuple(blob.values.tensor().clone().to(device) for blob in tops)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         module = ctx.module
         bottoms, tops, parameters = module.own_bottoms, module.own_tops, list(module.layer.blobs)
@@ -237,5 +239,3 @@ class _Run(torch.autograd.Function):
         module.layer.backward(tops, list(wanted[: ctx.count]), bottoms)
         found = [blob.gradient.tensor().clone() for blob in [*bottoms, *parameters]]
         return None, None, *(one if want else None for one, want in zip(found, wanted, strict=True))
-
-

@@ -40,7 +40,7 @@ from cpm_port.training.testnets import mean_outputs, share_parameters
 from cpm_port.training.transform_param import TransformParameters, resized_box
 from cpm_port.training.validation import HeldOut, data_and_label, hold_out, stage_pck
 
-__all__ = ["RunOptions", "locate", "open_run", "solver_device"]
+__all__ = ["RunOptions", "locate", "open_run", "solver_device", "testing_nets", "training_net"]
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
     snapshot = None if snapshot_path is None else read_snapshot(snapshot_path)
     seed = _seed(options, solver, snapshot)
     with ExitStack() as stack:
-        spec = _train_spec(solver)
+        spec = training_net(solver)
         share = (world.rank, world.size)
         source = stack.enter_context(
             open_data_layers(
@@ -286,8 +286,16 @@ def _one_sided_flips(spec: NetSpec) -> Iterator[str]:
             )
 
 
-def _train_spec(solver: SolverSpec) -> NetSpec:
-    """Return the TRAIN net that a solver names or holds, under the solver's `train_state`."""
+def training_net(solver: SolverSpec) -> NetSpec:
+    """Return the TRAIN net that a solver names or holds, under the solver's `train_state`.
+
+    Raises
+    ------
+    MissingFileError, CaffeFormatError, LayerError
+        The net's file is absent, or no net.
+    TrainingError
+        The solver names no net.
+    """
     path = solver.train_net or solver.net
     if path is not None:
         return _phase_spec(solver, path, "TRAIN", solver.params.train_state)
@@ -297,12 +305,16 @@ def _train_spec(solver: SolverSpec) -> NetSpec:
     return inside
 
 
-def _phase_spec(solver: SolverSpec, path: str, phase: str, state: MessageView) -> NetSpec:
-    return read_net(locate(path, solver.source), phase=phase, level=state.level, stages=state.stage)
+def testing_nets(solver: SolverSpec) -> Iterator[tuple[NetSpec, int]]:
+    """Yield a solver's TEST nets, each with its number of batches.
 
+    They are those that it names, and the train net's own TEST phase for what `test_iter` has more.
 
-def _tests(solver: SolverSpec, net: CaffeNet, seed: int, stack: ExitStack) -> Iterator[Evaluation]:
-    """Open the solver's test nets: those it names, and the train net's own TEST phase for what `test_iter` has more."""
+    Raises
+    ------
+    TrainingError
+        Counts that do not fit each other, or no interval.
+    """
     if solver.test_iter and solver.test_interval <= 0:
         raise TrainingError(f"{solver.source}: test_iter without a positive test_interval")
     own = len(solver.test_iter) - len(solver.test_nets)
@@ -313,7 +325,16 @@ def _tests(solver: SolverSpec, net: CaffeNet, seed: int, stack: ExitStack) -> It
     if len(states) != len(paths):
         raise TrainingError(f"{solver.source}: {len(states)} test_state for {len(paths)} test nets")
     for path, batches, state in zip(paths, solver.test_iter, states, strict=True):
-        spec = _phase_spec(solver, path, "TEST", state)
+        yield _phase_spec(solver, path, "TEST", state), batches
+
+
+def _phase_spec(solver: SolverSpec, path: str, phase: str, state: MessageView) -> NetSpec:
+    return read_net(locate(path, solver.source), phase=phase, level=state.level, stages=state.stage)
+
+
+def _tests(solver: SolverSpec, net: CaffeNet, seed: int, stack: ExitStack) -> Iterator[Evaluation]:
+    """Open the solver's test nets."""
+    for spec, batches in testing_nets(solver):
         source = stack.enter_context(open_data_layers(spec, phase="TEST", seed=seed))
         test = load_net(spec, input_shapes=source.shapes)
         share_parameters(net, test)
