@@ -1,25 +1,52 @@
-"""Convolutional Pose Machines from Caffe to PyTorch: read the files, run the nets, test, score and retrain.
+"""Convolutional Pose Machines from Caffe to PyTorch: find people's joints, read the files, test, score and retrain.
 
-The two names that most users need, imported on first use so that the package's other rooms stay light:
+    import cpm_port
 
-- `load_net(prototxt, weights)`: a Caffe net as an `nn.Module`.
-- `CaffeNet`: the class of what it returns.
+    result = cpm_port.predict("photo.jpg")      # everybody in the picture, by the model that ships with the package
+    for person in result:
+        print(person, dict(zip(person.part_order.parts, person.joints)))
+    result.save("results")                      # JSON, and the limbs over the picture
+
+Names to begin with, each imported on first use so that the package stays light:
+
+- `predict(image)`: the people of one picture; `load_model(...)`: a `Model`, called with pictures, folders, videos;
+- `Result` and `PersonResult`: what they give, as values, pictures, files and other people's formats;
+- `evaluate(protocol, ...)`: a score under a named protocol;
+- `load_net(prototxt, weights)`: any Caffe net as an `nn.Module`, a `CaffeNet`;
+- `CPM`: the paper's net, written to be read;
+- `DrawnPeople`: drawn pictures with known joints, for trying things out;
+- `CpmPortError`: the root of every error that is raised on purpose.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from cpm_port.errors import CpmPortError
+from cpm_port.version import __version__
+
 if TYPE_CHECKING:
+    from cpm_port.drawn.source import DrawnPeople
     from cpm_port.graph import CaffeNet, load_net
+    from cpm_port.inference.face import Model, load_model, predict
+    from cpm_port.inference.face import evaluate_protocol as evaluate
+    from cpm_port.inference.results import PersonResult, Result
+    from cpm_port.models import CPM
 
-__all__ = ["CaffeNet", "__version__", "load_net"]
-
-try:
-    __version__ = version("cpm_port")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0.0.0"
+__all__ = [
+    "CPM",
+    "CaffeNet",
+    "CpmPortError",
+    "DrawnPeople",
+    "Model",
+    "PersonResult",
+    "Result",
+    "__version__",
+    "evaluate",
+    "load_model",
+    "load_net",
+    "predict",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -27,6 +54,22 @@ def __getattr__(name: str) -> Any:
         from cpm_port import graph
 
         return getattr(graph, name)
+    if name in ("Model", "evaluate", "load_model", "predict"):
+        from cpm_port.inference import face
+
+        return face.evaluate_protocol if name == "evaluate" else getattr(face, name)
+    if name in ("PersonResult", "Result"):
+        from cpm_port.inference import results
+
+        return getattr(results, name)
+    if name == "CPM":
+        from cpm_port.models import CPM
+
+        return CPM
+    if name == "DrawnPeople":
+        from cpm_port.drawn.source import DrawnPeople
+
+        return DrawnPeople
     raise AttributeError(f"module 'cpm_port' has no attribute {name!r}")
 
 

@@ -23,7 +23,17 @@ __all__ = [
 
 
 class CpmPortError(Exception):
-    """Root of every error that this package raises on purpose."""
+    """Root of every error that this package raises on purpose.
+
+    Examples
+    --------
+    >>> import cpm_port
+    >>> try:
+    ...     cpm_port.load_net("absent.prototxt")
+    ... except cpm_port.CpmPortError as error:
+    ...     print(isinstance(error, FileNotFoundError))
+    True
+    """
 
 
 class CaffeFormatError(CpmPortError, ValueError):

@@ -27,12 +27,12 @@ from tests.support import GOLDEN, PROVENANCE_FIELDS, ROOT
 
 PACKAGE = ROOT / "cpm_port"
 ROOMS = (
-    ("errors", "release", "resources"),
+    ("errors", "release", "resources", "version"),
     ("compute", "files", "parts"),
     ("caffe", "imaging"),
     ("formats",),
     ("graph",),
-    ("cpm_port", "engine", "export", "models"),  # cpm_port: the package's own __init__, its front door
+    ("engine", "export", "models"),
     ("annotations", "predictions"),
     ("records",),
     ("drawn",),
@@ -41,7 +41,7 @@ ROOMS = (
     ("inference", "training"),
     ("pycaffe",),
     ("bench", "studies"),
-    ("cli",),
+    ("cli", "cpm_port"),  # cpm_port: the package's own __init__, its front door
     ("__main__", "demo", "scorecard"),
 )
 """The flow: a room imports from the rows above its own, and from no other room of its own row.

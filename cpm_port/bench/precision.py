@@ -39,7 +39,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cpm_port import load_net
 from cpm_port.annotations.images import check_images
 from cpm_port.annotations.samples import Sample
 from cpm_port.annotations.scored import find_images, find_labels, read_scored
@@ -54,6 +53,7 @@ from cpm_port.evaluation.measure import measure
 from cpm_port.evaluation.pck import pck
 from cpm_port.evaluation.protocols import protocol_named
 from cpm_port.evaluation.truth import Truth
+from cpm_port.graph import load_net
 from cpm_port.imaging.pyramid import Pyramid, ScaleSearch, build_pyramid, lsp_search
 from cpm_port.imaging.reading import read_image
 from cpm_port.inference.interface import BeliefNet, NetInterface, read_interface

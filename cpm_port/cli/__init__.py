@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sub.set_defaults(run=module.run)
     args = parser.parse_args(arguments)
     if args.version:
-        from cpm_port import __version__
+        from cpm_port.version import __version__
 
         print(__version__)
         return 0

@@ -27,8 +27,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table; return 1 where a blob differs."""
-    from cpm_port import load_net
     from cpm_port.compute.devices import checked_device
+    from cpm_port.graph import load_net
     from cpm_port.report.compare import compare, compare_text, read_arrays
 
     if not args.tolerance >= 0:

@@ -23,9 +23,9 @@ def run(args: argparse.Namespace) -> int:
     """Write the outputs and print their shapes."""
     import numpy as np
 
-    from cpm_port import load_net
     from cpm_port.compute.devices import checked_device
     from cpm_port.files.atomic import atomic_path
+    from cpm_port.graph import load_net
     from cpm_port.report.compare import forward_arrays, read_arrays
 
     files = chosen_model(args)

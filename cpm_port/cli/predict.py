@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     """Predict every image and video; report broken ones and go on; 2 if there were any."""
     from tqdm import tqdm
 
-    from cpm_port.inference.model import load_model
+    from cpm_port.inference.model import ready_net
     from cpm_port.inference.run import predict_files
     from cpm_port.inference.targets import list_files, name_results, refuse_to_overwrite
     from cpm_port.inference.whereabouts import Whereabouts
@@ -98,11 +98,11 @@ def run(args: argparse.Namespace) -> int:
             _warn(f"{target.path}: {target.namesake} has its stem; the results are {target.stem.name}")
     refuse_to_overwrite(targets)
     notebook = _notebook(args, where)
-    model = notebook.pose if notebook else load_model(chosen_model(args), chosen_engine(args))
+    model = notebook.pose if notebook else ready_net(chosen_model(args), chosen_engine(args))
     failed = 0
     with (
         tqdm(total=len(targets), unit="file", disable=len(targets) < 2, file=sys.stderr) as progress,
-        closing(predict_files(targets, model, where, notebook)) as finished,
+        closing(predict_files(targets, model, where, notebook or args.people)) as finished,
     ):
         for done in finished:
             if done.error is not None:
@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _notebook(args: argparse.Namespace, where: Whereabouts) -> Notebook | None:
     """Load the notebook's two nets, where it is asked for."""
-    from cpm_port.inference.model import load_model
+    from cpm_port.inference.model import ready_net
     from cpm_port.inference.notebook import Notebook, load_person_net
     from cpm_port.inference.whereabouts import Whereabouts
     from cpm_port.zoo import resolve
@@ -134,7 +134,7 @@ def _notebook(args: argparse.Namespace, where: Whereabouts) -> Notebook | None:
     own = args.person_net is not None
     person = resolve(None, args.person_net, args.person_weights) if own else resolve("person")
     pose = chosen_model(args) if args.model or args.net or args.weights else resolve("mpii-vgg")
-    return Notebook(load_person_net(person, engine), load_model(pose, engine))
+    return Notebook(load_person_net(person, engine), ready_net(pose, engine))
 
 
 def _warn(text: str) -> None:

@@ -40,10 +40,12 @@ from cpm_port.parts import CPM14
 from cpm_port.records.record import Record, record_of, stored_order
 from cpm_port.release import MPII_PERSON_HEIGHT
 
-__all__ = ["DrawnPeople", "DrawnRecords"]
+__all__ = ["DrawnCrowds", "DrawnPeople", "DrawnRecords"]
 
 Array = NDArray[np.float64]
 _FAR = -1e9
+_CROWDS = 1  # so that scenes share no stream of numbers with the people of the same seed
+_TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,13 @@ class DrawnPeople:
     ------
     UsageError
         A number is out of its range.
+
+    Examples
+    --------
+    >>> import cpm_port
+    >>> sample, picture = cpm_port.DrawnPeople(seed=2, difficulty=0)[0]
+    >>> picture.shape, sample.person.joints.shape
+    ((296, 222, 3), (14, 2))
     """
 
     count: int = 2000
@@ -92,6 +101,57 @@ class DrawnPeople:
         size = (planes.shape[2], planes.shape[1])
         sample = Sample("DRAWN", name, None, "train", CPM14, "person", target, tuple(others), image_size=size)
         return sample, np.ascontiguousarray(planes.transpose(1, 2, 0))
+
+
+@dataclass(frozen=True)
+class DrawnCrowds:
+    """Drawn scenes with several people, of whom nobody is meant more than the others; `crowds[i]` draws scene i.
+
+    Every scene has 1 to `most` people, each number as often as any other, of 0.3 to 0.85 of the picture's height, side
+    by side or before each other: the middle of nobody's hips is nearer to another's than a quarter of the smaller one's
+    stature.
+
+    Attributes
+    ----------
+    count : int
+        How many scenes there are.
+    size : int
+        Side of the square whose area every picture has, px.
+    seed : int
+        Of the whole set.
+    difficulty : int
+        As of `DrawnPeople`.
+    most : int
+        People in a scene at most.
+
+    Raises
+    ------
+    UsageError
+        A number is out of its range.
+    """
+
+    count: int = 500
+    size: int = 400
+    seed: int = 1
+    difficulty: int = 50
+    most: int = 5
+
+    def __post_init__(self) -> None:
+        DrawnPeople(self.count, self.size, self.seed, self.difficulty)
+        if not 1 <= self.most <= 20:
+            raise UsageError(f"{self}: 1 to 20 people expected")
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> tuple[list[Person], NDArray[np.uint8]]:
+        """Draw a scene: its people, and ndarray of shape (H, W, 3), uint8, BGR; IndexError past the end."""
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        rng = np.random.default_rng([_CROWDS, self.seed, index])
+        scene = _Crowd(rng, self.size, self.difficulty / 100, people=int(rng.integers(1, self.most + 1)))
+        planes, people = scene.draw(self.seed * 7919 + index)
+        return people, np.ascontiguousarray(planes.transpose(1, 2, 0))
 
 
 class DrawnRecords:
@@ -176,6 +236,33 @@ class _Scene:
         offset = np.array([*origin, depth])
         self.shapes.append(_rows(body_cones(self.rng, skeleton, outfit), offset, stature))
         return _Placed(_joints(skeleton) * stature + offset, joint_radii() * stature, stature)
+
+
+@dataclass
+class _Crowd(_Scene):
+    """A scene in which nobody is meant more than the others."""
+
+    people: int = 1
+
+    def _people(self, width: int, height: int) -> list[_Placed]:
+        rng = self.rng
+        placed: list[_Placed] = []
+        hips: list[tuple[Array, float]] = []
+        for _ in range(_TRIES * self.people):
+            skeleton = random_skeleton(rng, self.difficulty)
+            joints = _joints(skeleton)[:, :2]
+            low, high = joints.min(axis=0), joints.max(axis=0)
+            stature = float(rng.uniform(0.3, 0.85) * height / max(float((high - low)[1]), 0.5))
+            stature = min(stature, 0.95 * width / max(float((high - low)[0]), 0.25))
+            spare = np.maximum(np.array([width, height]) - stature * (high - low), 0.0)
+            origin = rng.uniform(0.05, 0.95, 2) * spare - stature * low
+            if any(np.hypot(*(origin - other)) < 0.25 * min(stature, own) for other, own in hips):
+                continue
+            hips.append((origin, stature))
+            placed.append(self._add(skeleton, origin, -1.5 * height * len(placed), stature))
+            if len(placed) == self.people:
+                break
+        return placed
 
 
 def _joints(skeleton: Skeleton) -> Array:

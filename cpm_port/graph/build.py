@@ -69,6 +69,15 @@ def load_net(
         Layers that contradict themselves or each other.
     WeightsError
         Weights that do not fit the net.
+
+    Examples
+    --------
+    >>> from cpm_port import load_net
+    >>> from cpm_port.caffe import parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = load_net(parse_net(deploy_text(architecture("flic", width=4))))
+    >>> net.inputs, net.spec.outputs
+    ({'data': (1, 4, 368, 368)}, ('Mconv5_stage4',))
     """
     if isinstance(prototxt, NetSpec):
         spec = prototxt

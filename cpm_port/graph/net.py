@@ -89,6 +89,17 @@ class CaffeNet(nn.Module):
         For layers that the registry lacks, or that have fields of unknown meaning; all of them in one message.
     LayerError, ShapeError
         For layers that contradict themselves or their bottoms.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from cpm_port import load_net
+    >>> from cpm_port.caffe import parse_net
+    >>> text = 'input: "x" input_dim: 1 input_dim: 3 input_dim: 4 input_dim: 4 '
+    >>> text += 'layer { name: "r" type: "ReLU" bottom: "x" top: "y" }'
+    >>> net = load_net(parse_net(text))
+    >>> {name: tuple(blob.shape) for name, blob in net(torch.zeros(2, 3, 5, 5)).items()}
+    {'y': (2, 3, 5, 5)}
     """
 
     def __init__(self, spec: NetSpec, input_shapes: Mapping[str, Shape] | None = None, *, strict: bool = True) -> None:

@@ -33,7 +33,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from cpm_port.errors import DataError, MissingFileError
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "decode_image", "read_image"]
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "decode_image", "from_pillow", "read_image"]
 
 IMAGE_SUFFIXES = frozenset(
     (".bmp", ".dib", ".gif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
@@ -103,6 +103,18 @@ def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
             raise
         raise DataError(f"{name}: corrupt or cut short: {error}") from error
     return np.ascontiguousarray(_turn(image, orientation))
+
+
+def from_pillow(picture: Image.Image, name: str) -> NDArray[np.uint8]:
+    """Return an image of Pillow's as a file of it would be read: upright, over white, (H, W, 3) uint8, BGR.
+
+    Raises
+    ------
+    DataError
+        It is too large, or its samples have no known white; `name` is what the error calls it.
+    """
+    _check_size(picture.size, name)
+    return np.ascontiguousarray(_turn(_bgr(picture, name), _orientation(picture)))
 
 
 def _check_size(size: tuple[int, int], name: str) -> None:

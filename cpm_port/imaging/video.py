@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import Self
 
@@ -27,7 +29,7 @@ from numpy.typing import NDArray
 from cpm_port.errors import DataError, MissingFileError
 from cpm_port.imaging.reading import MAX_PIXELS
 
-__all__ = ["VIDEO_SUFFIXES", "VideoReader", "VideoWriter", "written_suffix"]
+__all__ = ["VIDEO_SUFFIXES", "CameraReader", "VideoReader", "VideoWriter", "written_suffix"]
 
 VIDEO_SUFFIXES = frozenset((".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"))
 """Suffixes (in lower case) of videos; other files are images."""
@@ -124,6 +126,63 @@ class VideoReader:
         if not whole:
             return None
         return float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000.0, np.asarray(frame, np.uint8)
+
+
+class CameraReader:
+    """An open camera; iterating gives `(time, frame)` until it is closed or gives no more.
+
+    Parameters
+    ----------
+    index : int
+        Its number, from 0.
+
+    Attributes
+    ----------
+    size : (int, int)
+        Height and width of the frames, px.
+
+    Raises
+    ------
+    MissingFileError
+        There is no camera of this number, or it gives no frame.
+    """
+
+    def __init__(self, index: int) -> None:
+        self._capture = cv2.VideoCapture(index) if index >= 0 and _camera_is_there(index) else None
+        whole, frame = self._capture.read() if self._capture is not None else (False, None)
+        if not whole or frame is None:
+            self.close()
+            raise MissingFileError(f"camera {index}: there is none that gives a picture")
+        self._first: NDArray[np.uint8] | None = np.asarray(frame, np.uint8)
+        self.size = (int(frame.shape[0]), int(frame.shape[1]))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+        """Yield each frame with the seconds since the first one."""
+        start = monotonic()
+        frame, self._first = self._first, None
+        while frame is not None:
+            yield monotonic() - start, frame
+            whole, picture = self._capture.read() if self._capture is not None else (False, None)
+            frame = np.asarray(picture, np.uint8) if whole else None
+
+    def close(self) -> None:
+        """Let go of the camera."""
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+
+
+def _camera_is_there(index: int) -> bool:
+    """Tell, where cameras are device files, whether there is one: OpenCV would print warnings of its own."""
+    return not sys.platform.startswith("linux") or Path(f"/dev/video{index}").exists()
 
 
 class VideoWriter:

@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 
-from cpm_port import __version__
 from cpm_port.annotations.images import check_images
 from cpm_port.annotations.samples import Sample
 from cpm_port.annotations.scored import find_images, find_labels, read_scored
@@ -34,12 +33,13 @@ from cpm_port.files.digest import file_sha256
 from cpm_port.imaging.reading import read_image
 from cpm_port.inference.interface import BeliefNet, read_interface
 from cpm_port.inference.journal import Entry, Journal, open_journal, read_entries
-from cpm_port.inference.model import Engine, load_model
+from cpm_port.inference.model import Engine, ready_net
 from cpm_port.inference.stream import Person, predict_stream
 from cpm_port.inference.whereabouts import search_of
 from cpm_port.parts import FLIC9, Convention, Joints
 from cpm_port.predictions.files import write_predictions
 from cpm_port.predictions.values import Predictions
+from cpm_port.version import __version__
 from cpm_port.zoo import Choice, resolve
 
 __all__ = ["predict_dataset", "predict_samples"]
@@ -84,7 +84,7 @@ def predict_dataset(
     Raises
     ------
     UsageError
-        `save` ends otherwise; or as of `load_model` and `joined_world`.
+        `save` ends otherwise; or as of `ready_net` and `joined_world`.
     MissingFileError, DataError
         As of `find_labels`, `read_scored` and `predict_samples`.
     """
@@ -94,7 +94,7 @@ def predict_dataset(
     if save.suffix != ".h5":
         raise UsageError(f"--save {save}: expected a name ending in .h5")
     with joined_world(engine.device, _PATIENCE) as world:
-        model = load_model(choice, replace(engine, device=str(world.device)))
+        model = ready_net(choice, replace(engine, device=str(world.device)))
         identity = {
             "version": __version__,
             "dataset": protocol.dataset,

@@ -19,7 +19,7 @@ from cpm_port.inference.mirrored import MirroredNet
 from cpm_port.predictions.results import FileRecord, ModelRecord
 from cpm_port.zoo import Choice, resolve
 
-__all__ = ["Engine", "Model", "fast_choice", "load_model"]
+__all__ = ["Engine", "ReadyNet", "fast_choice", "ready_net"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Engine:
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class ReadyNet:
     """A net that is ready to predict.
 
     Attributes
@@ -72,7 +72,7 @@ class Model:
     searches: bool
 
 
-def load_model(choice: Choice | None = None, engine: Engine | None = None) -> Model:
+def ready_net(choice: Choice | None = None, engine: Engine | None = None) -> ReadyNet:
     """Load a model's net, make it fast, and read what the pipeline must know of it.
 
     Parameters
@@ -91,7 +91,7 @@ def load_model(choice: Choice | None = None, engine: Engine | None = None) -> Mo
 
     Examples
     --------
-    >>> load_model().record.name
+    >>> ready_net().record.name
     'default'
     """
     choice = choice or resolve()
@@ -102,11 +102,11 @@ def load_model(choice: Choice | None = None, engine: Engine | None = None) -> Mo
     sigma, searches = None, False
     if choice.entry is not None:
         sigma, searches = choice.entry.center_sigma, choice.entry.embedded
-    return Model(net, read_interface(net, sigma=sigma), sigma, record, searches)
+    return ReadyNet(net, read_interface(net, sigma=sigma), sigma, record, searches)
 
 
 def fast_choice(choice: Choice, engine: Engine) -> tuple[BeliefNet, ModelRecord]:
-    """Load a net of any kind and make it fast; return it with what results say of it. Errors as of `load_model`."""
+    """Load a net of any kind and make it fast; return it with what results say of it. Errors as of `ready_net`."""
     net = fast_net(
         load_net(choice.net, choice.weights, device=checked_device(engine.device), **choice.state._asdict()),
         engine.precision,

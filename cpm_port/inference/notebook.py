@@ -30,7 +30,7 @@ from cpm_port.imaging.enlarging import enlarge
 from cpm_port.imaging.gaussians import centered_map
 from cpm_port.imaging.warp import resize_cubic, resized_size
 from cpm_port.inference.interface import BeliefNet
-from cpm_port.inference.model import Engine, Model, fast_choice
+from cpm_port.inference.model import Engine, ReadyNet, fast_choice
 from cpm_port.inference.people import FoundPerson
 from cpm_port.inference.predict import device_of, largest_batch, net_input, require_finite_maps
 from cpm_port.predictions.results import ModelRecord
@@ -99,7 +99,7 @@ class Notebook:
     Attributes
     ----------
     person : PersonNet
-    pose : Model
+    pose : ReadyNet
         With a box of 368 px and a center map.
 
     Raises
@@ -109,7 +109,7 @@ class Notebook:
     """
 
     person: PersonNet
-    pose: Model
+    pose: ReadyNet
 
     def __post_init__(self) -> None:
         found = self.pose.interface
@@ -151,7 +151,7 @@ def load_person_net(choice: Choice | None = None, engine: Engine | None = None) 
     Raises
     ------
     UsageError
-        It has another input or output; or as of `load_model`.
+        It has another input or output; or as of `ready_net`.
     """
     net, record = fast_choice(choice or resolve("person"), engine or Engine())
     shapes, outputs = net.blob_shapes, net.spec.outputs
@@ -214,12 +214,12 @@ def person_centers(belief: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.stack([columns, rows], axis=1).astype(np.int64)
 
 
-def box_peaks(model: Model, resized: Image, centers: NDArray[np.int64]) -> Iterator[BoxPeaks]:
+def box_peaks(model: ReadyNet, resized: Image, centers: NDArray[np.int64]) -> Iterator[BoxPeaks]:
     """Yield each center's person; as many boxes go through the net together as its memory allows.
 
     Parameters
     ----------
-    model : Model
+    model : ReadyNet
     resized : ndarray, shape (h, w, 3), uint8, BGR
     centers : ndarray, shape (N, 2), int64
         `(x, y)`, resized px.

@@ -1,31 +1,38 @@
-"""Images and videos in, files of results out: the whole way, as `cpm-port predict` goes it.
+"""Pictures and videos in, results out: the one way that `cpm-port predict` and the Python face both go.
 
-    model = load_model()
-    targets = name_results(list_files(["photos"])[0], Path("results"))
-    for done in predict_files(targets, model):
-        print(done.path, done.error or "predicted")
+    model = ready_net()
+    for answer in find_results(pictures("photos"), model, Looking()):
+        print(answer.name, answer.error or answer.result)
 
 Where in the flow: around everything in this room. Images are read, and their pyramids made, on other threads while the
-net runs (`stream.py`); not where the picture is searched first (`whole_picture.py`), since both need the net.
+net runs (`stream.py`); not where the picture is searched first, since both need the net, and not for several people.
 
-Errors: what goes wrong with one file is that file's, and the others go on.
+Errors: what goes wrong with one picture is that picture's, and the others go on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cpm_port.errors import CpmPortError, UsageError
+from cpm_port.imaging.pyramid import ScaleSearch, build_pyramid
 from cpm_port.imaging.reading import read_image
-from cpm_port.inference.model import Model
+from cpm_port.inference.crowd import CrowdFinder
+from cpm_port.inference.model import ReadyNet
 from cpm_port.inference.notebook import Notebook
-from cpm_port.inference.predict import predict_person
-from cpm_port.inference.results import write_image_results, write_notebook_results
-from cpm_port.inference.stream import Outcome, Person, predict_stream
+from cpm_port.inference.people import PersonFinder
+from cpm_port.inference.predict import Mode, Prediction, gather, require_finite, run_people
+from cpm_port.inference.results import PersonResult, Result, write_image_results
+from cpm_port.inference.sources import Picture
+from cpm_port.inference.stream import Person, predict_stream
 from cpm_port.inference.targets import Target
 from cpm_port.inference.videos import predict_video
 from cpm_port.inference.whereabouts import Whereabouts
@@ -33,19 +40,72 @@ from cpm_port.inference.whole_picture import find_person
 from cpm_port.predictions.results import PLACES
 from cpm_port.report.drawing import pictured_window
 
-__all__ = ["Done", "predict_files", "predict_images"]
+__all__ = [
+    "Answer",
+    "Done",
+    "Looking",
+    "Output",
+    "PeopleChoice",
+    "find_results",
+    "people_of",
+    "person_result",
+    "predict_files",
+    "predict_together",
+]
+
+PeopleChoice = Literal["one", "all"] | PersonFinder
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Looking:
+    """Who is looked for.
+
+    Attributes
+    ----------
+    where : Whereabouts
+        Of one person; of several, how: mode and multipliers.
+    people : {"one", "all"} or PersonFinder
+        One person, everybody whom the net itself finds, or whomever a finder finds. A `Notebook` goes its own way.
+    """
+
+    where: Whereabouts = field(default_factory=Whereabouts)
+    people: PeopleChoice = "one"
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is written of an image besides its JSON: picture, maps, and from which score on joints are drawn."""
+
+    pictures: bool = True
+    maps: bool = True
+    min_score: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A picture's result, or the error that kept it from being made."""
+
+    name: str
+    result: Result | None = None
+    error: Exception | None = None
 
 
 @dataclass(frozen=True)
 class Done:
-    """A file that is done with: its results are written, or there is an error."""
+    """A file that is done with: its results are written, or there is an error; and what was found in an image."""
 
     path: Path
     error: CpmPortError | OSError | None = None
+    result: Result | None = None
 
 
 def predict_files(
-    targets: Sequence[Target], model: Model, where: Whereabouts | None = None, notebook: Notebook | None = None
+    targets: Sequence[Target],
+    model: ReadyNet,
+    where: Whereabouts | None = None,
+    people: PeopleChoice = "one",
+    output: Output | None = None,
 ) -> Generator[Done, None, None]:
     """Predict images and videos and write the results, one after another: the images first.
 
@@ -57,87 +117,206 @@ def predict_files(
     ----------
     targets : sequence of Target
         Of `name_results`.
-    model : Model
+    model : ReadyNet
     where : Whereabouts, optional
         Where the person is in each; by default unknown: the default model looks for them in the whole picture,
         others take LSP's rule, and so it is in videos.
-    notebook : Notebook, optional
-        Instead of all this, find the people of every image as the release's notebook does. Videos are refused.
+    people : {"one", "all"} or PersonFinder
+        As of `Looking`.
+    output : Output, optional
+        What is written of an image.
 
     Yields
     ------
     Done
         Close the generator (`contextlib.closing`) where it is not exhausted.
     """
-    if notebook is not None:
-        for target in targets:
-            yield _written_people(target, notebook)
-        return
-    where = where or Whereabouts()
+    looking, output = Looking(where or Whereabouts(), people), output or Output()
     images = [target for target in targets if not target.is_video]
-    place = PLACES["given" if where.given else "found" if model.searches else "rule"]
-    with closing(predict_images([target.path for target in images], model, where)) as outcomes:
-        for target, outcome in zip(images, outcomes, strict=True):
-            yield _written_image(target, outcome, place, model)
+    shown = (Picture(str(target.path), partial(read_image, target.path), target.path) for target in images)
+    with closing(find_results(shown, model, looking, keep_maps=output.maps)) as answers:
+        for target, answer in zip(images, answers, strict=True):
+            yield _written_image(target, answer, output)
     for target in targets:
         if target.is_video:
-            yield _written_video(target, model, where)
+            yield _written_video(target, model, looking)
 
 
-def predict_images(paths: Sequence[Path], model: Model, where: Whereabouts) -> Generator[Outcome, None, None]:
-    """Find the person in each image, with every stage's maps in the square that is pictured."""
-    if model.searches and not where.given:
-        return _searched(paths, model, where)
+def find_results(
+    pictures: Iterable[Picture], model: ReadyNet, looking: Looking, *, keep_maps: bool = False
+) -> Generator[Answer, None, None]:
+    """Find the people of pictures, one picture after another.
+
+    Parameters
+    ----------
+    pictures : iterable of Picture
+        Taken as the results are asked for, at most a few ahead.
+    model : ReadyNet
+    looking : Looking
+    keep_maps : bool
+        Keep every stage's maps in the square that is pictured, in each person's prediction.
+
+    Yields
+    ------
+    Answer
+        In the pictures' order. Close the generator where it is not exhausted.
+    """
+    people = looking.people
+    if people == "one" and (looking.where.given or not model.searches):
+        return _streamed(pictures, model, looking.where, keep_maps)
+    finder = CrowdFinder(model.net, sigma=model.sigma) if people == "all" else None if people == "one" else people
+    if isinstance(finder, str):
+        raise UsageError(f"people {finder!r}: expected 'one', 'all' or a finder of people")
+    return _searched(pictures, model, looking.where, finder, keep_maps)
+
+
+def predict_together(
+    model: ReadyNet,
+    image: NDArray[np.uint8],
+    searches: Sequence[ScaleSearch],
+    mode: Mode = "benchmark",
+    *,
+    keep_maps: bool = False,
+) -> list[Prediction]:
+    """Predict several people of one image; their boxes go through the net together.
+
+    Parameters
+    ----------
+    model : ReadyNet
+    image : ndarray, shape (H, W, 3), uint8, BGR
+    searches : sequence of ScaleSearch
+    mode : {"benchmark", "demo"}
+    keep_maps : bool
+        Keep every stage's maps at `pictured_window`.
+    """
+    if not searches:
+        return []
+    net, interface = model.net, model.interface
+    pyramids = [build_pyramid(image, search.center_xy, search.scales, interface.box_size) for search in searches]
+    seen = run_people(net, interface, pyramids, stages=keep_maps)
+    found = []
+    for search, pyramid, beliefs in zip(searches, pyramids, seen, strict=True):
+        require_finite(beliefs, net, interface)
+        window = pictured_window(image.shape[:2], search, interface.box_size) if keep_maps else None
+        found.append(gather(beliefs, pyramid.geometries, interface, search, mode, stage_window=window))
+    return found
+
+
+def person_result(found: Prediction, finder_score: float | None = None, track: int | None = None) -> PersonResult:
+    """Return a prediction as a person of a result."""
+    scores = np.clip(found.scores / found.peak_limit, 0.0, 1.0)
+    search = found.search
+    return PersonResult(
+        found.joints_image, scores, found.part_order, search.center_xy, search.base_scale, finder_score, track, found,
+        found.scores,
+    )  # fmt: skip
+
+
+def _streamed(
+    pictures: Iterable[Picture], model: ReadyNet, where: Whereabouts, keep_maps: bool
+) -> Generator[Answer, None, None]:
+    """One person in each picture, at a place that is known before: reading and the net overlap."""
     box_size = model.interface.box_size
     search, window = partial(where.search, box_size=box_size), partial(pictured_window, box_size=box_size)
-    people = (Person(str(path), partial(read_image, path), search) for path in paths)
-    return predict_stream(model.net, people, where.mode, sigma=model.sigma, stage_window=window)
+    place = PLACES["given" if where.given else "rule"]
+    waiting: list[Picture] = []
+
+    def people() -> Iterator[Person]:
+        for picture in pictures:
+            waiting.append(picture._replace(read=_nothing))
+            yield Person(picture.name, picture.read, search)
+
+    stream = predict_stream(
+        model.net, people(), where.mode, sigma=model.sigma, stage_window=window if keep_maps else None
+    )
+    with closing(stream) as outcomes:
+        for outcome in outcomes:
+            picture = waiting.pop(0)
+            if outcome.error is not None:
+                yield Answer(outcome.name, error=outcome.error)
+                continue
+            assert outcome.image is not None
+            assert outcome.prediction is not None
+            found = (person_result(outcome.prediction),)
+            yield Answer(
+                outcome.name,
+                Result(outcome.name, outcome.image, found, model, place, path=picture.path, time=picture.time),
+            )
 
 
-def _searched(paths: Sequence[Path], model: Model, where: Whereabouts) -> Generator[Outcome, None, None]:
-    """Look for each image's person in the whole picture, then predict."""
-    net, sigma, box_size = model.net, model.sigma, model.interface.box_size
-    for path in paths:
+def _searched(
+    pictures: Iterable[Picture], model: ReadyNet, where: Whereabouts, finder: PersonFinder | None, keep_maps: bool
+) -> Generator[Answer, None, None]:
+    """Look at each picture for its people, then predict them."""
+    for picture in pictures:
         try:
-            image = read_image(path)
-            size = (image.shape[0], image.shape[1])
-            search = where.search(size, box_size, find_person(net, image, sigma=sigma))
-            window = pictured_window(size, search, box_size)
-            found = predict_person(
-                net, image, search.center_xy, search.base_scale, search.multipliers, where.mode, sigma=sigma,
-                stage_window=window,
-            )  # fmt: skip
-            outcome = Outcome(str(path), image, found)
+            answer = Answer(picture.name, _found(picture, model, where, finder, keep_maps))
         except (CpmPortError, OSError) as error:
-            outcome = Outcome(str(path), error=error)
-        yield outcome
+            answer = Answer(picture.name, error=error)
+        yield answer
 
 
-def _written_image(target: Target, outcome: Outcome, place: str, model: Model) -> Done:
+def _found(
+    picture: Picture, model: ReadyNet, where: Whereabouts, finder: PersonFinder | None, keep_maps: bool
+) -> Result:
+    image = picture.read()
+    result = Result(
+        picture.name, image, (), model, PLACES["found"], several=finder is not None, path=picture.path,
+        time=picture.time,
+    )  # fmt: skip
+    if isinstance(finder, Notebook):
+        return replace(result, people=tuple(_notebook_people(finder, image)), person_model=finder.person.record)
+    return replace(result, people=tuple(people_of(image, model, where, finder, keep_maps)))
+
+
+def _notebook_people(notebook: Notebook, image: NDArray[np.uint8]) -> Iterator[PersonResult]:
+    order = notebook.pose.interface.part_order
+    for person, peaks in notebook.predict(image):
+        joints, scale = peaks.joints_resized / person.base_scale, person.base_scale
+        scores = np.clip(peaks.scores, 0.0, 1.0)
+        yield PersonResult(joints, scores, order, person.center_xy, scale, person.score, raw_scores=peaks.scores)
+
+
+def people_of(
+    image: NDArray[np.uint8],
+    model: ReadyNet,
+    where: Whereabouts,
+    finder: PersonFinder | None,
+    keep_maps: bool = False,
+) -> list[PersonResult]:
+    """Return whom a finder finds in an image; without one, the person whom the whole picture is searched for."""
+    size, box_size = (image.shape[0], image.shape[1]), model.interface.box_size
+    if finder is None:
+        at: list[tuple[ScaleSearch, float | None]] = [(find_person(model.net, image, sigma=model.sigma), None)]
+    else:
+        at = [(ScaleSearch(p.center_xy, p.base_scale), p.score) for p in finder.find(image)]
+    searches = [where.search(size, box_size, found) for found, _ in at]
+    predictions = predict_together(model, image, searches, where.mode, keep_maps=keep_maps)
+    return [person_result(found, score) for found, (_, score) in zip(predictions, at, strict=True)]
+
+
+def _nothing() -> NDArray[np.uint8]:
+    raise AssertionError("the stream has read this picture")
+
+
+def _written_image(target: Target, answer: Answer, output: Output) -> Done:
     try:
-        if outcome.error is not None:
-            raise outcome.error
-        assert outcome.image is not None
-        assert outcome.prediction is not None
-        write_image_results(target, outcome.image, outcome.prediction, place, model.record)
+        if answer.error is not None:
+            raise answer.error
+        assert answer.result is not None
+        write_image_results(
+            target, answer.result, pictures=output.pictures, maps=output.maps, min_score=output.min_score
+        )
     except (CpmPortError, OSError) as error:
         return Done(target.path, error)
-    return Done(target.path)
+    return Done(target.path, result=answer.result)
 
 
-def _written_people(target: Target, notebook: Notebook) -> Done:
+def _written_video(target: Target, model: ReadyNet, looking: Looking) -> Done:
     try:
-        if target.is_video:
-            raise UsageError(f"{target.path}: a video; the notebook's way is for images")
-        write_notebook_results(target, read_image(target.path), notebook)
-    except (CpmPortError, OSError) as error:
-        return Done(target.path, error)
-    return Done(target.path)
-
-
-def _written_video(target: Target, model: Model, where: Whereabouts) -> Done:
-    try:
-        predict_video(target, model, where)
+        if looking.people != "one":
+            raise UsageError(f"{target.path}: a video; several people are looked for in images")
+        predict_video(target, model, looking.where)
     except (CpmPortError, OSError) as error:
         return Done(target.path, error)
     return Done(target.path)

@@ -17,7 +17,7 @@ from cpm_port.errors import CpmPortError, DataError
 from cpm_port.files.atomic import atomic_path
 from cpm_port.imaging.pyramid import ScaleSearch
 from cpm_port.imaging.video import VideoReader, VideoWriter
-from cpm_port.inference.model import Model
+from cpm_port.inference.model import ReadyNet
 from cpm_port.inference.results import joint_records, search_record
 from cpm_port.inference.stream import Outcome, Person, predict_stream
 from cpm_port.inference.targets import Target
@@ -28,13 +28,13 @@ from cpm_port.report.drawing import draw_joints
 __all__ = ["predict_video"]
 
 
-def predict_video(target: Target, model: Model, where: Whereabouts) -> None:
+def predict_video(target: Target, model: ReadyNet, where: Whereabouts) -> None:
     """Predict every frame, looking at the same place in all of them; a bar on standard error follows.
 
     Parameters
     ----------
     target : Target
-    model : Model
+    model : ReadyNet
     where : Whereabouts
         Of the person in every frame.
 

@@ -41,7 +41,7 @@ from cpm_port.inference.interface import BeliefNet, NetInterface, read_interface
 from cpm_port.inference.predict import gather, require_finite, run_people
 from cpm_port.release import BOX_SIZE, MPII_PERSON_HEIGHT, TARGET_DIST
 
-__all__ = ["Place", "find_person", "moved_to", "places"]
+__all__ = ["MULTIPLIERS", "Place", "Survey", "find_person", "look", "moved_to", "places", "settle", "survey"]
 
 SHARES = (1.0, 0.63, 0.4, 0.25)
 STEP = 0.5
@@ -95,30 +95,70 @@ def find_person(net: BeliefNet, image: NDArray[np.uint8], *, sigma: float | None
         The net's maps are not finite.
     """
     interface = read_interface(net, sigma=sigma)
-    box = interface.box_size
-    shrink = min(1.0, WORKING_BOXES * box / max(image.shape[:2]))
+    return settle(net, interface, survey(net, interface, image))
+
+
+class Survey(NamedTuple):
+    """What a look at the whole picture saw.
+
+    Attributes
+    ----------
+    image_size : (int, int)
+        Height and width before shrinking.
+    picture : ndarray, shape (h, w, 3), uint8, BGR
+        The image, shrunk to `WORKING_BOXES` box sides where it is larger.
+    shrink : float
+        Its px per image px.
+    grid : list of Place
+        The hypotheses; this and what follows in the picture's px.
+    joints : list of ndarray, shape (P, 2)
+        What the net saw from each.
+    beliefs : ndarray, shape (N,)
+        The mean peak of each.
+    """
+
+    image_size: tuple[int, int]
+    picture: NDArray[np.uint8]
+    shrink: float
+    grid: list[Place]
+    joints: list[NDArray[np.float64]]
+    beliefs: NDArray[np.float64]
+
+    def in_image(self, place: Place, box_size: int) -> ScaleSearch:
+        """Return how to look at a place of the picture in the image itself."""
+        x, y = (place.x + 0.5) / self.shrink - 0.5, (place.y + 0.5) / self.shrink - 0.5
+        return mpii_search((x, y), place.height / self.shrink / MPII_PERSON_HEIGHT, box_size)
+
+
+def survey(net: BeliefNet, interface: NetInterface, image: NDArray[np.uint8]) -> Survey:
+    """Look at the whole picture once, from every hypothesis; errors as of `find_person`."""
+    shrink = min(1.0, WORKING_BOXES * interface.box_size / max(image.shape[:2]))
     picture = imresize(image, factor=shrink) if shrink < 1 else image
+    grid = places((picture.shape[0], picture.shape[1]))
+    joints, beliefs = look(net, interface, picture, grid, (1.0,))
+    return Survey((image.shape[0], image.shape[1]), picture, shrink, grid, joints, beliefs)
+
+
+def settle(net: BeliefNet, interface: NetInterface, seen: Survey) -> ScaleSearch:
+    """Decide who is meant in a picture that was surveyed; errors as of `find_person`."""
+    _, picture, _, grid, joints, beliefs = seen
+    box = interface.box_size
     size = picture.shape[0], picture.shape[1]
     rule = lsp_search(size, box)
     given = Place(*rule.center_xy, TARGET_DIST * MPII_PERSON_HEIGHT * box / BOX_SIZE / rule.base_scale)
-
-    grid = places(size)
-    joints, beliefs = _look(net, interface, picture, grid, (1.0,))
     kept = _apart(grid, _scores(size, grid, beliefs))
     finalists = [moved_to(joints[i], grid[i]) for i in kept]
     if not finalists or size[0] >= SMALLEST:
         finalists.insert(0, given)
-    for look in range(LOOKS):
-        if look:
+    for again in range(LOOKS):
+        if again:
             finalists = [moved_to(found, place) for found, place in zip(joints, finalists, strict=True)]
-        joints, beliefs = _look(net, interface, picture, finalists, MULTIPLIERS)
+        joints, beliefs = look(net, interface, picture, finalists, MULTIPLIERS)
     scores = _scores(size, finalists, beliefs)
     best = finalists[int(np.argmax(scores))]
-    height, width = image.shape[:2]
     if _off_center(size, best) <= SAME_PLACE and 1 / SAME_HEIGHT <= best.height / given.height <= SAME_HEIGHT:
-        return lsp_search((height, width), box)
-    x, y = (best.x + 0.5) / shrink - 0.5, (best.y + 0.5) / shrink - 0.5
-    return mpii_search((x, y), best.height / shrink / MPII_PERSON_HEIGHT, box)
+        return lsp_search(seen.image_size, box)
+    return seen.in_image(best, box)
 
 
 def places(image_size: tuple[int, int]) -> list[Place]:
@@ -185,7 +225,7 @@ def _neighbours(one: Place, other: Place) -> bool:
     return apart <= 0.4 * min(one.height, other.height) and abs(math.log(one.height / other.height)) <= 0.5
 
 
-def _look(
+def look(
     net: BeliefNet,
     interface: NetInterface,
     image: NDArray[np.uint8],

@@ -93,6 +93,14 @@ class CPM(nn.Module):
         P in the paper; the maps have one channel more, the background.
     widths : Widths
         Channels of the hidden convolutions.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from cpm_port.models import CPM, Widths
+    >>> net = CPM(stages=2, parts=9, widths=Widths(trunk=4, context=4, classifier=4, refinement=4))
+    >>> [tuple(beliefs.shape) for beliefs in net(torch.zeros(1, 4, 64, 64))]
+    [(1, 10, 8, 8), (1, 10, 8, 8)]
     """
 
     def __init__(self, stages: int = 6, parts: int = 14, widths: Widths | None = None) -> None:

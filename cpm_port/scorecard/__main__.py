@@ -22,7 +22,6 @@ from typing import Any
 
 from PIL import Image
 
-from cpm_port import load_net
 from cpm_port.annotations.lsp import read_lsp
 from cpm_port.annotations.scored import find_images, find_labels, read_scored
 from cpm_port.bench._records import checkout
@@ -31,6 +30,7 @@ from cpm_port.engine.modes import fast_net
 from cpm_port.errors import CpmPortError
 from cpm_port.files.atomic import atomic_path
 from cpm_port.files.digest import file_sha256
+from cpm_port.graph import load_net
 from cpm_port.inference.interface import BeliefNet, read_interface
 from cpm_port.report.inspect import inspect_net
 from cpm_port.report.plots import cases, curves

@@ -27,9 +27,9 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
 
-from cpm_port import __version__
 from cpm_port.errors import MissingFileError, ModelFileError, UsageError
 from cpm_port.files.atomic import atomic_path
+from cpm_port.version import __version__
 from cpm_port.zoo.entries import GONE, ModelEntry
 from cpm_port.zoo.recognition import weight_bytes
 from cpm_port.zoo.store import Installed, add, checked_sha256, find_installed, model_folder

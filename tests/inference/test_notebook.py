@@ -19,7 +19,7 @@ from cpm_port.errors import UsageError
 from cpm_port.graph import load_net
 from cpm_port.imaging.enlarging import enlarge
 from cpm_port.imaging.reading import read_image
-from cpm_port.inference.model import load_model
+from cpm_port.inference.model import ready_net
 from cpm_port.inference.notebook import (
     Notebook,
     box_peaks,
@@ -52,7 +52,7 @@ def notebook(shared: Path) -> Notebook:
     person, pose = (
         (folder / f"{name}.prototxt", folder / f"{name}.caffemodel") for name in ("small_person", "small_vgg")
     )
-    return Notebook(load_person_net(resolve(None, *person)), load_model(resolve(None, *pose)))
+    return Notebook(load_person_net(resolve(None, *person)), ready_net(resolve(None, *pose)))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -141,7 +141,7 @@ def test_enlarged_maps_are_the_kernel_summed_in_a_loop(size: tuple[int, int], fa
 def test_a_box_has_the_center_at_its_pixel_184_and_padding_beyond(tmp_path: Path) -> None:
     (tmp_path / "colours.prototxt").write_text(colour_net_text(box=368))
     colour_net(box=368).save(tmp_path / "colours.caffemodel")
-    model = load_model(resolve(None, tmp_path / "colours.prototxt", tmp_path / "colours.caffemodel"))
+    model = ready_net(resolve(None, tmp_path / "colours.prototxt", tmp_path / "colours.caffemodel"))
     resized = np.zeros((368, 100, 3), np.uint8)
     resized[200:208, 40:48, 1] = 255  # green: the second part; a whole cell where the box begins 8 k px before it
     (person,) = box_peaks(model, resized, np.array([[40, 200]]))
@@ -168,7 +168,7 @@ def test_a_pose_net_of_another_box_is_refused(tmp_path: Path) -> None:
     (tmp_path / "person.prototxt").write_text(PERSON_NET)
     person = load_person_net(resolve(None, tmp_path / "person.prototxt", tmp_path / "person.caffemodel"))
     with pytest.raises(UsageError, match="a box of 64 px"):
-        Notebook(person, load_model(resolve(None, *files)))
+        Notebook(person, ready_net(resolve(None, *files)))
 
 
 PERSON_NET = """

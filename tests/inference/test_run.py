@@ -13,7 +13,7 @@ import pytest
 
 from cpm_port.cli import main
 from cpm_port.errors import DataError, MissingFileError, UsageError
-from cpm_port.inference.model import Model, load_model
+from cpm_port.inference.model import ReadyNet, ready_net
 from cpm_port.inference.run import predict_files
 from cpm_port.inference.targets import list_files, name_results
 from cpm_port.inference.whereabouts import Whereabouts
@@ -31,8 +31,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def model(files: tuple[Path, Path]) -> Model:
-    return load_model(resolve(None, *files))
+def model(files: tuple[Path, Path]) -> ReadyNet:
+    return ready_net(resolve(None, *files))
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def images(tmp_path: Path) -> list[Path]:
 
 
 def test_python_writes_the_files_that_the_command_line_writes(
-    files: tuple[Path, Path], model: Model, images: list[Path], tmp_path: Path
+    files: tuple[Path, Path], model: ReadyNet, images: list[Path], tmp_path: Path
 ) -> None:
     options = ["--net", str(files[0]), "--weights", str(files[1]), "--box", "30", "20", "140", "120"]
     good = [images[0], images[3]]
@@ -67,7 +67,7 @@ def test_python_writes_the_files_that_the_command_line_writes(
 
 
 def test_a_bad_file_is_done_with_its_error_and_the_others_go_on(
-    model: Model, images: list[Path], tmp_path: Path
+    model: ReadyNet, images: list[Path], tmp_path: Path
 ) -> None:
     done = list(predict_files(name_results(images, tmp_path / "out"), model))
     assert [one.path for one in done] == images
