@@ -7,10 +7,11 @@ come from.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from cpm_port.annotations.samples import Sample
 from cpm_port.errors import CpmPortError, DataError, MissingFileError
-from cpm_port.imaging.reading import read_image
+from cpm_port.imaging.reading import image_size, read_image
 
 __all__ = ["check_images"]
 
@@ -30,14 +31,14 @@ def check_images(samples: Sequence[Sample], *, decode: bool = False) -> None:
     ----------
     samples : sequence of Sample
     decode : bool
-        Read each image too, and compare its size with the annotations' where they give one.
+        Read each image too.
 
     Raises
     ------
     MissingFileError
         Images are not there: how many, the first one, and where to get them.
     DataError
-        With `decode`: an image cannot be read, or has another size than annotated.
+        An image has another size than annotated, where the annotations give one; with `decode`: it cannot be read.
     """
     absent = [sample for sample in samples if sample.image is None or not sample.image.is_file()]
     if absent:
@@ -46,14 +47,20 @@ def check_images(samples: Sequence[Sample], *, decode: bool = False) -> None:
         raise MissingFileError(
             f"{len(absent)} of {len(samples)} images are not there; the first: {first}; get them from {origin}"
         )
-    for sample in samples if decode else ():
+    sizes: dict[Path, tuple[int, int]] = {}
+    for sample in samples:
+        if not decode and sample.image_size is None:
+            continue
+        path = sample.require_image()
         try:
-            height, width = read_image(sample.require_image()).shape[:2]
+            if path not in sizes:
+                sizes[path] = _decoded_size(path) if decode else image_size(path)
+            sample.check_size(sizes[path])
         except CpmPortError as error:
-            raise DataError(f"{sample.dataset} {sample.name}: {error}") from error
-        size = sample.image_size
-        if size is not None and size != (width, height):
-            raise DataError(
-                f"{sample.dataset} {sample.name}: {sample.image} is {width} x {height}, "
-                f"annotated as {size[0]} x {size[1]}"
-            )
+            name = f"{sample.dataset} {sample.name}: "
+            raise DataError(name + str(error).removeprefix(name)) from error
+
+
+def _decoded_size(path: Path) -> tuple[int, int]:
+    height, width = read_image(path).shape[:2]
+    return width, height

@@ -24,11 +24,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from cpm_port.annotations.lsp import read_lspet
 from cpm_port.annotations.samples import Person, Sample
 from cpm_port.errors import DataError
+from cpm_port.imaging.reading import image_size
 from cpm_port.parts import LSP14
 from cpm_port.release import MPII_PERSON_HEIGHT
 
@@ -107,11 +107,7 @@ def with_label_box(sample: Sample) -> Sample:
         The image is missing or unreadable.
     """
     path = sample.require_image()
-    try:
-        with Image.open(path) as image:
-            size = image.size
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable image ({error})") from error
+    size = image_size(path)
     joints = sample.person.joints.copy()
     with np.errstate(invalid="ignore"):
         inside = ((joints >= 0) & (joints <= np.array(size) - 1)).all(axis=1)

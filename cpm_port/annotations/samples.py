@@ -137,6 +137,18 @@ class Sample:
             raise MissingFileError(f"{self.dataset} {self.name}: image {self.image} is not there")
         return self.image
 
+    def check_size(self, found: tuple[int, int]) -> None:
+        """Raise a DataError where the image has another size (width, height) than the source gives, if it gives one.
+
+        Labels would lie off their targets: the image was resized, or its EXIF orientation was not applied when the
+        labels were made.
+        """
+        if self.image_size is not None and self.image_size != found:
+            raise DataError(
+                f"{self.dataset} {self.name}: {self.image} is {found[0]} x {found[1]}, annotated as "
+                f"{self.image_size[0]} x {self.image_size[1]}; was it resized, or turned by its EXIF orientation?"
+            )
+
 
 def stack_joints(samples: Sequence[Sample]) -> Joints:
     """Stack the persons' joints into one array.

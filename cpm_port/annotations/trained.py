@@ -15,8 +15,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from PIL import Image
-
 from cpm_port.annotations.cleaning import Change, Opinion, clean
 from cpm_port.annotations.flic import read_flic
 from cpm_port.annotations.lsp import read_lsp, read_lspet
@@ -25,6 +23,7 @@ from cpm_port.annotations.mpi_like_scale import with_mpi_like_scale
 from cpm_port.annotations.mpii import read_mpii
 from cpm_port.annotations.samples import Sample
 from cpm_port.errors import UsageError
+from cpm_port.imaging.reading import image_size
 
 __all__ = ["TRAINED", "ScaleRule", "TrainedChoices", "read_trained"]
 
@@ -82,11 +81,15 @@ def read_trained(
     Raises
     ------
     MissingFileError, DataError
+<<<<<<< HEAD
         As of the readers; or a sample has no image.
     UsageError
         A name to leave out that no sample has, or `validate_every` below 2.
     OSError
         An image is not there, or is none.
+=======
+        As of the readers; or an image is not there, or is none.
+>>>>>>> c844bda (Hold records against their images, solvers to Caffe's names and rates, and every file beside a snapshot to its types)
     """
     choices = choices or TrainedChoices()
     samples = [s for s in TRAINED[dataset](labels, images) if s.split != "test" and not _is_held_out(s)]
@@ -141,7 +144,6 @@ def _with_sizes(samples: Sequence[Sample]) -> list[Sample]:
     for sample in samples:
         path = sample.require_image()
         if path not in sizes:
-            with Image.open(path) as image:
-                sizes[path] = image.size
+            sizes[path] = image_size(path)
         result.append(replace(sample, image_size=sizes[path]))
     return result

@@ -25,7 +25,7 @@ import numpy as np
 
 from cpm_port.caffe.binary import MAX_BLOB_AXES, check_blob, map_file
 from cpm_port.caffe.kinds import HDF5_MAGIC
-from cpm_port.errors import CaffeFormatError
+from cpm_port.errors import CaffeFormatError, WeightsError
 from cpm_port.files.atomic import atomic_path
 
 __all__ = ["read_state", "read_weight_groups", "write_state", "write_weight_groups"]
@@ -60,13 +60,37 @@ def read_weight_groups(path: str | os.PathLike[str]) -> dict[str, tuple[np.ndarr
 
 
 def write_weight_groups(path: str | os.PathLike[str], layers: Mapping[str, Sequence[np.ndarray]]) -> None:
-    """Write arrays as Caffe does; layers without arrays become empty groups."""
+    """Write arrays as Caffe does; layers without arrays become empty groups.
+
+    Raises
+    ------
+    WeightsError
+        Names of layers that would not read back as they are: HDF5 takes slashes for groups.
+    """
+    _check_names(layers, os.fspath(path))
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         root = file.create_group("data")
         for name, arrays in layers.items():
             group = root.require_group(name)
             for index, array in enumerate(arrays):
                 group.create_dataset(str(index), data=_stored(array))
+
+
+def _check_names(layers: Mapping[str, Sequence[np.ndarray]], where: str) -> None:
+    """Raise for names with an empty part, and for those that are an array of another layer."""
+    problems = []
+    for name in layers:
+        parts = name.split("/")
+        if any(part in ("", ".") for part in parts) or "\0" in name:
+            problems.append(f"{name!r} has an empty part, '.' or a zero byte")
+        for length in range(1, len(parts)):
+            parent = "/".join(parts[:length])
+            if parts[length] in map(str, range(len(layers.get(parent, ())))):
+                problems.append(f"{name!r} is where layer {parent!r} has its array {parts[length]}")
+    if problems:
+        raise WeightsError(
+            f"{where}: HDF5 cannot hold these layers' names: {'; '.join(problems)}; write a .caffemodel or .safetensors"
+        )
 
 
 def read_state(path: str | os.PathLike[str]) -> tuple[int, str, int, list[np.ndarray]]:

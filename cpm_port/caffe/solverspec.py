@@ -10,18 +10,22 @@ It knowingly differs: a file that gives the net in more than one way is refused 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cpm_port.caffe import dialects
 from cpm_port.caffe.files import read_text
 from cpm_port.caffe.netspec import spec_of
+from cpm_port.caffe.schema import Message
 from cpm_port.caffe.spec import NetSpec
 from cpm_port.caffe.upgrade import upgrade_solver
 from cpm_port.caffe.view import MessageView
-from cpm_port.errors import CaffeFormatError
+from cpm_port.errors import CaffeFormatError, UsageError
 
-__all__ = ["SolverSpec", "parse_solver", "read_solver"]
+__all__ = ["SolverSpec", "parse_solver", "read_solver", "with_changes"]
+
+_NETS = ("net", "net_param", "train_net", "train_net_param", "test_net", "test_net_param")
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,36 @@ def read_solver(path: str | os.PathLike[str], *, dialect: str | None = None) -> 
 def parse_solver(text: str, *, source: str = "<string>", dialect: str | None = None) -> SolverSpec:
     """Parse a solver prototxt's text; as `read_solver`."""
     parsed = dialects.parse_message(text, "SolverParameter", source=source, dialect=dialect)
+    return _spec(parsed.message, source, [f"{source}:{unknown}" for unknown in parsed.unknown])
+
+
+def with_changes(solver: SolverSpec, text: str, *, source: str = "<changes>") -> SolverSpec:
+    """Return a solver with fields replaced by those of a prototxt's text; a repeated field is replaced whole.
+
+    Raises
+    ------
+    CaffeFormatError
+        The text is no solver's.
+    UsageError
+        It holds fields that the schema lacks, or names nets.
+    """
+    changes = parse_solver(text, source=source)
+    given: Any = changes.params.message()
+    names = [field.name for field, _ in given.ListFields()]
+    fixed = [name for name in names if name in _NETS]
+    if fixed or changes.notes:
+        raise UsageError(f"{source} {text!r}: cannot change {', '.join(fixed) or '; '.join(changes.notes)}")
+    message: Any = solver.params.message()
+    for name in names:
+        message.ClearField(name)
+    message.MergeFrom(given)
+    return _spec(message, solver.source, solver.notes)
+
+
+def _spec(message: Message, source: str, notes: Sequence[str]) -> SolverSpec:
+    """Make a SolverSpec of a SolverParameter, which stays as it is."""
     try:
-        message, upgrades = upgrade_solver(parsed.message)
+        message, upgrades = upgrade_solver(message)
     except CaffeFormatError as error:
         raise CaffeFormatError(f"{source}: {error}") from None
     given = [name for name in ("net", "net_param", "train_net", "train_net_param") if message.HasField(name)]
@@ -131,7 +163,7 @@ def parse_solver(text: str, *, source: str = "<string>", dialect: str | None = N
         test_nets=params.test_net,
         params=params,
         source=source,
-        notes=(*(f"{source}:{unknown}" for unknown in parsed.unknown), *upgrades),
+        notes=(*notes, *upgrades),
     )
 
 

@@ -133,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
     if args.plot is not None:
         require_picture_suffix(args.plot)
     with (
-        joined_world(args.device or solver_device(args.solver)) as world,
+        joined_world(args.device or solver_device(args.solver, options.changes)) as world,
         open_run(options, world, console=sys.stderr) as trainer,
     ):
         if args.plot is not None and not trainer.solver.display:

@@ -33,7 +33,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from cpm_port.errors import DataError, MissingFileError
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "decode_image", "from_pillow", "read_image"]
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "decode_image", "from_pillow", "image_size", "read_image"]
 
 IMAGE_SUFFIXES = frozenset(
     (".bmp", ".dib", ".gif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
@@ -76,6 +76,28 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
     return decode_image(data, str(file))
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return (width, height) of the image that `read_image` gives, from the file's header alone.
+
+    Raises
+    ------
+    MissingFileError, DataError
+        There is no such file; it is of an unknown kind, or its header cannot be read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=_FORMATS) as picture:
+                width, height = picture.size
+                return (height, width) if _orientation(picture) >= 5 else (width, height)
+    except FileNotFoundError:
+        raise MissingFileError(f"{os.fspath(path)}: no such image") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{os.fspath(path)}: not an image of a known kind") from None
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, KeyError) as error:
+        raise DataError(f"{os.fspath(path)}: not a readable image ({error})") from error
 
 
 def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:

@@ -203,12 +203,13 @@ def record_of(sample: Sample, image: NDArray[np.uint8], write_number: int = 0, t
     Raises
     ------
     DataError
-        The person has no center or scale. (Others without are given the center of their joints and the person's scale,
-        which no label depends on.)
+        The image has another size than annotated, or the person no center or scale. (Others without are given the
+        center of their joints and the person's scale, which no label depends on.)
     """
     person = sample.person
     if person.center is None or person.scale is None:
         raise DataError(f"{sample.dataset} {sample.name}: the person has no center or scale; training needs both")
+    sample.check_size((image.shape[1], image.shape[0]))
     planes = np.ascontiguousarray(image.transpose(2, 0, 1))
     return Record(
         f"{sample.dataset} {sample.name}",

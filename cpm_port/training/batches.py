@@ -30,7 +30,7 @@ from cpm_port.caffe.layer_types import LAYER_TYPES
 from cpm_port.errors import MissingFileError, UnsupportedLayerError, UsageError
 from cpm_port.records.lmdb import LmdbRecords
 from cpm_port.records.record import RecordStore
-from cpm_port.training.caffe_streams import DataStream, DummyStream, HDF5Stream, InputStream
+from cpm_port.training.caffe_streams import DataStream, DummyStream, HDF5Stream, InputStream, listed_files
 from cpm_port.training.crand import CRand
 from cpm_port.training.extras import Extras
 from cpm_port.training.sources import open_records
@@ -89,7 +89,7 @@ def open_data_layers(
     Raises
     ------
     UnsupportedLayerError
-        Data layers of other types; all are named.
+        Data layers of other types, or with fields of unknown meaning; all are named.
     UsageError
         The net has no data layer, `records` names no CPMData layer, a batch cannot be shared equally, or a number is
         negative.
@@ -103,6 +103,11 @@ def open_data_layers(
         raise UnsupportedLayerError(f"{net_spec.source}: data layers {found}; supported: {known}")
     if not layers:
         raise UsageError(f"{net_spec.source}: no data layer in phase {phase}")
+    strange = [f"layer {layer.name!r} ({layer.type}): {field}" for layer in layers for field in layer.strangers]
+    if strange:
+        raise UnsupportedLayerError(
+            "\n  ".join([f"{net_spec.source}: {len(strange)} fields of unknown meaning", *strange])
+        )
     records = dict(records or {})
     unknown = set(records) - {layer.name for layer in layers if layer.type == "CPMData"}
     if unknown:
@@ -176,13 +181,15 @@ class DataSource:
         Raises
         ------
         UsageError
-            The position is of a source with another seed or `srand`.
+            It is no position, or that of a source with another seed or `srand`.
         """
+        if type(state.get("batches")) is not int or state["batches"] < 0:
+            raise UsageError(f"a position in data: batches {state.get('batches')!r}; 0 or more expected")
         found = {name: state.get(name) for name in ("seed", "srand")}
         own = {"seed": self._seed, "srand": self._srand}
         if found != own:
             raise UsageError(f"a position in data drawn with {found} cannot be restored in data drawn with {own}")
-        self._go_to(int(state["batches"]))
+        self._go_to(state["batches"])
 
     def skip(self, batches: int) -> None:
         """Go on as if that many batches had been taken."""
@@ -292,8 +299,7 @@ class _Opener:
             )
         if layer.type == "HDF5Data":
             listed = self._locate(params.hdf5_data_param.source, layer)
-            lines = [line for line in listed.read_text().split("\n") if line.strip()]
-            files = [self._locate(line, layer, listed.parent) for line in lines]
+            files = [self._locate(line, layer, listed.parent) for line in listed_files(listed, layer)]
             rows = self._rows(layer, params.hdf5_data_param.batch_size)
             return HDF5Stream(layer, files, seed=self.seed, rows=rows)
         if layer.type == "DummyData":
@@ -314,8 +320,10 @@ class _Opener:
     def _locate(self, path: str, layer: LayerSpec, beside: Path | None = None) -> Path:
         """Return where a path of the net file is: from the root, or beside the file that names it."""
         path = path.strip()
-        candidates = [(self.root or Path()) / path, (beside or Path(self.net.source).parent) / path]
-        for candidate in candidates:
+        folders = [self.root or Path(), beside or Path(self.net.source).parent]
+        candidates = [folder / path for folder in folders]
+        slashed = path.replace("\\", "/")  # as Windows writes it
+        for candidate in [*candidates, *(folder / slashed for folder in folders)]:
             if path and candidate.exists():
                 return candidate
         raise MissingFileError(

@@ -19,6 +19,7 @@ used by it either). LevelDBs are not read.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,13 @@ import torch
 from numpy.typing import NDArray
 
 from cpm_port.caffe import LayerSpec, message_class, read_mean
+from cpm_port.caffe.kinds import foreign_kind, looks_like_text
 from cpm_port.errors import DataError, LayerError
 from cpm_port.graph.fillers import fill
 from cpm_port.records.lmdb import ReadOnlyEnvironment
 from cpm_port.training.streams import Blobs, Task, order_of_epoch, tops_of
 
-__all__ = ["DataStream", "DummyStream", "HDF5Stream", "InputStream"]
+__all__ = ["DataStream", "DummyStream", "HDF5Stream", "InputStream", "listed_files"]
 
 
 class DataStream:
@@ -164,10 +166,12 @@ class HDF5Stream:
     DataError
         A file is not HDF5, lacks a top's data set, or its data sets have different lengths or row shapes.
     LayerError
-        No batch size.
+        No batch size; or a `transform_param`, which Caffe refuses, too.
     """
 
     def __init__(self, layer: LayerSpec, files: Sequence[Path], *, seed: int, rows: slice) -> None:
+        if layer.params.has("transform_param"):
+            raise LayerError(f"layer {layer.name!r}: has a transform_param, and HDF5Data does not transform data")
         parameters = layer.params.hdf5_data_param
         self._tops = layer.tops
         self._files = list(files)
@@ -237,6 +241,26 @@ class HDF5Stream:
     def _read(self, file: int) -> dict[str, NDArray[np.float32]]:
         with h5py.File(self._files[file], "r") as content:
             return {top: np.asarray(content[top][()], np.float32) for top in self._tops}
+
+
+def listed_files(path: Path, layer: LayerSpec) -> list[str]:
+    """Return the lines of the text file that an HDF5Data layer's `source` names, those with nothing left out.
+
+    UTF-8 with or without a byte order mark; other bytes stay those of the file system.
+
+    Raises
+    ------
+    DataError
+        It is no text file.
+    """
+    raw = path.read_bytes()
+    kind = foreign_kind(raw)
+    if kind is not None or (raw and not looks_like_text(raw)):
+        raise DataError(
+            f"layer {layer.name!r}: {path} is {kind or 'a binary file'}; expected a text file that lists .h5 files"
+        )
+    text = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    return [line for line in re.split(r"\r\n?|\n", text) if line.strip()]
 
 
 class DummyStream:

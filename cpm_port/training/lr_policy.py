@@ -6,7 +6,8 @@ Flow: SolverSpec + iteration -> **Rate** -> optimizer. Iterations count from 0: 
 `.solverstate`. So every policy takes the counter and returns it, and nothing here holds state.
 
 Source: BVLC/caffe@9b891540 src/caffe/solvers/sgd_solver.cpp, GetLearningRate; the fork's is the same.
-Differs: rates are computed in double precision; Caffe rounds some steps to float32 (below 1e-7 relative).
+Differs: rates are computed in double precision; Caffe rounds some steps to float32 (below 1e-7 relative). A rate that
+is not finite (`inv` of a negative number, `exp` that grew beyond all bounds) is an error; Caffe trains on with it.
 `cosine` is ours: Caffe has none.
 """
 
@@ -16,10 +17,14 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+
 from cpm_port.caffe import SolverSpec
 from cpm_port.errors import TrainingError
 
 __all__ = ["POLICIES", "Rate", "cosine", "learning_rate"]
+
+_EXP_LIMIT = 700.0  # math.exp overflows at 709.8
 
 
 class Rate(NamedTuple):
@@ -44,14 +49,19 @@ def learning_rate(solver: SolverSpec, iteration: int, current_step: int = 0) -> 
     Raises
     ------
     TrainingError
-        A policy that Caffe lacks, or one whose fields are absent or out of range.
+        A policy that Caffe lacks, one whose fields are absent or out of range, or a rate that is not finite.
     """
     policy = POLICIES.get(solver.lr_policy)
     if policy is None:
         raise TrainingError(
             f"{solver.source}: lr_policy is {solver.lr_policy!r}, expected one of {', '.join(sorted(POLICIES))}"
         )
-    return policy(solver, iteration, current_step)
+    rate = policy(solver, iteration, current_step)
+    if not math.isfinite(rate.value):
+        raise TrainingError(
+            f"{solver.source}: lr_policy {solver.lr_policy!r} gives a rate of {rate.value} at iteration {iteration}"
+        )
+    return rate
 
 
 def cosine(iteration: int, *, base_lr: float, max_iter: int, warmup: int = 0, floor: float = 0.0) -> float:
@@ -78,24 +88,24 @@ def _step(solver: SolverSpec, iteration: int, current_step: int) -> Rate:
     if solver.stepsize <= 0:
         raise TrainingError(f"{solver.source}: lr_policy 'step' has stepsize {solver.stepsize}, expected 1 or more")
     current_step = iteration // solver.stepsize
-    return Rate(solver.base_lr * solver.gamma**current_step, current_step)
+    return Rate(solver.base_lr * _power(solver.gamma, current_step), current_step)
 
 
 def _exp(solver: SolverSpec, iteration: int, current_step: int) -> Rate:
     """base_lr * gamma ^ iteration."""
-    return Rate(solver.base_lr * solver.gamma**iteration, current_step)
+    return Rate(solver.base_lr * _power(solver.gamma, iteration), current_step)
 
 
 def _inv(solver: SolverSpec, iteration: int, current_step: int) -> Rate:
     """base_lr * (1 + gamma * iteration) ^ -power."""
-    return Rate(solver.base_lr * (1 + solver.gamma * iteration) ** -solver.power, current_step)
+    return Rate(solver.base_lr * _power(1 + solver.gamma * iteration, -solver.power), current_step)
 
 
 def _multistep(solver: SolverSpec, iteration: int, current_step: int) -> Rate:
     """base_lr * gamma ^ (number of stepvalues reached), which grows by at most one per iteration."""
     if current_step < len(solver.stepvalue) and iteration >= solver.stepvalue[current_step]:
         current_step += 1
-    return Rate(solver.base_lr * solver.gamma**current_step, current_step)
+    return Rate(solver.base_lr * _power(solver.gamma, current_step), current_step)
 
 
 def _poly(solver: SolverSpec, iteration: int, current_step: int) -> Rate:
@@ -104,12 +114,20 @@ def _poly(solver: SolverSpec, iteration: int, current_step: int) -> Rate:
         raise TrainingError(
             f"{solver.source}: lr_policy 'poly' at iteration {iteration}, max_iter is {solver.max_iter}"
         )
-    return Rate(solver.base_lr * (1 - iteration / solver.max_iter) ** solver.power, current_step)
+    return Rate(solver.base_lr * _power(1 - iteration / solver.max_iter, solver.power), current_step)
 
 
 def _sigmoid(solver: SolverSpec, iteration: int, current_step: int) -> Rate:
     """base_lr / (1 + exp(-gamma * (iteration - stepsize)))."""
-    return Rate(solver.base_lr / (1 + math.exp(-solver.gamma * (iteration - solver.stepsize))), current_step)
+    exponent = -solver.gamma * (iteration - solver.stepsize)
+    grown = math.exp(exponent) if exponent < _EXP_LIMIT else math.inf
+    return Rate(solver.base_lr / (1 + grown), current_step)
+
+
+def _power(base: float, exponent: float) -> float:
+    """Return base ^ exponent as C does: infinite or NaN where Python raises or goes complex."""
+    with np.errstate(all="ignore"):
+        return float(np.power(np.float64(base), np.float64(exponent)))
 
 
 POLICIES: dict[str, Callable[[SolverSpec, int, int], Rate]] = {

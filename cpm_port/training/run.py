@@ -19,7 +19,8 @@ from typing import Any, TextIO
 
 import torch
 
-from cpm_port.caffe import MessageView, NetSpec, SolverSpec, parse_solver, read_net, read_solver
+from cpm_port.caffe import MessageView, NetSpec, SolverSpec, read_net, read_solver
+from cpm_port.caffe.solverspec import with_changes
 from cpm_port.compute.devices import World
 from cpm_port.errors import MissingFileError, TrainingError, UsageError
 from cpm_port.graph import CaffeNet, load_net
@@ -34,7 +35,7 @@ from cpm_port.training.loop import Evaluation, Trainer
 from cpm_port.training.objective import Objective
 from cpm_port.training.presets import PRESETS, Preset, fill_like_he, recipe_of
 from cpm_port.training.progress import Progress
-from cpm_port.training.snapshot import Snapshot, latest_snapshot, read_snapshot
+from cpm_port.training.snapshot import Snapshot, latest_snapshot, read_snapshot, snapshot_prefix
 from cpm_port.training.sources import is_path, open_records
 from cpm_port.training.testnets import mean_outputs, share_parameters
 from cpm_port.training.transform_param import TransformParameters, resized_box
@@ -135,7 +136,7 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
             "expected 0 or more, and 1 or more"
         )
     solver = _read_solver(options)
-    prefix = Path(solver.snapshot_prefix or Path(solver.source).with_suffix(""))
+    prefix = snapshot_prefix(solver)
     snapshot_path = latest_snapshot(prefix) if options.snapshot == "latest" else options.snapshot
     snapshot = None if snapshot_path is None else read_snapshot(snapshot_path)
     seed = _seed(options, solver, snapshot)
@@ -208,12 +209,13 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
         yield trainer
 
 
-def solver_device(path: str | os.PathLike[str]) -> str | None:
-    """Return the device that a solver file asks for: "cpu", a numbered GPU, or None for whatever there is.
+def solver_device(path: str | os.PathLike[str], changes: str = "") -> str | None:
+    """Return the device that a solver file asks for, fields of `changes` before its own: "cpu", a numbered GPU, or None
+    for whatever there is.
 
     Caffe's default mode is GPU, and most machines that read its files have none: only an explicit `device_id` insists.
     """
-    solver = read_solver(path)
+    solver = with_changes(read_solver(path), changes, source="--set")
     if solver.solver_mode == "CPU":
         return "cpu"
     return f"cuda:{solver.device_id}" if solver.params.has("device_id") and torch.cuda.is_available() else None
@@ -227,23 +229,20 @@ def locate(path: str | os.PathLike[str], named_in: str | os.PathLike[str]) -> Pa
     MissingFileError
         At neither place.
     """
+    path = os.fspath(path)
     beside = Path(named_in).parent / path
-    for candidate in (Path(path), beside):
+    slashed = path.replace("\\", "/")  # as Windows writes it
+    for candidate in (Path(path), beside, Path(slashed), Path(named_in).parent / slashed):
         if candidate.exists():
             return candidate
-    raise MissingFileError(f"{named_in}: names {os.fspath(path)!r}, which is neither here nor at {beside}")
+    raise MissingFileError(f"{named_in}: names {path!r}, which is neither here nor at {beside}")
 
 
 def _read_solver(options: RunOptions) -> SolverSpec:
     """Read the solver file and lay the user's changes over it."""
     solver = read_solver(options.solver)
     if options.changes:
-        changes = parse_solver(options.changes, source="--set")
-        given = [field.name for field, _ in changes.params.message().ListFields()]
-        fixed = [name for name in given if name not in SolverSpec.__dataclass_fields__ or name == "net"]
-        if fixed or changes.notes:
-            raise UsageError(f"--set {options.changes!r}: cannot change {', '.join(fixed) or '; '.join(changes.notes)}")
-        solver = replace(solver, **{name: getattr(changes, name) for name in given})
+        solver = with_changes(solver, options.changes, source="--set")
     if options.base_lr is not None and options.preset is None:
         solver = replace(solver, base_lr=options.base_lr)
     if solver.max_iter <= 0:

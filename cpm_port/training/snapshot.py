@@ -31,12 +31,20 @@ from typing import Any
 
 import numpy as np
 
-from cpm_port.caffe import NetSpec, SolverState, read_solverstate, write_solverstate, write_weights
+from cpm_port.caffe import NetSpec, SolverSpec, SolverState, read_solverstate, write_solverstate, write_weights
 from cpm_port.errors import MissingFileError, TrainingError
 from cpm_port.files.atomic import atomic_path
 from cpm_port.files.digest import file_sha256
 
-__all__ = ["RunState", "Snapshot", "latest_snapshot", "read_snapshot", "snapshot_path", "write_snapshot"]
+__all__ = [
+    "RunState",
+    "Snapshot",
+    "latest_snapshot",
+    "read_snapshot",
+    "snapshot_path",
+    "snapshot_prefix",
+    "write_snapshot",
+]
 
 _SIDE_VERSION = 1
 
@@ -97,6 +105,21 @@ class Snapshot:
     history: tuple[np.ndarray, ...]
     run: RunState | None
     averaged: Path | None = None
+
+
+def snapshot_prefix(solver: SolverSpec) -> Path:
+    """Return what a solver's snapshots are named after, as Caffe has it.
+
+    It is the solver's `snapshot_prefix`; where that is a folder, the solver file's stem in that folder; where it is not
+    set, the solver file without its suffix. A prefix that ends in a slash is a folder, there or not (Caffe stops where
+    it is not there).
+
+    Source: BVLC/caffe@9b891540 src/caffe/util/upgrade_proto.cpp, UpgradeSnapshotPrefixProperty.
+    """
+    given, source = solver.snapshot_prefix, Path(solver.source)
+    if not given:
+        return source.with_suffix("")
+    return Path(given) / source.stem if given.endswith("/") or Path(given).is_dir() else Path(given)
 
 
 def snapshot_path(prefix: str | os.PathLike[str], iteration: int, *, hdf5: bool = False) -> Path:
@@ -175,7 +198,8 @@ def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
     if not path.is_file():
         raise MissingFileError(f"{path}: no such snapshot")
     state = read_solverstate(path)
-    candidates = [path.parent / Path(state.learned_net).name, Path(state.learned_net)]
+    last = re.split(r"[/\\]", state.learned_net)[-1]  # Caffe on Windows writes backslashes
+    candidates = [path.parent / Path(state.learned_net).name, path.parent / last, Path(state.learned_net)]
     weights = next((c for c in candidates if c.is_file()), None)
     if weights is None:
         raise MissingFileError(f"{path}: its model {state.learned_net!r} is neither beside it nor where it says")
@@ -205,7 +229,8 @@ def _read_side(side_path: Path, iteration: int, weights: Path) -> RunState:
         side = json.loads(side_path.read_text(encoding="utf-8"))
         version, stated, digest = side.pop("version"), side.pop("iteration"), side.pop("weights_sha256")
         run = RunState(**{**side, "losses": tuple(side["losses"])})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        _check_types(run, digest)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TrainingError(f"{side_path}: not the run state of a snapshot ({error!r})") from error
     if version != _SIDE_VERSION:
         raise TrainingError(f"{side_path}: version {version}, this package reads {_SIDE_VERSION}")
@@ -217,6 +242,21 @@ def _read_side(side_path: Path, iteration: int, weights: Path) -> RunState:
             f"give the weights alone to start from them, or remove {side_path.name} to resume without our run state"
         )
     return run
+
+
+def _check_types(run: RunState, digest: Any) -> None:
+    """Raise TypeError for JSON values of other types than we write."""
+    numbers = [*run.losses, *dict(run.best).values(), *([] if run.reference_loss is None else [run.reference_loss])]
+    wrong = {
+        "weights_sha256": not isinstance(digest, str),
+        "recipe": not isinstance(run.recipe, str),
+        "seed": type(run.seed) is not int,
+        "data": not isinstance(run.data, dict | None),
+        "best": not isinstance(run.best, dict),
+        "losses, best and reference_loss": not all(type(number) in (int, float) for number in numbers),
+    }
+    if any(wrong.values()):
+        raise TypeError(f"of another type than written: {', '.join(name for name in wrong if wrong[name])}")
 
 
 def _weights_path(state_path: Path) -> Path:

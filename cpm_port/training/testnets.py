@@ -3,8 +3,9 @@
 Flow: TEST-phase net + its data layers -> **named means**, for the loop's records. The test net holds no weights of
 its own: its parameters are the train net's tensors, so a test needs no copying.
 
-Source: BVLC/caffe@9b891540 src/caffe/solver.cpp (InitTestNets, Test). Differs: a trained layer that only the test net
-has is an error (Caffe leaves it with its filler's values).
+Source: BVLC/caffe@9b891540 src/caffe/solver.cpp (InitTestNets, Test). Differs: a layer that only the test
+net has takes parameters that bear the names (`param { name: ... }`) of trained ones; with others of its own it is an
+error. (Caffe leaves it with its filler's values.)
 """
 
 from __future__ import annotations
@@ -22,25 +23,54 @@ __all__ = ["mean_outputs", "share_parameters"]
 
 
 def share_parameters(trained: CaffeNet, test: CaffeNet) -> None:
-    """Let the test net's parameters be the trained net's tensors, matched by layer name.
+    """Let the test net's parameters be the trained net's tensors, matched by layer name; those of layers that the
+    trained net lacks by the parameters' own names.
 
     Raises
     ------
     TrainingError
-        A layer that the trained net lacks, or whose parameters have other shapes there.
+        A parameter that the trained net lacks, or has in another shape.
     """
     theirs = trained.params
+    by_name = _named(trained)
     problems = []
     for layer, blobs in test.params.items():
-        found = [tuple(blob.shape) for blob in theirs.get(layer, ())]
+        if layer not in theirs:
+            for index, name in enumerate(_names(test, layer)):
+                shared = by_name.get(name)
+                if (layer, index) in test.referring:  # it is an earlier layer's
+                    continue
+                if shared is None or shared.shape != blobs[index].shape:
+                    wanted = tuple(blobs[index].shape)
+                    problems.append(f"layer {layer!r}: its parameter {index}, {wanted}, is absent in the train net")
+                else:
+                    blobs[index].data = shared.data
+            continue
+        found = [tuple(blob.shape) for blob in theirs[layer]]
         wanted = [tuple(blob.shape) for blob in blobs]
         if found != wanted:
-            problems.append(f"layer {layer!r}: {wanted} in the test net, {found or 'absent'} in the train net")
+            problems.append(f"layer {layer!r}: {wanted} in the test net, {found} in the train net")
             continue
         for mine, blob in zip(blobs, theirs[layer], strict=True):
             mine.data = blob.data
     if problems:
         raise TrainingError(f"{test.spec.source}: the test net does not fit the train net: {'; '.join(problems)}")
+
+
+def _named(net: CaffeNet) -> dict[str, torch.Tensor]:
+    """Return the parameters that have names of their own, the first of each name."""
+    named: dict[str, torch.Tensor] = {}
+    for layer, blobs in net.params.items():
+        for name, blob in zip(_names(net, layer), blobs, strict=True):
+            if name:
+                named.setdefault(name, blob)
+    return named
+
+
+def _names(net: CaffeNet, layer: str) -> list[str]:
+    """Return the own names of a layer's parameters, "" where they have none."""
+    specs = net.spec.layer(layer).param_specs
+    return [specs[index].name if index < len(specs) else "" for index in range(len(net.params[layer]))]
 
 
 def mean_outputs(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from cpm_port.annotations.images import check_images
 from cpm_port.annotations.lsp import read_lsp
@@ -41,13 +41,23 @@ def test_missing_ones_are_counted_and_their_source_named(tmp_path: Path) -> None
         check_images([replace(samples[0], image=None)])
 
 
-def test_broken_ones_and_other_sizes_are_found_when_asked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("decode", [False, True])
+@pytest.mark.parametrize("how", ["turned", "resized", "by EXIF"])
+def test_images_of_another_size_than_annotated_are_found(how: str, decode: bool, tmp_path: Path) -> None:
     samples = _samples(tmp_path)
-    Image.new("RGB", (20, 30)).save(samples[2].image)
-    check_images(samples)
-    with pytest.raises(DataError, match=r"LSP im2: .*im2\.png is 20 x 30, annotated as 30 x 20"):
-        check_images(samples, decode=True)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    size = {"turned": (20, 30), "resized": (15, 10), "by EXIF": (30, 20)}[how]
+    Image.new("RGB", size).save(samples[2].image, exif=exif if how == "by EXIF" else None)
+    found = "15 x 10" if how == "resized" else "20 x 30"
+    with pytest.raises(DataError, match=rf"LSP im2: .*im2\.png is {found}, annotated as 30 x 20; was it"):
+        check_images(samples, decode=decode)
+
+
+def test_broken_ones_are_found_when_asked(tmp_path: Path) -> None:
+    samples = [replace(sample, image_size=None) for sample in _samples(tmp_path)]
     samples[0].image.write_bytes(b"no image")
+    check_images(samples)
     with pytest.raises(DataError, match="LSP im0: "):
         check_images(samples, decode=True)
 

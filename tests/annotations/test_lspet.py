@@ -105,7 +105,7 @@ def test_a_missing_image_and_a_set_without_held_out_people_are_errors(tmp_path: 
     with pytest.raises(MissingFileError, match="im00002"):
         read_training(labels, images)
     (images / "im00002.jpg").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"im00002\.jpg: not a readable image"):
+    with pytest.raises(DataError, match=r"im00002\.jpg: not an image of a known kind"):
         read_training(labels, images)
 
 

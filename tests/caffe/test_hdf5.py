@@ -1,5 +1,7 @@
 """HDF5 weights and solver states are Caffe's; strange files are refused. Oracles: files of real Caffe, h5py itself."""
 
+import re
+
 import h5py
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from cpm_port.caffe import (
     write_solverstate,
     write_weights,
 )
-from cpm_port.errors import CaffeFormatError, CpmPortError, MissingFileError
+from cpm_port.errors import CaffeFormatError, CpmPortError, MissingFileError, WeightsError
 from tests.caffe.support import SOLVER, shared_files
 
 WEIGHTS = SOLVER / "sgd_step_hdf5_iter_10.caffemodel.h5"
@@ -306,3 +308,33 @@ def test_a_model_from_the_wild_reads(path):
         "ip1": [(64, 1024), (64,)],
         "ip2": [(10, 64), (10,)],
     }
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["/abs"], "'/abs' has an empty part"),
+        (["a//b"], "'a//b' has an empty part"),
+        (["a/"], "'a/' has an empty part"),
+        ([""], "'' has an empty part"),
+        (["a/./b"], "'a/./b' has an empty part, '.'"),
+        (["conv1", "conv1/0"], "'conv1/0' is where layer 'conv1' has its array 0"),
+        (["conv1/0", "conv1"], "'conv1/0' is where layer 'conv1' has its array 0"),
+        (["conv1", "conv1/0/x"], "'conv1/0/x' is where layer 'conv1' has its array 0"),
+    ],
+)
+def test_names_that_would_not_read_back_are_not_written(names, told, tmp_path):
+    path = tmp_path / "m.h5"
+    with pytest.raises(WeightsError, match=re.escape(told)):
+        hdf5.write_weight_groups(path, {name: [np.ones(1, np.float32)] for name in names})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "names", [["a/b/c", "a"], ["conv1", "conv1/1"], ["0", "..", "a b", "ü"], ["conv1/00", "conv1"]]
+)
+def test_other_names_read_back_as_they_are(names, tmp_path):
+    path = tmp_path / "m.h5"
+    hdf5.write_weight_groups(path, {name: [np.full(2, i, np.float32)] for i, name in enumerate(names)})
+    found = hdf5.read_weight_groups(path)
+    assert {name: blobs[0][0] for name, blobs in found.items()} == {name: i for i, name in enumerate(names)}

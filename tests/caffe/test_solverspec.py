@@ -6,7 +6,8 @@ import re
 import pytest
 
 from cpm_port.caffe import parse_solver, read_solver
-from cpm_port.errors import CaffeFormatError, MissingFileError
+from cpm_port.caffe.solverspec import with_changes
+from cpm_port.errors import CaffeFormatError, MissingFileError, UsageError
 from tests.caffe.support import SOLVER, shared_files
 
 
@@ -128,3 +129,18 @@ def test_unknown_fields_are_noted():
 def test_a_missing_solver_is_a_missing_file(tmp_path):
     with pytest.raises(MissingFileError):
         read_solver(tmp_path / "solver.prototxt")
+
+
+def test_changes_replace_fields_and_repeated_ones_whole():
+    solver = parse_solver("net: 'n' stepvalue: 1 stepvalue: 2 base_lr: 1 solver_mode: GPU", source="s.prototxt")
+    changed = with_changes(solver, "stepvalue: 7 solver_mode: CPU device_id: 3 train_state { stage: 'a' }")
+    assert (changed.stepvalue, changed.solver_mode, changed.device_id, changed.base_lr) == ((7,), "CPU", 3, 1.0)
+    assert changed.params.train_state.stage == ("a",)
+    assert changed.params.has("device_id"), "whoever asks the message sees the change, too"
+    assert (changed.source, changed.net) == ("s.prototxt", "n")
+
+
+@pytest.mark.parametrize("text", ["net: 'm'", "test_net: 'm'", "train_net_param { }", "base_lrr: 1 base_lr: 1"])
+def test_changes_that_cannot_be_made_are_refused(text):
+    with pytest.raises(UsageError, match="cannot change"):
+        with_changes(parse_solver("net: 'n'"), text)

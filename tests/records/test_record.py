@@ -156,3 +156,10 @@ def test_a_database_is_a_source_and_nothing_is_none(tmp_path: Path) -> None:
     assert isinstance(open_records(tmp_path / "db"), LmdbRecords)
     with pytest.raises(MissingFileError, match="no training records there"):
         open_records(tmp_path / "absent")
+
+
+def test_a_record_of_an_image_of_another_size_is_refused() -> None:
+    """Its labels would lie off their targets: a resized original, an EXIF orientation."""
+    assert record_of(replace(sample(), image_size=(70, 40)), IMAGE).image_size == (70, 40)
+    with pytest.raises(DataError, match=r"LSP im0001: .* is 70 x 40, annotated as 40 x 70"):
+        record_of(replace(sample(), image_size=(40, 70)), IMAGE)

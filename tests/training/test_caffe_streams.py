@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 import torch
 
 from cpm_port.caffe import message_class, parse_net, write_mean
-from cpm_port.errors import DataError, LayerError
+from cpm_port.errors import DataError, LayerError, UnsupportedLayerError
 from cpm_port.training.batches import DataSource, open_data_layers
 from tests.support import GOLDEN
 
@@ -276,3 +278,39 @@ def test_inputs_are_zeros_of_the_declared_shape() -> None:
         assert share.next_batch()["a"].shape == (1, 5)
     with pytest.raises(LayerError, match="no shape declared for a"):
         opened('layer { name: "in" type: "Input" top: "a" }')
+
+
+def test_hdf5_data_with_a_transform_is_refused_as_in_caffe(hdf5_list: Path) -> None:
+    text = hdf5_layer(hdf5_list, 2).replace("hdf5_data_param", "transform_param { scale: 0.5 } hdf5_data_param")
+    with pytest.raises(LayerError, match="layer 'in': has a transform_param, and HDF5Data does not transform data"):
+        opened(text)
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [("bom", "c.h5"), ("crlf", "c.h5"), ("cr", "c.h5"), ("latin1", "\udce9.h5"), ("backslash", "deep/c.h5")],
+)
+def test_a_list_of_files_reads_however_it_was_written(form: str, name: str, hdf5_list: Path) -> None:
+    folder = hdf5_list.parent
+    (folder / "deep").mkdir()
+    listed = next(folder / line for line in hdf5_list.read_text().split("\n") if line.strip())
+    shutil.copy(listed, os.fsencode(folder / name))
+    line = os.fsencode(name.replace("/", "\\") if form == "backslash" else name)
+    ending = {"crlf": b"\r\n", "cr": b"\r"}.get(form, b"\n")
+    hdf5_list.write_bytes((b"\xef\xbb\xbf" if form == "bom" else b"") + line + ending + line + ending)
+    with opened(hdf5_layer(hdf5_list, 2)) as source:
+        assert source.next_batch()["x"].shape[0] == 2
+
+
+@pytest.mark.parametrize(("content", "told"), [(None, "an HDF5 file"), (b"\x00\x01\x02", "a binary file")])
+def test_a_source_that_is_no_list_says_what_is_asked(content: bytes | None, told: str, hdf5_list: Path) -> None:
+    listed = next(hdf5_list.parent / line for line in hdf5_list.read_text().split("\n") if line.strip())
+    hdf5_list.write_bytes(listed.read_bytes() if content is None else content)
+    with pytest.raises(DataError, match=rf"list.*is {told}; expected a text file that lists \.h5 files"):
+        opened(hdf5_layer(hdf5_list, 2))
+
+
+def test_a_data_layers_fields_of_unknown_meaning_are_refused(hdf5_list: Path) -> None:
+    text = hdf5_layer(hdf5_list, 2, "zebra: 1")
+    with pytest.raises(UnsupportedLayerError, match=r"layer 'in' \(HDF5Data\): 2:\d+: .*has no field 'zebra'"):
+        opened(text)

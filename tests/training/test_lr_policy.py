@@ -55,6 +55,10 @@ def test_multistep_passes_one_step_per_iteration() -> None:
         ({"lr_policy": "warm"}, "expected one of exp"),
         ({"lr_policy": "step", "stepsize": 0}, "stepsize 0"),
         ({"lr_policy": "poly", "max_iter": 0}, "max_iter is 0"),
+        ({"lr_policy": "inv", "gamma": -2.0, "power": 0.75}, "'inv' gives a rate of nan at iteration 1"),
+        ({"lr_policy": "inv", "gamma": -1.0, "power": 1.0}, "'inv' gives a rate of inf at iteration 1"),
+        ({"lr_policy": "exp", "gamma": 1e308, "base_lr": 10.0}, "'exp' gives a rate of inf at iteration 1"),
+        ({"lr_policy": "fixed", "base_lr": math.nan}, "'fixed' gives a rate of nan"),
     ],
 )
 def test_a_policy_without_its_fields_is_refused(fields: dict[str, object], message: str) -> None:
@@ -68,3 +72,20 @@ def test_cosine_warms_up_and_ends_at_its_floor() -> None:
     assert rates[4] == pytest.approx(2.0)
     assert rates[7] == pytest.approx(2 * (0.1 + 0.9 * 0.5))
     assert rates[10] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("fields", "iteration", "expected"),
+    [
+        ({"lr_policy": "sigmoid", "gamma": -1.0, "stepsize": 1}, 5000, 0.0),
+        ({"lr_policy": "sigmoid", "gamma": 1.0, "stepsize": 5000}, 0, 0.0),
+        ({"lr_policy": "sigmoid", "gamma": 1.0, "stepsize": 1}, 5000, 1.0),
+        ({"lr_policy": "exp", "gamma": 0.5}, 5000, 0.0),
+        ({"lr_policy": "step", "gamma": -0.5, "stepsize": 1}, 3, -0.125),
+        ({"lr_policy": "inv", "gamma": -2.0, "power": 2.0}, 1, 1.0),
+        ({"lr_policy": "poly", "power": 0.0, "max_iter": 3}, 3, 1.0),
+    ],
+)
+def test_far_ends_of_policies_are_cs(fields: dict[str, object], iteration: int, expected: float) -> None:
+    """Oracle: exp and pow of C's library, which overflow to infinity; worked by hand."""
+    assert learning_rate(_solver(**fields), iteration).value == expected

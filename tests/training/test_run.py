@@ -396,6 +396,7 @@ def test_the_solvers_mode_chooses_the_device(here: Path) -> None:
     Path("gpu").write_text("solver_mode: GPU")
     assert solver_device("cpu") == "cpu"
     assert solver_device("gpu") is None
+    assert solver_device("gpu", "solver_mode: CPU") == "cpu"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -420,3 +421,16 @@ def test_bfloat16_trains_on_a_gpu(here: Path, cpm: Path) -> None:
         first = sum(trainer.last_losses.values())
         trainer.solve()
     assert sum(trainer.last_losses.values()) < first
+
+
+def test_a_prefix_that_is_a_folder_is_caffes_place_for_snapshots(here: Path) -> None:
+    """`latest` finds what Caffe left there: folder/<solver's stem>_iter_N."""
+    (here / "models").mkdir()
+    solver = SOLVERS / "sgd_step.solver.prototxt"
+    changes = 'snapshot_prefix: "models" snapshot: 2'
+    options = {"solver": solver, "weights": [SOLVERS / "init.caffemodel"]}
+    _solved(**options, changes=f"{changes} max_iter: 2")
+    assert sorted(path.name for path in (here / "models").glob("*.caffemodel")) == ["sgd_step.solver_iter_2.caffemodel"]
+    with open_run(RunOptions(**options, snapshot="latest", changes=f"{changes} max_iter: 3"), CPU) as trainer:
+        assert trainer.iteration == 2
+    assert list(here.glob("models_*")) == []

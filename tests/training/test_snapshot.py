@@ -12,15 +12,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from cpm_port.caffe import read_solverstate, read_weights
+from cpm_port.caffe import parse_solver, read_solverstate, read_weights, write_solverstate
 from cpm_port.errors import MissingFileError, TrainingError
-from cpm_port.training.snapshot import RunState, latest_snapshot, read_snapshot, snapshot_path
+from cpm_port.training.snapshot import RunState, latest_snapshot, read_snapshot, snapshot_path, snapshot_prefix
 from tests.support import ROOT
 from tests.training.support import SOLVERS, golden_trainer
 
@@ -105,6 +106,16 @@ def test_a_model_that_is_not_the_snapshots_is_refused(tmp_path: Path) -> None:
         ({"iteration": 5}, "of iteration 5"),
         ({"losses": None}, "not the run state"),
         ({"surprise": 1}, "not the run state"),
+        ({"weights_sha256": ["a"]}, "not the run state.*weights_sha256"),
+        ({"weights_sha256": None}, "not the run state.*weights_sha256"),
+        ({"seed": "1"}, "not the run state.*seed"),
+        ({"recipe": None}, "not the run state.*recipe"),
+        ({"data": [1]}, "not the run state.*data"),
+        ({"best": [1]}, "not the run state"),
+        ({"best": {"pck": "high"}}, "not the run state.*best"),
+        ({"losses": ["low"]}, "not the run state.*losses"),
+        ({"reference_loss": {}}, "not the run state.*reference_loss"),
+        ({"best": None}, "not the run state"),
     ],
 )
 def test_a_damaged_run_state_is_refused(change: dict[str, object], message: str, tmp_path: Path) -> None:
@@ -253,3 +264,42 @@ def test_kill_9_at_ten_random_moments_of_snapshots_always_leaves_a_whole_one(tmp
     for layer, blobs in alone.net.params.items():
         for mine, stored in zip(blobs, final[layer], strict=True):
             assert np.array_equal(mine.detach().numpy(), stored)
+
+
+def test_side_json_nested_beyond_all_depth_is_refused(tmp_path: Path) -> None:
+    golden_trainer("sgd_step", tmp_path / "run", max_iter=1, snapshot=1).solve()
+    path = tmp_path / "run_iter_1.solverstate"
+    path.with_name(path.name + ".json").write_text("[" * 100_000)
+    with pytest.raises(TrainingError, match="not the run state"):
+        read_snapshot(path)
+
+
+@pytest.mark.parametrize("folder", ["C:|caffe|snap|", "snap|", "/a/", ""])
+def test_the_model_beside_a_state_is_taken_wherever_it_was_written(folder: str, tmp_path: Path) -> None:
+    """Snapshots of Caffe on Windows name their model with backslashes."""
+    golden_trainer("sgd_step", tmp_path / "run", max_iter=1, snapshot=1).solve()
+    path = tmp_path / "run_iter_1.solverstate"
+    write_solverstate(
+        path, replace(read_solverstate(path), learned_net=folder.replace("|", "\\") + "run_iter_1.caffemodel")
+    )
+    assert read_snapshot(path).weights == tmp_path / "run_iter_1.caffemodel"
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ("", "nets/my.solver"),
+        ('snapshot_prefix: "models"', "models/my.solver"),
+        ('snapshot_prefix: "models/"', "models/my.solver"),
+        ('snapshot_prefix: "new/"', "new/my.solver"),
+        ('snapshot_prefix: "models/run"', "models/run"),
+        ('snapshot_prefix: "new"', "new"),
+    ],
+)
+def test_a_prefix_that_is_a_folder_gets_the_solvers_stem(
+    field: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: Caffe's UpgradeSnapshotPrefixProperty, worked by hand; of `new/`, which is not there, it stops."""
+    monkeypatch.chdir(tmp_path)
+    Path("models").mkdir()
+    assert snapshot_prefix(parse_solver(field, source="nets/my.solver.prototxt")) == Path(expected)
