@@ -81,15 +81,9 @@ def read_trained(
     Raises
     ------
     MissingFileError, DataError
-<<<<<<< HEAD
-        As of the readers; or a sample has no image.
+        As of the readers; or an image is not there, or is none.
     UsageError
         A name to leave out that no sample has, or `validate_every` below 2.
-    OSError
-        An image is not there, or is none.
-=======
-        As of the readers; or an image is not there, or is none.
->>>>>>> c844bda (Hold records against their images, solvers to Caffe's names and rates, and every file beside a snapshot to its types)
     """
     choices = choices or TrainedChoices()
     samples = [s for s in TRAINED[dataset](labels, images) if s.split != "test" and not _is_held_out(s)]

@@ -41,8 +41,8 @@ def share_parameters(trained: CaffeNet, test: CaffeNet) -> None:
                 if (layer, index) in test.referring:  # it is an earlier layer's
                     continue
                 if shared is None or shared.shape != blobs[index].shape:
-                    wanted = tuple(blobs[index].shape)
-                    problems.append(f"layer {layer!r}: its parameter {index}, {wanted}, is absent in the train net")
+                    shape = tuple(blobs[index].shape)
+                    problems.append(f"layer {layer!r}: its parameter {index}, {shape}, is absent in the train net")
                 else:
                     blobs[index].data = shared.data
             continue
