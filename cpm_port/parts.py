@@ -22,11 +22,15 @@ from numpy.typing import NDArray
 from cpm_port.errors import DataError, ShapeError
 
 __all__ = [
+    "BODY25",
     "CENTRICITIES",
     "COCO17",
+    "COCO18",
     "CPM14",
     "FLIC9",
+    "FLIC11",
     "LSP14",
+    "MPI15",
     "MPII16",
     "ORDERS",
     "Centricity",
@@ -162,6 +166,9 @@ FLIC9 = PartOrder(
     _WHOLE_BODY,
 )  # fmt: skip
 
+FLIC11 = PartOrder("flic11", (*FLIC9.parts[:-1], "left_eye", "right_eye", "head"), FLIC9.limbs, _WHOLE_BODY)
+"""The eleven joints that FLIC labels; its nose stands for the head. The release drops the eyes."""
+
 COCO17 = PartOrder(
     "coco17",
     (
@@ -176,7 +183,31 @@ COCO17 = PartOrder(
     ),
 )  # fmt: skip
 
-ORDERS = {order.name: order for order in (CPM14, LSP14, MPII16, FLIC9, COCO17)}
+MPI15 = PartOrder("mpi15", (*CPM14.parts, "chest"), (*_LIMBS, ("neck", "chest")))
+"""OpenPose's MPI model."""
+
+_OPENPOSE_ARMS = (
+    "nose", "shoulder_middle",
+    "right_shoulder", "right_elbow", "right_wrist",
+    "left_shoulder", "left_elbow", "left_wrist",
+)  # fmt: skip
+_OPENPOSE_LEGS = ("right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle")
+_OPENPOSE_HEAD = ("right_eye", "left_eye", "right_ear", "left_ear")
+
+COCO18 = PartOrder("coco18", (*_OPENPOSE_ARMS, *_OPENPOSE_LEGS, *_OPENPOSE_HEAD), COCO17.limbs)
+"""OpenPose's COCO model: what it calls the neck is the middle of the shoulders, no neck of LSP's or MPII's."""
+
+BODY25 = PartOrder(
+    "body25",
+    (
+        *_OPENPOSE_ARMS, "hip_middle", *_OPENPOSE_LEGS, *_OPENPOSE_HEAD,
+        "left_big_toe", "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel",
+    ),
+    COCO17.limbs,
+)  # fmt: skip
+"""OpenPose's BODY_25 model, its neck as in `COCO18`."""
+
+ORDERS = {order.name: order for order in (CPM14, LSP14, MPII16, FLIC9, COCO17, MPI15, COCO18, BODY25)}
 
 
 def release_order(num_parts: int) -> PartOrder | None:

@@ -29,12 +29,12 @@ from cpm_port.annotations.samples import Box, Person, Sample, Split, stack_joint
 from cpm_port.errors import DataError
 from cpm_port.files.hdf5 import open_hdf5, read_array, read_names
 from cpm_port.files.matlab import field, load_matlab, number, numeric, require_file, text
-from cpm_port.parts import FLIC9, Centricity, from_matlab
+from cpm_port.parts import FLIC9, FLIC11, Centricity, from_matlab
 from cpm_port.release import FLIC_SCALE_PER_TORSO, flic_center
 
 __all__ = ["LABELLED", "read_flic", "read_flic_h5", "read_flic_raw_test"]
 
-LABELLED = (0, 1, 2, 3, 4, 5, 6, 7, 10)  # of the eleven that are not NaN
+LABELLED = tuple(FLIC11.index(part) for part in FLIC9.parts)  # of the eleven that are not NaN
 _OBSERVER_SHARE = 0.0  # the exchange leaves no crossed shoulders
 _ORIGIN = "the FLIC data set's page (examples.mat), or MPII's FLIC evaluation (flic-joints-oc.mat)"
 
@@ -82,8 +82,8 @@ def read_flic(path: str | Path, images: str | Path | None = None) -> list[Sample
 def read_flic_raw_test(path: str | Path) -> list[Sample]:
     """Read the raw, person-centric joints of the test set: `joints`, 2 x 12 x N, 1-based.
 
-    The first eleven are the labelled ones as in `examples.mat`; the twelfth is not used. The file has no images and no
-    boxes.
+    The first eleven are the labelled ones as in `examples.mat`; the twelfth is the torso box's width and height.
+    Images are not in it.
 
     Raises
     ------
@@ -91,14 +91,23 @@ def read_flic_raw_test(path: str | Path) -> list[Sample]:
         As `read_flic`.
     """
     path = require_file(path, _ORIGIN)
-    joints = numeric(load_matlab(path), "joints", (2, 12, None), path, bytes_do=False)
-    joints = joints.transpose(2, 1, 0)[:, list(LABELLED)]
-    if not np.isfinite(joints).all():
+    columns = numeric(load_matlab(path), "joints", (2, 12, None), path, bytes_do=False).transpose(2, 1, 0)
+    joints, torso = columns[:, list(LABELLED)], columns[:, 11]
+    if not np.isfinite(joints).all() or not np.isfinite(torso).all():
         raise DataError(f"{path}: a coordinate is not finite")
     check_centricity(joints, FLIC9, "person", _OBSERVER_SHARE, str(path))
     seen = np.ones(len(FLIC9), dtype=bool)
     return [
-        Sample("FLIC", f"test{i + 1:04d}", None, "test", FLIC9, "person", Person(from_matlab(xy), seen))
+        Sample(
+            "FLIC",
+            f"test{i + 1:04d}",
+            None,
+            "test",
+            FLIC9,
+            "person",
+            Person(from_matlab(xy), seen, torso_diagonal=float(np.hypot(*torso[i]))),
+            named=False,
+        )
         for i, xy in enumerate(joints)
     ]
 

@@ -164,6 +164,7 @@ def read_mpii_detections(path: str | Path) -> list[Sample]:
             MPII16,
             "person",
             Person(xy[i], ~missing[i], head_size=float(sizes[i])),
+            named=False,
         )
         for i in range(len(xy))
     ]

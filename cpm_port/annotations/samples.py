@@ -49,6 +49,8 @@ class Person:
         0.6 times the diagonal of MPII's head box, image px: what PCKh divides by.
     torso_box : (x1, y1, x2, y2) or None
         0-based image px.
+    torso_diagonal : float or None
+        Diagonal of the torso box, image px; where a source gives it without the box's place.
     """
 
     joints: NDArray[np.float64]
@@ -57,6 +59,7 @@ class Person:
     scale: float | None = None
     head_size: float | None = None
     torso_box: Box | None = None
+    torso_diagonal: float | None = None
 
     def __post_init__(self) -> None:
         if self.joints.ndim != 2 or self.joints.shape[1] != 2 or self.visible.shape != self.joints.shape[:1]:
@@ -101,6 +104,8 @@ class Sample:
         Width and height in px, where the source gives them.
     annolist_index, people_index : int or None
         The source's own 1-based numbers of image and person (MPII), identifiers that stay as they are.
+    named : bool
+        Whether the name says who it is; False where the source has no names and this one counts its rows.
     """
 
     dataset: str
@@ -114,6 +119,7 @@ class Sample:
     image_size: tuple[int, int] | None = None
     annolist_index: int | None = None
     people_index: int | None = None
+    named: bool = True
 
     def __post_init__(self) -> None:
         for person in (self.person, *self.others):

@@ -37,7 +37,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plots", type=Path, metavar="DIR", help="write curves.svg, bars.svg and cases.png")
     parser.add_argument("--images", type=Path, metavar="DIR", help="the images, for the pictures of --plots")
     file = parser.add_argument_group("a prediction file")
-    file.add_argument("--predictions", type=Path, metavar="F", help=".mat, .h5, .json or a folder of OpenPose JSON")
+    file.add_argument(
+        "--predictions", type=Path, metavar="F", help=".mat, .h5, .json, or a folder of OpenPose's or predict's JSON"
+    )
     file.add_argument("--order", choices=list(ORDERS), help="order of its parts, where the file does not say")
     file.add_argument("--base", type=int, choices=(0, 1), help="its first pixel's coordinate, where it does not say")
     file.add_argument("--centric", choices=CENTRICITIES, help="whose left and right, where it does not say")
@@ -118,8 +120,8 @@ def _report(args: argparse.Namespace, scored: Evaluation, subject: Subject) -> N
     from cpm_port.report.scores import evaluation_table
 
     print(evaluation_table(scored.result, [*scored.rows, *([scored.recorded] if scored.recorded else [])]))
-    for diagnosis in scored.diagnoses:
-        print(f"note: {diagnosis}")
+    for note in (*scored.notes, *scored.diagnoses):
+        print(f"note: {note}")
     if args.json is not None:
         scored.write(args.json)
     if args.plots is not None:

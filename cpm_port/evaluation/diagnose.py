@@ -214,6 +214,8 @@ def _best_assignment(protocol: Protocol, xy: Floats, truth: Truth) -> tuple[int,
     order = protocol.convention.order
     given = np.isfinite(xy).all(axis=(0, 2)) & ~np.isnan(truth.joints.xy).all(axis=(0, 2))
     index = np.flatnonzero(given).tolist()
+    if not index:
+        return tuple(range(len(order)))
     gap = xy[:, None, index] - truth.joints.xy[:, index, None]
     distance = np.sqrt((gap**2).sum(axis=3))
     scale = np.nanmedian(distance)

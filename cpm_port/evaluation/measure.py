@@ -6,12 +6,13 @@ every joint's normalized error; a `Measurement` then answers at any threshold wi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.errors import DataError, UsageError
+from cpm_port.evaluation.matching import match
 from cpm_port.evaluation.pck import area_under_curve, hit_counts, threshold_grid
 from cpm_port.evaluation.protocols import Protocol
 from cpm_port.evaluation.scores import Curve, Interval, Result, Score
@@ -23,6 +24,7 @@ __all__ = ["BOOTSTRAP_ROUNDS", "Measurement", "align", "errors_under", "measure"
 
 BOOTSTRAP_ROUNDS = 2000
 _LEVEL = 0.95
+_FRACTIONS, _PIXELS = 2.0, 20.0  # coordinates of 0..1 or -1..1, and what no labels in px fall short of
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +146,8 @@ def measure(protocol: Protocol, predictions: Predictions, truth: Truth) -> Measu
     protocol : Protocol
         `cpm_port.evaluation.protocols.protocol_named(...)`.
     predictions : Predictions
-        Of the truth's people, in the same order; any convention that can become the protocol's.
+        Of the truth's people (`matching.py` says how they are told); any convention that can become the protocol's. A
+        joint that is not predicted, NaN, is a miss.
     truth : Truth
         Of the protocol's data set.
 
@@ -152,8 +155,8 @@ def measure(protocol: Protocol, predictions: Predictions, truth: Truth) -> Measu
     ------
     DataError
         Different numbers of people, names that contradict each other, parts that the protocol needs and one side lacks,
-        a prediction that is not finite, a centricity that cannot be converted, a normalizer that is missing or not
-        positive, or nothing annotated at all.
+        a prediction that is infinite, none at all or fractions of the image instead of px, a centricity that cannot be
+        converted, a normalizer that is missing or not positive, or nothing annotated at all.
     """
     xy, aligned = align(protocol, predictions, truth)
     return Measurement(protocol, errors_under(protocol, xy, aligned))
@@ -165,7 +168,7 @@ def align(protocol: Protocol, predictions: Predictions, truth: Truth) -> tuple[N
     Returns
     -------
     xy : ndarray, shape (N, P, 2)
-        The predictions.
+        The predictions, in the order of the truth's people; NaN where nothing is predicted.
     truth : Truth
         With its joints converted.
 
@@ -174,11 +177,7 @@ def align(protocol: Protocol, predictions: Predictions, truth: Truth) -> tuple[N
     DataError
         As `measure`, except for what concerns the normalizer.
     """
-    if len(predictions) != len(truth):
-        raise DataError(
-            f"{predictions.source} holds {len(predictions)} people, {truth.source} {len(truth)}; expected as many"
-        )
-    _check_names(predictions, truth)
+    predictions = match(predictions, truth).predictions
     for side, joints, source in (
         ("predictions", predictions.joints, predictions.source),
         ("truth", truth.joints, truth.source),
@@ -189,12 +188,9 @@ def align(protocol: Protocol, predictions: Predictions, truth: Truth) -> tuple[N
                 f"{source}: {side} in order {joints.convention.order.name!r} lack {', '.join(missing)}, which "
                 f"{protocol.name} counts"
             )
-    aligned = Truth(
-        _converted(truth.joints, protocol.convention, truth.source),
-        truth.head_size, truth.torso_diagonal, truth.names, truth.images, truth.source,
-    )  # fmt: skip
+    aligned = replace(truth, joints=_converted(truth.joints, protocol.convention, truth.source))
     xy = _converted(predictions.joints, protocol.convention, predictions.source).xy
-    _check_finite(xy, aligned, protocol, predictions)
+    _check_predicted(xy, aligned, protocol, predictions)
     return xy, aligned
 
 
@@ -204,7 +200,7 @@ def errors_under(protocol: Protocol, xy: NDArray[np.float64], truth: Truth) -> N
     Raises
     ------
     DataError
-        As `measure`: the normalizer is missing or not positive, a prediction is not finite, nothing is annotated.
+        As `measure`: the normalizer is missing or not positive, nothing is annotated.
     """
     try:
         errors = protocol.measure(xy, truth)
@@ -222,24 +218,30 @@ def _converted(joints: Joints, convention: Convention, source: str) -> Joints:
         raise DataError(f"{source}: {error}") from error
 
 
-def _check_names(predictions: Predictions, truth: Truth) -> None:
-    """Refuse names that show that the rows belong to other people; names of two unrelated schemes prove nothing."""
-    if predictions.names is None or not set(predictions.names) & set(truth.names):
-        return
-    for row, (found, expected) in enumerate(zip(predictions.names, truth.names, strict=True)):
-        if found != expected:
-            raise DataError(f"{predictions.source}: row {row} is {found!r}, {truth.source} has {expected!r} there")
-
-
-def _check_finite(xy: NDArray[np.float64], truth: Truth, protocol: Protocol, predictions: Predictions) -> None:
+def _check_predicted(xy: NDArray[np.float64], truth: Truth, protocol: Protocol, predictions: Predictions) -> None:
+    """Refuse what no prediction in px can be: infinite coordinates, none at all, fractions of an image."""
     order = protocol.convention.order
     needed = [order.index(part) for part in protocol.parts]
-    lost = ~np.isfinite(xy[:, needed]).all(axis=2) & ~np.isnan(truth.joints.xy[:, needed]).any(axis=2)
-    bad = np.argwhere(lost)
+    given = xy[:, needed]
+    bad = np.argwhere(np.isinf(given).any(axis=2))
     if len(bad):
         person, part = bad[0]
-        name = predictions.names[person] if predictions.names else truth.names[person]
         raise DataError(
-            f"{predictions.source}: row {person} ({name}), {order.parts[needed[part]]}: prediction is not finite "
-            f"({len(bad)} such)"
+            f"{predictions.source}: row {person} ({truth.names[person]}), {order.parts[needed[part]]}: prediction is "
+            f"infinite ({len(bad)} such)"
         )
+    if np.isnan(given).any(axis=2).all():
+        raise DataError(f"{predictions.source}: not one joint that {protocol.name} counts is predicted")
+    annotated = truth.joints.xy[:, needed]
+    if np.isnan(annotated).all():
+        return  # said later
+    span, true_span = _span(given), _span(annotated)
+    if 0 < span <= _FRACTIONS and true_span > _PIXELS:
+        raise DataError(
+            f"{predictions.source}: all coordinates lie within {span:.3g} of each other, the labels' within "
+            f"{true_span:.0f} px: these are fractions of the image's size (or of half of it), expected pixels"
+        )
+
+
+def _span(xy: NDArray[np.float64]) -> float:
+    return float(np.nanmax(xy) - np.nanmin(xy))

@@ -5,7 +5,7 @@ strictness). Which joints, normalizer and mean a published number used is fixed 
 
 Conventions: coordinates (N, P, 2) float64 in px, of one part order and one index base; normalizers (N,) in px;
 thresholds are fractions of the normalizer, ascending; a joint whose ground truth is NaN is not counted; hits and counts
-are integers.
+are integers; an annotated joint that is not predicted is counted and never hit.
 
 How the evaluators that this reproduces differ:
 
@@ -42,32 +42,28 @@ def normalized_errors(predicted: Floats, truth: Floats, normalizer: Floats) -> F
     Parameters
     ----------
     predicted, truth : ndarray, shape (N, P, 2)
-        NaN in `truth`: the joint is not annotated.
+        NaN in `truth`: the joint is not annotated; in `predicted`: it is not predicted.
     normalizer : ndarray, shape (N,)
         Positive, px.
 
     Returns
     -------
     ndarray, shape (N, P), float64
-        NaN where the ground truth is.
+        NaN where the ground truth is; infinite, hence a miss, for an annotated joint that is not predicted.
 
     Raises
     ------
     ShapeError
         The shapes do not fit each other.
     DataError
-        A normalizer is not a positive number, or a prediction is not finite where there is a ground truth.
+        A normalizer is not a positive number.
     """
     predicted, truth, normalizer = _prepare(predicted, truth, normalizer)
     from cpm_port.evaluation import _kernels
 
     errors = np.empty(predicted.shape[:2])
     _kernels.scaled_distances(predicted, truth, normalizer, errors)
-    doubtful = np.argwhere(~np.isfinite(errors))
-    lost = [(i, p) for i, p in doubtful if not np.isnan(truth[i, p]).any()]
-    if lost:
-        i, p = lost[0]
-        raise DataError(f"person {i}, part {p}: prediction is not finite ({len(lost)} such)")
+    errors[np.isnan(errors) & ~np.isnan(truth).any(axis=2)] = np.inf
     return errors
 
 

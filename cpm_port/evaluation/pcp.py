@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cpm_port.errors import DataError, ShapeError
+from cpm_port.errors import ShapeError
 from cpm_port.parts import PartOrder
 
 __all__ = ["STICKS", "stick_errors"]
@@ -48,19 +48,17 @@ def stick_errors(predicted: NDArray[np.float64], truth: NDArray[np.float64], ord
     Parameters
     ----------
     predicted, truth : ndarray, shape (N, P, 2)
-        In `order`; NaN in `truth`: not annotated.
+        In `order`; NaN in `truth`: not annotated, in `predicted`: not predicted.
 
     Returns
     -------
     ndarray, shape (N, 10), float64
-        In the order of `STICKS`; NaN where an end is not annotated.
+        In the order of `STICKS`; NaN where an end is not annotated, infinite (a miss) where one is not predicted.
 
     Raises
     ------
     ShapeError
         The shapes do not fit each other or the order.
-    DataError
-        A prediction is not finite where there is a ground truth.
     """
     if predicted.shape != truth.shape or truth.ndim != 3 or truth.shape[1:] != (len(order), 2):
         raise ShapeError(
@@ -68,7 +66,7 @@ def stick_errors(predicted: NDArray[np.float64], truth: NDArray[np.float64], ord
             f"expected (N, {len(order)}, 2) for both"
         )
     columns = []
-    for name, (first, second) in STICKS.items():
+    for first, second in STICKS.values():
         ends_true = [_point(truth, order, end) for end in (first, second)]
         ends_predicted = [_point(predicted, order, end) for end in (first, second)]
         length = _distance(ends_true[0], ends_true[1])
@@ -76,9 +74,7 @@ def stick_errors(predicted: NDArray[np.float64], truth: NDArray[np.float64], ord
             _distance(ends_predicted[0], ends_true[0]),
             _distance(ends_predicted[1], ends_true[1]),
         )
-        lost = np.flatnonzero(np.isfinite(length) & ~np.isfinite(error))
-        if len(lost):
-            raise DataError(f"person {lost[0]}, {name}: prediction is not finite ({len(lost)} such)")
+        error[np.isfinite(length) & np.isnan(error)] = np.inf
         zero = length == 0
         quotient = error / np.where(zero, 1.0, length)
         columns.append(np.where(zero & (error > 0), np.inf, quotient))

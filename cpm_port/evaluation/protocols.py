@@ -11,6 +11,7 @@ of its protocol. What separates them:
 | flic-gt-torso | ground truth's |left shoulder - right hip| | <= | none | pooled over elbows and wrists |
 | flic-predicted-torso | the prediction's | <= | none | same |
 | flic-torso-box | diagonal of the torso box | <= | none | same |
+| flic-raw-torso-box | same; labels and predictions person-centric | <= | none | same |
 | mpii-official | 0.6 x head box diagonal | <= | upper neck and head top | pooled over 14 joints |
 | mpii-pytorch-pose | same | < | head top | unweighted mean of 14 joints |
 | mpii-msra | same | <= | head top | weighted by joint count, so pooled |
@@ -25,7 +26,7 @@ it); its hits and count are sums.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -96,6 +97,24 @@ class Protocol:
         if set(self.units) <= set(self.convention.order.parts):
             return self.units
         return tuple(dict.fromkeys(part for unit in self.units for end in STICKS[unit] for part in end))
+
+    def of_limbs(self) -> Protocol:
+        """Return the protocol of joints without what is not a limb's: head top and neck.
+
+        For part orders that have none (COCO's, and OpenPose's but for MPI). It has a name of its own, for its total is
+        no other's.
+        """
+        kept = [u for u, unit in enumerate(self.units) if unit in _LIMB_JOINTS]
+        left_out = [unit for unit in self.units if unit not in _LIMB_JOINTS]
+        columns = {name: units for name, units in self.columns.items() if set(units) <= set(_LIMB_JOINTS)}
+        return replace(
+            self,
+            name=f"{self.name} without {' and '.join(left_out)}",
+            units=tuple(self.units[u] for u in kept),
+            columns=columns,
+            measure=lambda predicted, truth: self.measure(predicted, truth)[:, kept],
+            extras={},
+        )
 
     def column_indices(self) -> dict[str, list[int]]:
         """Return each column's positions among the units."""
@@ -175,6 +194,7 @@ _LIMBS = {
     "Kne": ("right_knee", "left_knee"),
     "Ank": ("right_ankle", "left_ankle"),
 }
+_LIMB_JOINTS = frozenset(part for group in _LIMBS.values() for part in group)
 _HEAD_AND_NECK = {"Head": ("head_top", "neck"), **_LIMBS}
 _HEAD_TOP = {"Head": ("head_top",), **_LIMBS}
 _FOURTEEN = tuple(part for group in _HEAD_AND_NECK.values() for part in group)
@@ -259,9 +279,15 @@ def flic_predicted_torso(predicted: Floats, truth: Truth) -> Floats:
     """PCK of elbows and wrists on FLIC as the release's script is written: by the *prediction's* torso.
 
     Error <= threshold x |left shoulder - right hip| of the prediction: a net that draws people larger scores better.
-    Otherwise `flic-gt-torso`. Gives 97.54 / 94.98 where the paper prints 97.59 / 95.03.
+    Otherwise `flic-gt-torso`. Gives 97.54 / 94.98 where the paper prints 97.59 / 95.03. All joints of a person whose
+    torso is not predicted are misses.
     """
-    return _joint_errors(predicted, truth, torso_diameter(predicted, FLIC9), _flat(_ARMS))
+    torso = torso_diameter(predicted, FLIC9)
+    known = ~np.isnan(torso)
+    if not known.any():
+        raise DataError("no prediction has both left shoulder and right hip, which flic-predicted-torso normalizes by")
+    with_torso = np.where(known[:, None, None], predicted, np.nan)
+    return _joint_errors(with_torso, truth, np.where(known, torso, 1.0), _flat(_ARMS))
 
 
 @_protocol("flic-torso-box", "FLIC", FLIC9, _ARMS, threshold=0.2, limit=0.2, centric="observer")
@@ -272,6 +298,18 @@ def flic_torso_box(predicted: Floats, truth: Truth) -> Floats:
     """
     if truth.torso_diagonal is None:
         raise DataError(f"{truth.source}: no torso boxes, which flic-torso-box normalizes by")
+    return _joint_errors(predicted, truth, truth.torso_diagonal, _flat(_ARMS))
+
+
+@_protocol("flic-raw-torso-box", "FLIC", FLIC9, _ARMS, threshold=0.2, limit=0.2)
+def flic_raw_torso_box(predicted: Floats, truth: Truth) -> Floats:
+    """PCK of elbows and wrists on FLIC as MPII's benchmark prints it: raw labels, diagonal of the torso box.
+
+    Labels and predictions are person-centric, as FLIC's authors labelled; otherwise `flic-torso-box`. The ground truth
+    is `FLIC-joints-raw-test.mat`, whose twelfth column is the torso box's width and height, or `examples.mat`.
+    """
+    if truth.torso_diagonal is None:
+        raise DataError(f"{truth.source}: no torso boxes, which flic-raw-torso-box normalizes by")
     return _joint_errors(predicted, truth, truth.torso_diagonal, _flat(_ARMS))
 
 

@@ -13,11 +13,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from cpm_port.evaluation.diagnose import Diagnosis, diagnose, diagnose_normalizer
+from cpm_port.evaluation.matching import match
 from cpm_port.evaluation.measure import Measurement, measure
 from cpm_port.evaluation.protocols import Protocol
 from cpm_port.evaluation.recorded import recorded_row
@@ -68,6 +71,8 @@ class Evaluation:
         What the default model's record says, where its weights made the predictions.
     diagnoses : tuple of Diagnosis
         Slips that fit the predictions.
+    notes : tuple of str
+        How predictions were matched with people, and what was not predicted, where there is anything to say.
     """
 
     measurement: Measurement
@@ -75,9 +80,10 @@ class Evaluation:
     rows: tuple[Row, ...]
     recorded: Row | None
     diagnoses: tuple[Diagnosis, ...]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return all numbers: the result's, `curve`, `references`, `diagnoses`; None for a percentage of nothing."""
+        """Return all numbers: the result's, `curve`, `references`, `diagnoses`, `notes`; None for an empty share."""
         curve = self.measurement.curve()
         content: dict[str, Any] = _without_nan(
             {
@@ -89,6 +95,7 @@ class Evaluation:
                 },
                 "references": [_row_json(row) for row in self.rows],
                 "diagnoses": [{"slip": found.slip, "text": str(found)} for found in self.diagnoses],
+                "notes": list(self.notes),
             }
         )
         return content
@@ -134,7 +141,7 @@ def read_subject(
     found = read_predictions(predictions, order=order, base=base, centric=centric)
     labels = read_truth(protocol.dataset, truth, images=images, centric=convention.centric)
     if limit is not None:
-        found, labels = found.first(limit), labels.first(limit)
+        found, labels = match(found, labels).predictions.first(limit), labels.first(limit)
     files = {"predictions": predictions, "truth": truth}
     hashes = {kind: file_sha256(path) for kind, path in files.items() if path.is_file()}
     return Subject(found, labels, hashes, limit is None)
@@ -149,6 +156,9 @@ def evaluate(
     compared_with: str | None = None,
 ) -> Evaluation:
     """Score predictions under a protocol, and hold the score against what is known.
+
+    Predictions in an order that has all limbs but no head top or neck (COCO's, OpenPose's) are scored on the limbs'
+    joints, under a name that says so (`Protocol.of_limbs`).
 
     Parameters
     ----------
@@ -168,17 +178,35 @@ def evaluate(
     UsageError
         A negative threshold.
     """
+    matched = match(subject.predictions, subject.truth)
+    subject = replace(subject, predictions=matched.predictions)
+    comparable = subject.whole
+    if _lacks_only_the_head(protocol, subject.predictions):
+        protocol, comparable = protocol.of_limbs(), False
     measurement = measure(protocol, subject.predictions, subject.truth)
     result = measurement.result(threshold, bootstrap_seed=bootstrap_seed)
-    references = load_all() if subject.whole else []
+    references = load_all() if comparable else []
     rows = matching_rows(references, protocol.name, result.threshold, subject.hashes, compared_with)
     weights = subject.hashes.get("weights", "")
     recorded = recorded_row(weights, protocol.name, result.threshold, result.total.count)
     slips = (
         *diagnose(protocol, subject.predictions, subject.truth),
-        *_lengths(protocol, subject, result, rows, references),
+        *(_lengths(protocol, subject, result, rows, references) if comparable else ()),
     )
-    return Evaluation(measurement, result, tuple(rows), recorded, slips)
+    notes = (*matched.notes, *_unpredicted(measurement))
+    return Evaluation(measurement, result, tuple(rows), recorded, slips, notes)
+
+
+def _lacks_only_the_head(protocol: Protocol, predictions: Predictions) -> bool:
+    missing = set(protocol.parts) - set(predictions.joints.convention.order.parts)
+    return bool(missing) and missing <= {"head_top", "neck"} and set(protocol.parts) == set(protocol.units)
+
+
+def _unpredicted(measurement: Measurement) -> tuple[str, ...]:
+    missed, counted = np.isinf(measurement.errors), ~np.isnan(measurement.errors)
+    if not missed.any() or set(measurement.protocol.parts) != set(measurement.protocol.units):
+        return ()
+    return (f"{missed.sum()} of {counted.sum()} joints are not predicted: they count as misses",)
 
 
 def _lengths(

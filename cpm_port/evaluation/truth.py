@@ -29,15 +29,17 @@ class Truth:
     joints : Joints
         (N, P, 2), 0-based; NaN where not annotated.
     head_size : ndarray, shape (N,), or None
-        0.6 times the head box's diagonal, px.
+        0.6 times the head box's diagonal, px; NaN for people without a box, None where nobody has one.
     torso_diagonal : ndarray, shape (N,), or None
-        Diagonal of the torso box, px.
+        Diagonal of the torso box, px; likewise.
     names : tuple of str
         Names of the samples.
     images : tuple of Path or None
         Image files, where the source names them.
     source : str
         Where they came from, for messages.
+    named : bool
+        Whether the names say who is who; False where they count the rows of a source without names.
     """
 
     joints: Joints
@@ -46,14 +48,18 @@ class Truth:
     names: tuple[str, ...]
     images: tuple[Path | None, ...]
     source: str
+    named: bool = True
 
     @classmethod
     def of(cls, samples: Sequence[Sample], source: str) -> Truth:
-        """Stack samples; a length that some sample lacks is None for all."""
+        """Stack samples."""
         people = [sample.person for sample in samples]
         heads = [person.head_size for person in people]
         boxes = [person.torso_box for person in people]
-        diagonals = [None if box is None else float(np.hypot(box[2] - box[0], box[3] - box[1])) for box in boxes]
+        diagonals = [
+            person.torso_diagonal if box is None else float(np.hypot(box[2] - box[0], box[3] - box[1]))
+            for person, box in zip(people, boxes, strict=True)
+        ]
         return cls(
             stack_joints(samples),
             _lengths(heads),
@@ -61,6 +67,7 @@ class Truth:
             tuple(sample.name for sample in samples),
             tuple(sample.image for sample in samples),
             source,
+            all(sample.named for sample in samples),
         )
 
     def __len__(self) -> int:
@@ -75,6 +82,7 @@ class Truth:
             self.names[:count],
             self.images[:count],
             self.source,
+            self.named,
         )
 
 
@@ -86,5 +94,6 @@ def read_truth(
 
 
 def _lengths(values: Sequence[float | None]) -> NDArray[np.float64] | None:
-    known = [value for value in values if value is not None]
-    return np.array(known, dtype=np.float64) if len(known) == len(values) else None
+    if all(value is None for value in values):
+        return None
+    return np.array([np.nan if value is None else value for value in values])

@@ -4,10 +4,11 @@
 | --- | --- | --- |
 | `.h5`, this package's: `preds`, `scores`, `names`; order, base and centricity as attributes | yes | yes |
 | `.h5` of others: `preds`, N x P x 2 or MATLAB's reversed 2 x P x N, 1-based | yes | |
-| `.mat` of the release, the hourglass code, Tompson et al. (`mat_files`) | yes | `prediction_all` |
+| `.mat` of the release, MPII's benchmarks, the hourglass code, Tompson et al. (`mat_files`) | yes | `prediction_all` |
 | `.mat`, MPII submission | yes | `mat_files.write_mpii_submission` |
 | `.json`, COCO keypoint results (`json_files`) | yes | yes |
 | a folder of OpenPose JSON (`json_files`) | yes | yes |
+| `.json` that `cpm-port predict` wrote of an image, or a folder of them (`predicted`) | yes | |
 
 Conventions: what is read is 0-based whatever the file was. What a file leaves open, the caller may state; a
 statement that contradicts a file of this package is an error.
@@ -15,6 +16,7 @@ statement that contradicts a file of this package is an error.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,9 +26,10 @@ from numpy.typing import NDArray
 from cpm_port.errors import DataError, MissingFileError, UsageError
 from cpm_port.files.atomic import atomic_path
 from cpm_port.files.hdf5 import open_hdf5
-from cpm_port.parts import CENTRICITIES, FLIC9, MPII16, ORDERS, Centricity, Convention, Joints, PartOrder
-from cpm_port.predictions.json_files import read_coco, read_openpose, write_coco, write_openpose
+from cpm_port.parts import CENTRICITIES, MPII16, ORDERS, Centricity, Convention, Joints, PartOrder
+from cpm_port.predictions.json_files import centricity_of, read_coco, read_openpose, write_coco, write_openpose
 from cpm_port.predictions.mat_files import read_prediction_mat, write_prediction_all
+from cpm_port.predictions.predicted import is_result, read_predicted
 from cpm_port.predictions.values import Predictions
 
 __all__ = ["read_predictions", "write_predictions"]
@@ -46,9 +49,9 @@ def read_predictions(
     Parameters
     ----------
     path : path
-        A file, or a folder of OpenPose files.
+        A file, or a folder of OpenPose's files or of `cpm-port predict`'s.
     order : PartOrder, optional
-        Order of its parts: needed for JSON, otherwise the kind's own.
+        Order of its parts: needed for COCO's JSON, otherwise the kind's own.
     base : {0, 1}, optional
         Index base of its coordinates, otherwise the kind's own (MATLAB and others' h5: 1; JSON: 0).
     centric : {"person", "observer"}, optional
@@ -66,7 +69,7 @@ def read_predictions(
     DataError
         The file is of no known kind, corrupt, or contradicts what is stated.
     UsageError
-        JSON without an order.
+        COCO's JSON without an order, or OpenPose's whose number of parts does not say it.
     """
     path = Path(path)
     if not path.exists():
@@ -75,11 +78,11 @@ def read_predictions(
         read, own_base = read_prediction_mat(path, order=order, centric=centric), 1
     elif path.suffix in (".h5", ".hdf5"):
         read, own_base = _read_h5(path, order, base, centric)
-    elif path.suffix == ".json" or path.is_dir():
-        if order is None:
-            raise UsageError(f"{path}: JSON does not say the order of its parts; state one of {', '.join(ORDERS)}")
-        convention = Convention(order, 0, _centricity(order, centric))
-        read, own_base = (read_openpose if path.is_dir() else read_coco)(path, convention), 0
+    elif path.is_dir():
+        from_openpose = any(path.glob("*_keypoints.json"))
+        read, own_base = (read_openpose if from_openpose else read_predicted)(path, order, centric), 0
+    elif path.suffix == ".json":
+        read, own_base = _read_json(path, order, centric), 0
     else:
         raise DataError(f"{path}: not a known kind of prediction file (.mat, .h5, .json or a folder of JSON)")
     if base is None or base == own_base:
@@ -108,14 +111,18 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
         raise UsageError(f"{path}: expected a name ending in .h5, .mat or .json, or a folder's name")
 
 
-def _centricity(order: PartOrder, stated: Centricity | None) -> Centricity:
-    return stated or ("observer" if order == FLIC9 else "person")
+def _read_json(path: Path, order: PartOrder | None, centric: Centricity | None) -> Predictions:
+    if is_result(path):
+        return read_predicted(path, order, centric)
+    if order is None:
+        raise UsageError(f"{path}: COCO's JSON does not say the order of its parts; state one of {', '.join(ORDERS)}")
+    return read_coco(path, Convention(order, 0, centricity_of(order, centric)))
 
 
 def _restated(read: Predictions, assumed: int, stated: int) -> Predictions:
     """Undo the shift of the index base that was assumed, and make the stated one."""
     shift = assumed - stated
-    return Predictions(Joints(read.joints.xy + shift, read.joints.convention), read.scores, read.names, read.source)
+    return replace(read, joints=Joints(read.joints.xy + shift, read.joints.convention))
 
 
 def _write_h5(path: Path, predictions: Predictions) -> None:
@@ -162,7 +169,7 @@ def _read_h5(
     xy = _require_points(xy, path)
     if xy.shape[1] != len(order):
         raise DataError(f"{path}: 'preds' has {xy.shape[1]} parts, order {order.name!r} has {len(order)}")
-    joints = Joints(xy, Convention(order, 1, _centricity(order, centric)))
+    joints = Joints(xy, Convention(order, 1, centricity_of(order, centric)))
     return Predictions(joints.to(Convention(order, 0, joints.convention.centric)), scores, names, str(path)), 1
 
 

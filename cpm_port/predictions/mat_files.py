@@ -5,6 +5,7 @@ Known variables, told apart by their names; all 1-based MATLAB pixels, 0-based o
 | variable | layout | who writes it |
 | --- | --- | --- |
 | `prediction_all` | parts x 2 x N | the authors' release (LSP: order `LSP14`; FLIC: `FLIC9`) |
+| `pred` | 2 x 14 x N or 2 x 11 x N | MPII's benchmark of LSP (`LSP14`) and FLIC (of `FLIC11`, `FLIC9` is kept) |
 | `preds` | N x 16 x 2 | hourglass and pytorch-pose (`MPII16`) |
 | `pos_pred_src` | 16 x 2 x N | pytorch-pose's ground-truth file (`MPII16`; Tompson et al.'s predictions) |
 | `keypointsAll`, `output_joints` | N cells of J x 2, J names | Tompson et al. |
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from cpm_port.errors import DataError
 from cpm_port.files.matlab import field, load_matlab, number, numeric, save_matlab
-from cpm_port.parts import FLIC9, LSP14, MPII16, Centricity, Convention, Joints, PartOrder, reorder, to_matlab
+from cpm_port.parts import FLIC9, FLIC11, LSP14, MPII16, Centricity, Convention, Joints, PartOrder, reorder, to_matlab
 from cpm_port.predictions.values import Predictions
 
 __all__ = ["read_prediction_mat", "write_mpii_submission", "write_prediction_all"]
@@ -48,7 +49,8 @@ def read_prediction_mat(
     path : path
         The file.
     order : PartOrder, optional
-        The order of its parts; by default the layout's own (`prediction_all`: LSP14 for 14 parts, FLIC9 for 9).
+        The order of its parts; by default the layout's own (`prediction_all` and `pred`: LSP14 for 14 parts, FLIC9 for
+        9, or for FLIC's 11).
     centric : {"person", "observer"}, optional
         By default observer-centric for FLIC9 (as the release trains and scores FLIC), else person-centric.
 
@@ -66,6 +68,8 @@ def read_prediction_mat(
             raise DataError(
                 f"{path}: 'prediction_all' has {xy.shape[1]} parts; expected 14 (LSP) or 9 (FLIC), or state the order"
             )
+    elif "pred" in variables:
+        xy, order = _benchmark(variables, path, order)
     elif "preds" in variables:
         xy, order = numeric(variables, "preds", (None, 16, 2), path), order or MPII16
     elif "pos_pred_src" in variables:
@@ -77,8 +81,8 @@ def read_prediction_mat(
         order = MPII16
     else:
         raise DataError(
-            f"{path}: no predictions; expected 'prediction_all', 'preds', 'pos_pred_src', 'keypointsAll' or 'RELEASE', "
-            f"found {', '.join(sorted(variables)) or 'none'}"
+            f"{path}: no predictions; expected 'prediction_all', 'pred', 'preds', 'pos_pred_src', 'keypointsAll' or "
+            f"'RELEASE', found {', '.join(sorted(variables)) or 'none'}"
         )
     if xy.shape[1] != len(order):
         raise DataError(f"{path}: {xy.shape[1]} parts, order {order.name!r} has {len(order)}")
@@ -144,6 +148,23 @@ def write_mpii_submission(
 def _zero_based(predictions: Predictions) -> Convention:
     convention = predictions.joints.convention
     return Convention(convention.order, 0, convention.centric)
+
+
+def _benchmark(
+    variables: dict[str, NDArray[Any]], path: Path, order: PartOrder | None
+) -> tuple[NDArray[np.float64], PartOrder]:
+    """Return `pred` as (N, P, 2), and its order, stated or by the number of parts; sticks are refused."""
+    if np.shape(variables["pred"])[:1] == (4,):
+        raise DataError(f"{path}: 'pred' holds sticks (4 x sticks x N), expected joints, 2 x parts x N")
+    xy = numeric(variables, "pred", (2, None, None), path).transpose(2, 1, 0)
+    if xy.shape[1] == len(FLIC11) and order in (None, FLIC9):
+        return reorder(xy, FLIC11, FLIC9), FLIC9
+    if order is not None:
+        return xy, order
+    own = {len(LSP14): LSP14, len(FLIC9): FLIC9}.get(xy.shape[1])
+    if own is None:
+        raise DataError(f"{path}: 'pred' has {xy.shape[1]} parts; expected 14 (LSP), 11 or 9 (FLIC), or state the order")
+    return xy, own
 
 
 def _tompson(variables: dict[str, NDArray[Any]], path: Path) -> NDArray[np.float64]:

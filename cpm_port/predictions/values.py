@@ -6,7 +6,7 @@ index base, centricity: `cpm_port.parts.Joints`), for a file that only holds num
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,8 @@ class Predictions:
         Which person each row is, as the data set's samples are named; None where the file does not say.
     source : str
         Where they came from, for messages.
+    only_found : bool
+        Whether an image that is not named is one in which nobody was found (COCO results list none of those).
 
     Raises
     ------
@@ -44,6 +46,7 @@ class Predictions:
     scores: NDArray[np.float64] | None = None
     names: tuple[str, ...] | None = None
     source: str = "predictions"
+    only_found: bool = False
 
     def __post_init__(self) -> None:
         if self.scores is not None and self.scores.shape != self.joints.xy.shape[:2]:
@@ -59,11 +62,11 @@ class Predictions:
 
     def first(self, count: int) -> Predictions:
         """Return the first `count` people."""
-        return Predictions(
-            Joints(self.joints.xy[:count], self.joints.convention),
-            None if self.scores is None else self.scores[:count],
-            None if self.names is None else self.names[:count],
-            self.source,
+        return replace(
+            self,
+            joints=Joints(self.joints.xy[:count], self.joints.convention),
+            scores=None if self.scores is None else self.scores[:count],
+            names=None if self.names is None else self.names[:count],
         )
 
     def to(self, convention: Convention) -> Predictions:
@@ -78,4 +81,4 @@ class Predictions:
                 if part in source.parts:
                     moved[:, i] = scores[:, source.index(part)]
             scores = moved
-        return Predictions(self.joints.to(convention), scores, self.names, self.source)
+        return replace(self, joints=self.joints.to(convention), scores=scores)

@@ -113,7 +113,7 @@ def test_labels_of_the_other_centricity_are_refused(files: dict[str, Any], capsy
         (np.zeros((14, 2, 299)), (), "holds 299 people"),
         (np.zeros((13, 2, 300)), (), "13 parts"),
         (np.zeros((9, 2, 300)), (), "lack head_top, neck"),
-        (np.full((14, 2, 300), np.nan), (), "prediction is not finite (4200 such)"),
+        (np.full((14, 2, 300), np.nan), (), "not one joint that lsp-pc counts is predicted"),
         (np.zeros((14, 2, 300)) + 1j, (), "complex numbers"),
         (np.clip(np.arange(8400), 0, 255).astype(np.uint8).reshape(14, 2, 300), (), "reaches its last value, 255"),
         (np.zeros((300, 14, 2)), (), "'prediction_all' is 300 x 14 x 2"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cpm_port.evaluation.protocols import protocol_named
 from cpm_port.evaluation.truth import Truth
 from cpm_port.parts import FLIC9, LSP14, MPII16, Centricity, Convention, Joints, PartOrder, to_observer_centric
 from cpm_port.predictions.values import Predictions
@@ -48,7 +49,7 @@ def predictions_of(xy: NDArray[np.float64], order: PartOrder, centric: Centricit
 def drawn_case(protocol: str, count: int = 300, seed: int = 5, sigma: float = 1.5) -> tuple[Predictions, Truth]:
     """Return predictions and truth of drawn people for a protocol; errors of `sigma` px, right conventions."""
     order = LSP14 if protocol.startswith("lsp") else FLIC9 if protocol.startswith("flic") else MPII16
-    centric: Centricity = "observer" if protocol == "lsp-oc" or protocol.startswith("flic") else "person"
+    centric = protocol_named(protocol).convention.centric
     people = drawn_people(order, count, seed)
     if centric == "observer":
         people = to_observer_centric(people, order)

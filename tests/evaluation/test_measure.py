@@ -12,6 +12,7 @@ import pytest
 
 from cpm_port.errors import DataError, UsageError
 from cpm_port.evaluation.measure import measure
+from cpm_port.evaluation.pcp import STICKS
 from cpm_port.evaluation.protocols import PROTOCOLS, protocol_named
 from cpm_port.parts import CPM14, FLIC9, LSP14, MPII16, Convention, Joints, reorder, to_matlab
 from tests.evaluation.support import drawn_case, drawn_people, predictions_of, truth_of
@@ -20,7 +21,7 @@ from tests.evaluation.support import drawn_case, drawn_people, predictions_of, t
 def test_the_protocols_of_the_documentation_are_there_and_say_their_rules() -> None:
     assert set(PROTOCOLS) == {
         "lsp-pc", "lsp-oc", "lsp-pcp", "flic-gt-torso", "flic-predicted-torso", "flic-torso-box", "mpii-official",
-        "mpii-pytorch-pose", "mpii-msra", "lspet-held-out",
+        "mpii-pytorch-pose", "mpii-msra", "lspet-held-out", "flic-raw-torso-box",
     }  # fmt: skip
     assert all(len(protocol.rules) > 150 for protocol in PROTOCOLS.values())
     with pytest.raises(UsageError, match="no protocol 'pck'; known: lsp-pc"):
@@ -64,6 +65,7 @@ def test_scores_equal_a_loop(name: str) -> None:
             "flic-gt-torso": np.hypot(*(person[shoulder] - person[hip])),
             "flic-predicted-torso": np.hypot(*(guess[shoulder] - guess[hip])),
             "flic-torso-box": truth.torso_diagonal[i],
+            "flic-raw-torso-box": truth.torso_diagonal[i],
             "mpii": truth.head_size[i],
         }[name if name.startswith("flic") else name.split("-")[0]]
         for unit in protocol.units:
@@ -122,8 +124,8 @@ def test_parts_index_base_and_centricity_are_converted() -> None:
         (lambda p, t: (p.first(49), t), "drawn predictions holds 49 people, drawn labels 50"),
         (lambda p, t: (replace(p, joints=Joints(p.joints.xy[:, :9], Convention(FLIC9))), t), "'flic9' lack head_top"),
         (
-            lambda p, t: (replace(p, joints=Joints(_with(p.joints.xy, (7, 11), np.nan), p.joints.convention)), t),
-            r"row 7 \(im0008\), left_wrist: prediction is not finite \(1 such\)",
+            lambda p, t: (replace(p, joints=Joints(_with(p.joints.xy, (7, 11), np.inf), p.joints.convention)), t),
+            r"row 7 \(im0008\), left_wrist: prediction is infinite \(1 such\)",
         ),
         (
             lambda p, t: (
@@ -137,15 +139,50 @@ def test_parts_index_base_and_centricity_are_converted() -> None:
             "lsp-pc: person 3: normalizer is nan",
         ),
         (
-            lambda p, t: (replace(p, names=tuple(reversed(t.names))), t),
-            "row 0 is 'im0050', drawn labels has 'im0001' there",
+            lambda p, t: (replace(p, names=("im9999", *t.names[1:])), t),
+            r"1 \('im0001'\) without a prediction, 1 \('im9999'\) not among the labels",
+        ),
+        (
+            lambda p, t: (replace(p, joints=Joints(np.full_like(p.joints.xy, np.nan), p.joints.convention)), t),
+            "drawn predictions: not one joint that lsp-pc counts is predicted",
+        ),
+        (
+            lambda p, t: (replace(p, joints=Joints(p.joints.xy / 640, p.joints.convention)), t),
+            "fractions of the image's size",
         ),
     ],
-    ids=["count", "parts", "nan", "zero torso", "no torso", "names"],
+    ids=["count", "parts", "infinite", "zero torso", "no torso", "names", "nothing", "fractions"],
 )
 def test_what_does_not_fit_is_named(spoil, match: str) -> None:
     with pytest.raises(DataError, match=match):
         measure(protocol_named("lsp-pc"), *spoil(*drawn_case("lsp-pc", count=50)))
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_a_joint_that_is_not_predicted_is_a_miss(name: str) -> None:
+    protocol = protocol_named(name)
+    predictions, truth = drawn_case(name, count=20, sigma=0)
+    part = protocol.parts[-1]
+    xy = predictions.joints.xy.copy()
+    xy[4, protocol.convention.order.index(part)] = np.nan
+    found = replace(predictions, joints=Joints(xy, predictions.joints.convention))
+    result = measure(protocol, found, truth).result()
+    units = (
+        [part] if part in protocol.units else [u for u in protocol.units if part in {p for e in STICKS[u] for p in e}]
+    )
+    assert {unit: score.count - score.hits for unit, score in result.joints.items() if score.hits < score.count} == (
+        dict.fromkeys(units, 1)
+    )
+    assert result.total.count == measure(protocol, predictions, truth).result().total.count
+
+
+def test_a_person_whose_torso_is_not_predicted_is_all_misses_where_it_normalizes() -> None:
+    protocol = protocol_named("flic-predicted-torso")
+    predictions, truth = drawn_case(protocol.name, count=20, sigma=0)
+    xy = predictions.joints.xy.copy()
+    xy[4, FLIC9.index("right_hip")] = np.nan
+    result = measure(protocol, replace(predictions, joints=Joints(xy, predictions.joints.convention)), truth).result()
+    assert (result.total.hits, result.total.count) == (76, 80)
 
 
 def _with(xy: np.ndarray, where: tuple[int, int], value: object) -> np.ndarray:

@@ -17,9 +17,23 @@ from scipy.io import loadmat, savemat
 
 from cpm_port.annotations.mpii import read_mpii
 from cpm_port.errors import DataError, MissingFileError, ShapeError, UsageError
-from cpm_port.parts import COCO17, CPM14, FLIC9, LSP14, MPII16, Convention, Joints, PartOrder, reorder
+from cpm_port.parts import (
+    BODY25,
+    COCO17,
+    COCO18,
+    CPM14,
+    FLIC9,
+    LSP14,
+    MPI15,
+    MPII16,
+    Convention,
+    Joints,
+    PartOrder,
+    reorder,
+)
 from cpm_port.predictions.files import read_predictions, write_predictions
 from cpm_port.predictions.mat_files import write_mpii_submission
+from cpm_port.predictions.results import PLACES, FileRecord, ImageResult, JointRecord, ModelRecord, SearchRecord
 from cpm_port.predictions.values import Predictions
 from tests.annotations.test_mpii import point, rect, release
 
@@ -189,18 +203,95 @@ def test_coco_of_another_layout_is_refused(tmp_path: Path, content: str, match: 
         read_predictions(tmp_path / "p.json", order=CPM14)
 
 
-def test_openpose_needs_one_person_per_image(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no \*_keypoints\.json"):
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ('{"people": []}', "not one person in 1 files"),
+        ('{"people": [5]}', "expected an object with a list 'people'"),
+        ('{"people": null}', "expected an object with a list 'people'"),
+        ('{"people": [{"pose_keypoints_2d": 5}]}', "with a list 'pose_keypoints_2d'; found 1"),
+        (json.dumps({"people": [{"pose_keypoints_2d": [1.0] * 42}] * 2}), "at most one person"),
+        (json.dumps({"people": [{"pose_keypoints_2d": [1.0] * 39}]}), "39 values, 42 expected for order 'cpm14'"),
+    ],
+)
+def test_openpose_of_another_layout_is_refused(tmp_path: Path, content: str, match: str) -> None:
+    (tmp_path / "a_keypoints.json").write_text(content)
+    with pytest.raises(DataError, match=match):
         read_predictions(tmp_path, order=CPM14)
-    (tmp_path / "a_keypoints.json").write_text('{"people": []}')
-    with pytest.raises(DataError, match=r"exactly one person .* found 0"):
-        read_predictions(tmp_path, order=CPM14)
+
+
+@pytest.mark.parametrize("key", ["pose_keypoints_2d", "pose_keypoints"])
+@pytest.mark.parametrize("order", [MPI15, COCO18, BODY25], ids=lambda order: order.name)
+def test_openposes_models_are_told_by_their_number_of_values(tmp_path: Path, order: PartOrder, key: str) -> None:
+    xy = np.arange(2.0 * len(order)).reshape(-1, 2) + 10
+    values = np.concatenate([xy, np.full((len(order), 1), 0.5)], axis=1)
+    values[3] = 0  # OpenPose's way to say that a part was not found
+    (tmp_path / "b10_keypoints.json").write_text(json.dumps({"people": []}))
+    (tmp_path / "b2_keypoints.json").write_text(json.dumps({"people": [{key: values.ravel().tolist()}]}))
+    stated = CPM14 if order == MPI15 else COCO17
+    for read in (read_predictions(tmp_path), read_predictions(tmp_path, order=stated)):
+        assert (read.names, read.joints.convention) == (("b2", "b10"), Convention(order))
+        assert np.isnan(read.joints.xy[1]).all()
+        assert np.isnan(read.joints.xy[0, 3]).all()
+        assert np.array_equal(np.delete(read.joints.xy[0], 3, axis=0), np.delete(xy, 3, axis=0))
+
+
+def test_coco_image_ids_are_named_by_the_files_own_images(tmp_path: Path) -> None:
+    people = [{"image_id": i, "keypoints": [float(i)] * 42} for i in (7, 3)]
+    images = [{"id": 3, "file_name": "im0001.jpg"}, {"id": 7, "file_name": "im0002.jpg"}]
+    (tmp_path / "p.json").write_text(json.dumps({"images": images, "annotations": people}))
+    read = read_predictions(tmp_path / "p.json", order=CPM14)
+    assert read.names == ("im0002.jpg", "im0001.jpg")
+    (tmp_path / "p.json").write_text(json.dumps({"images": images[:1], "annotations": people}))
+    with pytest.raises(DataError, match="result 0: image_id '7' is none of the 1 in 'images'"):
+        read_predictions(tmp_path / "p.json", order=CPM14)
+
+
+def _result(name: str, order: PartOrder, xy: np.ndarray) -> str:
+    joints = [JointRecord(part, *map(float, at), 0.5) for part, at in zip(order.parts, xy, strict=True)]
+    search = SearchRecord((100, 200), "benchmark", (1.0, 2.0), 1.5, (1.0,), 368, order.name)
+    model = ModelRecord(FileRecord("a.prototxt", "0"), FileRecord("a.caffemodel", "1"))
+    return ImageResult(name, search, tuple(joints), PLACES["rule"], model).text()
+
+
+def test_what_predict_writes_is_read(tmp_path: Path) -> None:
+    xy = np.arange(28.0).reshape(14, 2)
+    (tmp_path / "im2.json").write_text(_result("photos/im2.jpg", CPM14, xy))
+    (tmp_path / "im10.json").write_text(_result("C:\\photos\\im10.png", CPM14, xy + 1))
+    read = read_predictions(tmp_path)
+    assert (read.names, read.joints.convention) == (("im2", "im10"), Convention(CPM14))
+    assert np.array_equal(read.joints.xy, [xy, xy + 1])
+    assert np.array_equal(read.scores, np.full((2, 14), 0.5))
+    assert np.array_equal(read_predictions(tmp_path / "im10.json").joints.xy, [xy + 1])
+    with pytest.raises(DataError, match="in order 'cpm14', 'lsp14' is stated"):
+        read_predictions(tmp_path, order=LSP14)
+    (tmp_path / "own.json").write_text(_result("own.png", PartOrder("own", ("hand", "foot"), ()), xy[:2]))
+    assert read_predictions(tmp_path / "own.json").joints.convention.order.parts == ("hand", "foot")
+    with pytest.raises(DataError, match="results of 2 orders of parts"):
+        read_predictions(tmp_path)
+    (tmp_path / "own.json").write_text('{"video": "a.mp4"}')
+    with pytest.raises(DataError, match=r"own\.json: "):
+        read_predictions(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("parts", "order", "centric"), [(14, LSP14, "person"), (11, FLIC9, "observer"), (9, FLIC9, "observer")]
+)
+def test_the_benchmarks_own_variable(tmp_path: Path, parts: int, order: PartOrder, centric: str) -> None:
+    stored = np.random.default_rng(0).uniform(1, 300, (2, parts, 5))
+    savemat(tmp_path / "p.mat", {"pred": stored})
+    read = read_predictions(tmp_path / "p.mat")
+    assert read.joints.convention == Convention(order, 0, centric)
+    kept = [*range(8), 10] if parts == 11 else list(range(parts))  # FLIC's eyes are dropped
+    assert np.allclose(read.joints.xy, stored.transpose(2, 1, 0)[:, kept] - 1)
 
 
 @pytest.mark.parametrize(
     ("variables", "match"),
     [
-        ({"pred": np.zeros((14, 2, 3))}, "no predictions; expected 'prediction_all'.*found pred"),
+        ({"predictions": np.zeros((14, 2, 3))}, "no predictions; expected 'prediction_all'.*found predictions"),
+        ({"pred": np.zeros((4, 10, 3))}, "'pred' holds sticks"),
+        ({"pred": np.zeros((2, 13, 3))}, "'pred' has 13 parts; expected 14"),
         ({"prediction_all": np.zeros((13, 2, 3))}, "'prediction_all' has 13 parts"),
         ({"prediction_all": np.zeros((3, 14, 2))}, "'prediction_all' is 3 x 14 x 2, expected N x 2 x N"),
         ({"preds": np.zeros((5, 14, 2))}, "'preds' is 5 x 14 x 2"),
