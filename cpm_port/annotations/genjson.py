@@ -19,13 +19,13 @@ Quirks of the layout (JSONLab wrote it), all undone here:
 - NaN is the string "_NaN_"; the list may sit under the key "root";
 - FLIC's labels are observer-centric as the release writes them; MPI and the LSP sets are person-centric.
 
-The image names have no folder.
+The image names have no folder in the release; where they have one, it is kept.
 """
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -134,7 +134,7 @@ def _sample(record: Any, own: PartOrder | None, images: str | Path | None, where
     name, people_index = record["img_paths"], int(numbers("people_index"))
     return Sample(
         dataset,
-        f"{Path(name).stem}_{people_index}",
+        f"{name.removesuffix(PurePath(name).suffix)}_{people_index}",
         None if images is None else Path(images) / name,
         "validation" if numbers("isValidation") != 0 else "train",
         order,

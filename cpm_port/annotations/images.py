@@ -13,7 +13,7 @@ from cpm_port.annotations.samples import Sample
 from cpm_port.errors import CpmPortError, DataError, MissingFileError
 from cpm_port.imaging.reading import image_size, read_image
 
-__all__ = ["check_images"]
+__all__ = ["check_images", "present"]
 
 _ORIGINS = {
     "LSP": "the LSP data set's page (lsp_dataset: im0001.jpg to im2000.jpg)",
@@ -59,6 +59,20 @@ def check_images(samples: Sequence[Sample], *, decode: bool = False) -> None:
         except CpmPortError as error:
             name = f"{sample.dataset} {sample.name}: "
             raise DataError(name + str(error).removeprefix(name)) from error
+
+
+def present(samples: Sequence[Sample]) -> list[Sample]:
+    """Return the samples whose images are there.
+
+    Raises
+    ------
+    MissingFileError
+        As `check_images`, where not one is there.
+    """
+    found = [sample for sample in samples if sample.image is not None and sample.image.is_file()]
+    if not found:
+        check_images(samples)
+    return found
 
 
 def _decoded_size(path: Path) -> tuple[int, int]:

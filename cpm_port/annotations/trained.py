@@ -2,10 +2,13 @@
 
 FILES -> SAMPLES: the one door for writing training records, as `scored.py` is for scoring. Test people are left out,
 and the extended Leeds set's held-out people (`lspet.HELD_OUT`). Center and scale are there, and so are the sizes of the
-images, which are opened for that. Two rules give center and scale where a data set has none:
+images as they are seen, which are opened for that. Two rules give center and scale where a data set tells nobody's:
 
 - "limbs": the release's (`mpi_like_scale.py`), of people with any label;
 - "box": the middle and the longer side of the box around the labelled joints (`lspet.with_label_box`).
+
+Where it tells some people's, those are kept as they are, and the others left out, as the release does; they stay the
+neighbours of those who share their image.
 """
 
 from __future__ import annotations
@@ -58,11 +61,12 @@ class TrainedChoices:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """The people, and what was changed in their labels."""
+    """The people, what was changed in their labels, and how many are left out who lack what others are told."""
 
     samples: list[Sample]
     changes: list[Change] = field(default_factory=list)
     before: list[Sample] = field(default_factory=list)
+    unplaced: int = 0
 
 
 def read_trained(
@@ -88,16 +92,16 @@ def read_trained(
     choices = choices or TrainedChoices()
     samples = [s for s in TRAINED[dataset](labels, images) if s.split != "test" and not _is_held_out(s)]
     samples = _split(_without(samples, choices.without), choices.validate_every)
-    if any(sample.person.scale is None for sample in samples):
-        samples = _scaled(samples, choices.scale)
-    samples = _with_sizes(samples)
+    told = [sample for sample in samples if sample.person.scale is not None and sample.person.center is not None]
+    unplaced = len(samples) - len(told) if told else 0
+    samples = _with_sizes(told or _scaled(samples, choices.scale))
     before = samples
     changes: list[Change] = []
     if choices.opinion is not None:
         samples, changes = clean(samples, choices.opinion)
     if dataset == "lspet" and choices.scale == "box":
         samples = usable(samples)
-    return Trained(samples, changes, before)
+    return Trained(samples, changes, before, unplaced)
 
 
 def _is_held_out(sample: Sample) -> bool:

@@ -47,6 +47,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_model(model)
     model.add_argument("--data", type=Path, metavar="ROOT", help="the data set's folder: labels, and images/")
     model.add_argument(
+        "--only-present", action="store_true", help="score the people whose images are there; the table says how many"
+    )
+    model.add_argument(
         "--save",
         type=Path,
         metavar="F.h5",
@@ -109,6 +112,7 @@ def _predicted(args: argparse.Namespace, protocol: Protocol) -> Subject | None:
         engine=chosen_engine(args),
         labels=args.ground_truth,
         limit=args.limit,
+        only_present=args.only_present,
     )
     if subject is not None:
         print(f"predictions: {target}")
@@ -119,7 +123,9 @@ def _report(args: argparse.Namespace, scored: Evaluation, subject: Subject) -> N
     from cpm_port.report.pictures import write_pictures
     from cpm_port.report.scores import evaluation_table
 
-    print(evaluation_table(scored.result, [*scored.rows, *([scored.recorded] if scored.recorded else [])]))
+    print(
+        evaluation_table(scored.result, [*scored.rows, *([scored.recorded] if scored.recorded else [])], scored.people)
+    )
     for note in (*scored.notes, *scored.diagnoses):
         print(f"note: {note}")
     if args.json is not None:

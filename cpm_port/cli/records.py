@@ -67,11 +67,13 @@ def run(args: argparse.Namespace) -> int:
     if args.pictures is not None:
         write_changes(args.pictures, found.before, found.samples, found.changes)
         print(f"picture: {args.pictures}")
-    write_genjson(args.out, found.samples)
+    write_genjson(args.out, found.samples, args.images)
     if opinion is not None:
         print(summarize(found.changes, len(found.before)))
     held = sum(sample.split == "validation" for sample in found.samples)
     print(f"{args.out}: {len(found.samples)} people{f', {held} of them for validation' if held else ''}")
+    if found.unplaced:
+        print(f"left out: {found.unplaced} people to whom the labels give no center or no scale")
     return 0
 
 

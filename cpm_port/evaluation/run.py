@@ -49,12 +49,15 @@ class Subject:
         "truth", and "predictions" or "weights" -> SHA-256 of the files that they came from.
     whole : bool
         Whether these are all people of the data set: a part of them has no published row.
+    absent : int
+        How many further people the data set has whose images are not there.
     """
 
     predictions: Predictions
     truth: Truth
     hashes: Mapping[str, str]
     whole: bool = True
+    absent: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +76,8 @@ class Evaluation:
         Slips that fit the predictions.
     notes : tuple of str
         How predictions were matched with people, and what was not predicted, where there is anything to say.
+    people : str
+        Which people these are, where it is not everybody.
     """
 
     measurement: Measurement
@@ -81,6 +86,7 @@ class Evaluation:
     recorded: Row | None
     diagnoses: tuple[Diagnosis, ...]
     notes: tuple[str, ...] = ()
+    people: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return all numbers: the result's, `curve`, `references`, `diagnoses`, `notes`; None for an empty share."""
@@ -96,6 +102,7 @@ class Evaluation:
                 "references": [_row_json(row) for row in self.rows],
                 "diagnoses": [{"slip": found.slip, "text": str(found)} for found in self.diagnoses],
                 "notes": list(self.notes),
+                **({"people": self.people} if self.people else {}),
             }
         )
         return content
@@ -194,7 +201,9 @@ def evaluate(
         *(_lengths(protocol, subject, result, rows, references) if comparable else ()),
     )
     notes = (*matched.notes, *_unpredicted(measurement))
-    return Evaluation(measurement, result, tuple(rows), recorded, slips, notes)
+    count = len(subject.truth)
+    people = f"{count} of {count + subject.absent} people, those whose images are there" if subject.absent else ""
+    return Evaluation(measurement, result, tuple(rows), recorded, slips, notes, people)
 
 
 def _lacks_only_the_head(protocol: Protocol, predictions: Predictions) -> bool:

@@ -91,9 +91,12 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
             warnings.simplefilter("ignore")
             with Image.open(path, formats=_FORMATS) as picture:
                 width, height = picture.size
-                return (height, width) if _orientation(picture) >= 5 else (width, height)
+                turned = picture.format != "TIFF" and _orientation(picture) >= 5  # Pillow turns TIFFs itself
+                return (height, width) if turned else (width, height)
     except FileNotFoundError:
         raise MissingFileError(f"{os.fspath(path)}: no such image") from None
+    except Image.DecompressionBombError:
+        raise DataError(f"{os.fspath(path)}: more than {MAX_PIXELS} pixels") from None
     except UnidentifiedImageError:
         raise DataError(f"{os.fspath(path)}: not an image of a known kind") from None
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, KeyError) as error:

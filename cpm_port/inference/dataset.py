@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cpm_port.annotations.images import check_images
+from cpm_port.annotations.images import check_images, present
 from cpm_port.annotations.samples import Sample
 from cpm_port.annotations.scored import find_images, find_labels, read_scored
 from cpm_port.compute.devices import World, joined_world, wait_for_all
@@ -56,6 +56,7 @@ def predict_dataset(
     engine: Engine | None = None,
     labels: Path | None = None,
     limit: int | None = None,
+    only_present: bool = False,
 ) -> Subject | None:
     """Run a model over the data set that a protocol scores, and write its predictions.
 
@@ -75,6 +76,8 @@ def predict_dataset(
         Instead of the folder's own label file.
     limit : int, optional
         The first so many people only.
+    only_present : bool
+        Leave out people whose images are not there, instead of refusing the data set; `Subject.absent` counts them.
 
     Returns
     -------
@@ -91,6 +94,9 @@ def predict_dataset(
     choice, engine, centric = choice or resolve(), engine or Engine(), protocol.convention.centric
     labels = labels or find_labels(protocol.dataset, root, centric)
     samples = read_scored(protocol.dataset, labels, images=find_images(root), centric=centric)[:limit]
+    everybody = len(samples)
+    if only_present:
+        samples = present(samples)
     if save.suffix != ".h5":
         raise UsageError(f"--save {save}: expected a name ending in .h5")
     with joined_world(engine.device, _PATIENCE) as world:
@@ -110,7 +116,8 @@ def predict_dataset(
         return None
     write_predictions(save, predictions)
     hashes = {"truth": identity["labels"], "weights": identity["weights"]}
-    return Subject(predictions, Truth.of(samples, str(labels)), hashes, limit is None)
+    absent = everybody - len(samples)
+    return Subject(predictions, Truth.of(samples, str(labels)), hashes, limit is None and not absent, absent)
 
 
 def predict_samples(

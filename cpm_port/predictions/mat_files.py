@@ -163,7 +163,9 @@ def _benchmark(
         return xy, order
     own = {len(LSP14): LSP14, len(FLIC9): FLIC9}.get(xy.shape[1])
     if own is None:
-        raise DataError(f"{path}: 'pred' has {xy.shape[1]} parts; expected 14 (LSP), 11 or 9 (FLIC), or state the order")
+        raise DataError(
+            f"{path}: 'pred' has {xy.shape[1]} parts; expected 14 (LSP), 11 or 9 (FLIC), or state the order"
+        )
     return xy, own
 
 

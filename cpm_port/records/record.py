@@ -35,6 +35,7 @@ __all__ = [
     "RecordStore",
     "SampleRecords",
     "order_of",
+    "place_of_other",
     "record_of",
     "renumbered",
     "stored_dataset",
@@ -217,10 +218,7 @@ def record_of(sample: Sample, image: NDArray[np.uint8], write_number: int = 0, t
         planes,
         (planes.shape[2], planes.shape[1]),
         _annotation(person, sample.order, person.center, person.scale),
-        tuple(
-            _annotation(o, sample.order, o.center or _middle(o), person.scale if o.scale is None else o.scale)
-            for o in sample.others
-        ),
+        tuple(_annotation(other, sample.order, *place_of_other(other, person)) for other in sample.others),
         sample.split == "validation",
         sample.annolist_index or 0,
         sample.people_index or 0,
@@ -236,6 +234,15 @@ def renumbered(store: RecordStore, shuffle_seed: int | None = None) -> Iterator[
         order = np.random.default_rng(shuffle_seed).permutation(len(store)).tolist()
     for number, index in enumerate(order):
         yield replace(store[index], write_number=number, total_write_number=len(store))
+
+
+def place_of_other(other: Person, person: Person) -> tuple[tuple[float, float], float]:
+    """Return center and scale of a neighbour; where they are not told, the middle of the joints and the person's scale.
+
+    No label depends on them.
+    """
+    assert person.scale is not None
+    return other.center or _middle(other), person.scale if other.scale is None else other.scale
 
 
 def stored_joints(person: Person, order: PartOrder) -> NDArray[np.float64]:

@@ -76,7 +76,6 @@ def _image_path(truth: Truth, person: int) -> Path | None:
 
 
 def _read_rgb(path: Path) -> NDArray[np.uint8]:
-    from PIL import Image
+    from cpm_port.imaging.reading import read_image
 
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
+    return read_image(path)[:, :, ::-1]

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 
-def evaluation_table(result: Result, references: Sequence[Row]) -> str:
+def evaluation_table(result: Result, references: Sequence[Row], people: str = "") -> str:
     """Return one result beside reference rows, each followed by the difference.
 
     Parameters
@@ -35,6 +35,8 @@ def evaluation_table(result: Result, references: Sequence[Row]) -> str:
     references : sequence of Row
         Of the same protocol and threshold. Their published values are shown as published, the other numbers of their
         targets as recomputed from the same files, or as recorded of the same model.
+    people : str
+        Which people were scored, where it is not everybody.
     """
     columns = [*result.parts, "total", "auc"]
     rows = [["", *columns], ["measured", *(_cell(result, column, references) for column in columns)]]
@@ -45,7 +47,8 @@ def evaluation_table(result: Result, references: Sequence[Row]) -> str:
                 rows.append([f"{title}: {row.model}", *(_number(values.get(c)) for c in columns)])
                 rows.append(["  difference", *(_difference(result, values, c) for c in columns)])
     right = range(1, len(columns) + 1)
-    lines = [f"{result.protocol} @{result.threshold:g}", *table(rows, right=list(right))]
+    title = f"{result.protocol} @{result.threshold:g}" + (f": {people}" if people else "")
+    lines = [title, *table(rows, right=list(right))]
     counts = ", ".join(f"{name} {score.hits}/{score.count}" for name, score in result.parts.items())
     lines.append(f"hits: total {result.total.hits}/{result.total.count}; {counts}")
     for row in references:

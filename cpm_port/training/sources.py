@@ -104,10 +104,15 @@ def _json_records(path: Path, held_out: bool) -> RecordStore:
     if not samples and not held_out:
         raise DataError(f"{path}: every record is marked as validation, none is left to train on")
     samples = samples or everybody
-    first = samples[0].image
-    if first is not None and not first.is_file():
-        samples = [replace(s, image=path.parent / "images" / s.image.name if s.image else None) for s in samples]
-    return _with_images(samples)
+    return _with_images([_beside(sample, path.parent) for sample in samples])
+
+
+def _beside(sample: Sample, folder: Path) -> Sample:
+    """Return the sample with its image in `images/`, where it is there and not in the folder itself."""
+    if sample.image is None or sample.image.is_file() or not sample.image.is_relative_to(folder):
+        return sample
+    other = folder / "images" / sample.image.relative_to(folder)
+    return replace(sample, image=other) if other.is_file() else sample
 
 
 def _with_images(samples: Sequence[Sample]) -> RecordStore:

@@ -6,6 +6,7 @@ Oracle: drawn labels. How a scale is found where the data set has none is tests/
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,12 @@ from scipy.io import savemat
 
 from cpm_port.annotations import trained
 from cpm_port.annotations.cleaning import Opinion
+from cpm_port.annotations.genjson import read_genjson
 from cpm_port.annotations.trained import ScaleRule, TrainedChoices, read_trained
+from cpm_port.cli import main
 from cpm_port.errors import UsageError
 from cpm_port.parts import LSP14
+from tests.annotations.test_mpii import EMPTY, point, rect, release
 from tests.evaluation.support import drawn_people
 
 
@@ -73,3 +77,50 @@ def test_labels_are_cleaned_by_a_second_opinion(tmp_path: Path) -> None:
     found = read_trained("lspet", *files, TrainedChoices(opinion=opinion))
     assert [change.name for change in found.changes] == ["im00002"]
     np.testing.assert_array_equal(found.before[1].person.joints, plain[1].person.joints)
+
+
+def _mpii(folder: Path, images: list[list[dict[str, Any]]]) -> None:
+    savemat(folder / "mpii.mat", release(images, [1] * len(images)))
+    (folder / "images").mkdir()
+    for i in range(len(images)):
+        Image.new("RGB", (300, 200)).save(folder / f"images/{i + 1:09d}.jpg")
+
+
+def _person(shift: float, **changes: Any) -> dict[str, Any]:
+    return rect([point(i, (50.0 + 5 * i + shift, 30.0 + 8 * i)) for i in range(16)], **changes)
+
+
+def _json(folder: Path) -> int:
+    labels, images = str(folder / "mpii.mat"), str(folder / "images")
+    return main(["records", "json", str(folder / "out.json"), "--set", "mpii", "--labels", labels, "--images", images])
+
+
+@pytest.mark.parametrize("lacking", ["scale", "objpos"])
+def test_one_person_without_scale_or_center_is_left_out_and_changes_nobodys(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lacking: str
+) -> None:
+    _mpii(tmp_path, [[_person(0, scale=0.8)], [_person(3, scale=1.7)], [_person(6, **{lacking: EMPTY})]])
+    assert _json(tmp_path) == 0
+    assert "2 people\nleft out: 1 people to whom the labels give no center or no scale" in capsys.readouterr().out
+    found = read_genjson(tmp_path / "out.json")
+    assert [(s.name, s.person.scale, s.person.center) for s in found] == [
+        ("000000001_1", 0.8, (100, 200)), ("000000002_1", 1.7, (100, 200)),
+    ]  # fmt: skip
+
+
+def test_a_neighbour_without_scale_and_center_stands_where_its_joints_are(tmp_path: Path) -> None:
+    _mpii(tmp_path, [[_person(0, scale=0.8), _person(30, scale=EMPTY, objpos=EMPTY)]])
+    assert _json(tmp_path) == 0
+    (found,) = read_genjson(tmp_path / "out.json")
+    (other,) = found.others
+    assert (found.person.scale, found.person.center) == (0.8, (100, 200))
+    assert (other.scale, other.center) == (0.8, (79 + 37.5, 29 + 60))  # the middle of the joints' box, 0-based
+
+
+def test_a_turned_images_size_is_the_one_that_is_seen(tmp_path: Path) -> None:
+    _mpii(tmp_path, [[_person(0)]])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (300, 200)).save(tmp_path / "images/000000001.jpg", exif=exif)
+    (found,) = read_trained("mpii", tmp_path / "mpii.mat", tmp_path / "images").samples
+    assert found.image_size == (200, 300)

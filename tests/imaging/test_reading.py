@@ -17,7 +17,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from cpm_port.errors import DataError, MissingFileError
-from cpm_port.imaging.reading import decode_image, read_image
+from cpm_port.imaging.reading import decode_image, image_size, read_image
 
 
 def colours(height: int = 24, width: int = 40) -> np.ndarray:
@@ -52,7 +52,7 @@ def test_ordinary_jpegs_have_opencvs_pixels(mode: str, options: dict) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
+def test_exif_orientation_is_applied(kind: str, orientation: int, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"lossless": True} if kind == "WEBP" else {"quality": 100} if kind == "JPEG" else {}
@@ -60,6 +60,8 @@ def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
     expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))[:, :, ::-1]
     result = decode_image(data, "x")
     assert result.shape == expected.shape == ((24, 40, 3) if orientation < 5 else (40, 24, 3))
+    (tmp_path / "image").write_bytes(data)
+    assert image_size(tmp_path / "image") == expected.shape[1::-1]
     assert int(np.abs(result.astype(int) - expected).max()) <= (2 if kind == "JPEG" else 0)  # two JPEG decoders
 
 

@@ -230,6 +230,23 @@ def test_missing_and_broken_images_stop_the_run_by_name(root: Path, tmp_path: Pa
         predict_samples(net, [samples[0], samples[0]], tmp_path / "journal", {}, ALONE)
 
 
+def test_people_without_images_are_left_out_where_asked_and_the_table_counts(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "joints.mat").symlink_to(root / "joints.mat")
+    for name in ("im0003", "im0190"):
+        (tmp_path / f"images/{name}.jpg").symlink_to(root / f"images/{name}.jpg")
+    arguments = _arguments(root, tmp_path / "p.h5", "--data", str(tmp_path))
+    assert main(arguments) == 2
+    assert "198 of 200 images are not there" in capsys.readouterr().err
+    assert main([*arguments, "--only-present"]) == 0
+    out = capsys.readouterr().out
+    assert "lsp-pc @0.2: 2 of 200 people, those whose images are there" in out
+    assert "published" not in out
+    assert read_predictions(tmp_path / "p.h5").names == ("im0003", "im0190")
+
+
 def test_each_data_set_is_searched_by_its_own_rule() -> None:
     def sample(dataset: str, order: object, **fields: object) -> Sample:
         joints = np.zeros((len(order), 2))

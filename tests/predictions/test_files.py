@@ -211,7 +211,7 @@ def test_coco_of_another_layout_is_refused(tmp_path: Path, content: str, match: 
         ('{"people": null}', "expected an object with a list 'people'"),
         ('{"people": [{"pose_keypoints_2d": 5}]}', "with a list 'pose_keypoints_2d'; found 1"),
         (json.dumps({"people": [{"pose_keypoints_2d": [1.0] * 42}] * 2}), "at most one person"),
-        (json.dumps({"people": [{"pose_keypoints_2d": [1.0] * 39}]}), "39 values, 42 expected for order 'cpm14'"),
+        (json.dumps({"people": [{"pose_keypoints_2d": [1.0] * 39}]}), "39 values, expected 42 for order 'cpm14'"),
     ],
 )
 def test_openpose_of_another_layout_is_refused(tmp_path: Path, content: str, match: str) -> None:

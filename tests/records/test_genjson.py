@@ -112,7 +112,7 @@ def test_what_training_needs_and_is_missing_is_named(tmp_path: Path) -> None:
         (replace(sample(), image=None), "MPI a_2: expected an image's name and size"),
         (sample(image_size=None), "MPI a_2: expected an image's name and size"),
         (replace(sample(), person=replace(person(16), scale=None)), "MPI a_2: a person without a scale"),
-        (replace(sample(), others=(replace(person(16), center=None),)), "MPI a_2: a person without a center"),
+        (replace(sample(), person=replace(person(16), center=None)), "MPI a_2: a person without a center"),
         (replace(sample(), person=replace(person(16), scale=float("inf"))), "inf cannot be written"),
     ):
         with pytest.raises(DataError, match=message):

@@ -118,6 +118,21 @@ def test_a_json_file_is_a_source_with_its_images_beside_it(tmp_path: Path, folde
     np.testing.assert_allclose(store[1].person.joints, record_of(sample(), IMAGE).person.joints, atol=5e-4)
 
 
+@pytest.mark.parametrize("folder", ["", "images"])
+def test_a_json_files_image_names_keep_their_folder(tmp_path: Path, folder: str) -> None:
+    people = [replace(sample(), image=tmp_path / f"{part}/a.png", image_size=(70, 40)) for part in ("train", "other")]
+    write_genjson(tmp_path / "train.json", people, tmp_path)
+    for part, brightness in (("train", 0), ("other", 9)):
+        (tmp_path / folder / part).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / folder / part / "a.png"), IMAGE + np.uint8(brightness))
+    store = open_records(tmp_path / "train.json")
+    assert [store[i].name for i in range(2)] == ["LEEDS train/a_1", "LEEDS other/a_1"]
+    np.testing.assert_array_equal(store[1].planes, (IMAGE + np.uint8(9)).transpose(2, 0, 1))
+    (tmp_path / folder / "other/a.png").unlink()
+    with pytest.raises(MissingFileError, match=r"1 of 2 images are not there; the first: .*other/a\.png"):
+        open_records(tmp_path / "train.json")
+
+
 def test_a_json_file_of_validation_people_trains_nobody(tmp_path: Path) -> None:
     kept = replace(sample(), image=Path("a.png"), image_size=(70, 40), split="validation")
     write_genjson(tmp_path / "val.json", [kept])
