@@ -40,7 +40,7 @@ ROOMS = (
     ("report", "zoo"),
     ("inference", "training"),
     ("pycaffe",),
-    ("bench", "studies"),
+    ("bench", "doctor", "studies"),
     ("cli", "cpm_port"),  # cpm_port: the package's own __init__, its front door
     ("__main__", "demo", "scorecard"),
 )

@@ -7,26 +7,18 @@ versions, commit) and `results`, bench -> what its `run` returned. The reader of
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import os
-import platform
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cpm_port.errors import DataError, UsageError
 from cpm_port.files.atomic import atomic_path
 from cpm_port.resources import resource_dir
 
-__all__ = ["Record", "checkout", "describe_machine", "read_records", "records_folder", "write_results"]
-
-_VERSIONS = ("cpm_port", "numpy", "torch", "protobuf", "opencv-python", "numba", "scipy", "h5py", "onnxruntime")
+__all__ = ["Record", "checkout", "read_records", "records_folder", "write_results"]
 
 
 @dataclass(frozen=True)
@@ -85,43 +77,3 @@ def read_records(folder: Path) -> dict[str, Record]:
             raise DataError(f"{path}: not what `cpm-port bench {path.stem} --record` writes ({error!r})") from error
         records[path.stem] = record
     return records
-
-
-def describe_machine() -> dict[str, Any]:
-    """Describe what figures are measured on, and how busy it is: other work is in every time that is taken now."""
-    versions = {"python": platform.python_version()}
-    for package in _VERSIONS:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "system": f"{platform.system()} {platform.machine()}",
-        "commit": _commit(),
-        "versions": versions,
-    }
-
-
-def _commit() -> str | None:
-    """Return the checkout's commit, with "-dirty" where files differ from it; None without git or checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown"

@@ -29,6 +29,7 @@ VERBS = {
     "train": "train a net as its solver file says",
     "study": "the paper's training studies",
     "models": "the default and the official models: where they are, and adding them",
+    "doctor": "what a report of a fault must say: versions, devices, caches, models, what is missing",
     "bench": "speed beside named peers, parity first",
 }
 

@@ -41,8 +41,9 @@ def run(args: argparse.Namespace) -> int:
         return _report(args.rest)
     if args.name is not None and args.name not in _names():
         raise UsageError(f"no bench {args.name!r}; there are {', '.join(_names())}, and {_REPORT}")
-    from cpm_port.bench._records import describe_machine, records_folder, write_results
+    from cpm_port.bench._records import records_folder, write_results
     from cpm_port.bench._text import missed_targets, result_text
+    from cpm_port.compute.machine import describe_machine
 
     names = [args.name] if args.name else _names()
     machine = describe_machine()

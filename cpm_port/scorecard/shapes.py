@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from cpm_port.bench._records import describe_machine
 from cpm_port.bench._timing import take_turns
 from cpm_port.cli import main as command_line
+from cpm_port.compute.machine import describe_machine
 from cpm_port.engine import accelerate
 from cpm_port.errors import DataError
 from cpm_port.graph import CaffeNet, load_net

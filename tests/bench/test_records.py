@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from cpm_port.bench import _records, _report
-from cpm_port.bench._records import Record, describe_machine, read_records, write_results
+from cpm_port.bench._records import Record, read_records, write_results
+from cpm_port.compute.machine import describe_machine
 from cpm_port.errors import DataError, UsageError
 from cpm_port.evaluation.reference import load_all
 from tests.support import ROOT
