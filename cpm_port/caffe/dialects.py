@@ -21,7 +21,7 @@ from cpm_port.errors import CaffeFormatError
 
 __all__ = ["dialect_of", "dialect_of_binary", "parse_message", "unknown_binary_fields"]
 
-_FORK_TYPES = {"CPMData": 140, "ROIPooling": 141}  # layer type -> number of its parameters in the fork of 2015
+_FORK_TYPES = {"CPMData": (140, 147), "ROIPooling": (141, 148)}  # its parameters' numbers in 2015, and later
 _WIRE_TYPES = {  # all others are varints
     FieldDescriptor.TYPE_FLOAT: 5,
     FieldDescriptor.TYPE_STRING: 2,
@@ -52,7 +52,7 @@ def _is_fork_field(message: str, name: str) -> bool:
 
 
 def _has_fork_layer(message: Message) -> bool:
-    return any(layer.type in _FORK_TYPES for layer in getattr(message, "layer", ()))
+    return any(layer.type == "CPMData" for layer in getattr(message, "layer", ()))
 
 
 def dialect_of_binary(layers: Iterable[tuple[str, Iterable[tuple[int, int]], Iterable[tuple[int, int]]]]) -> str:
@@ -64,10 +64,11 @@ def dialect_of_binary(layers: Iterable[tuple[str, Iterable[tuple[int, int]], Ite
         Per layer its type string, and the (number, wire type) pairs in its message and in its transform_param.
     """
     for kind, fields, transform in layers:
-        if (_FORK_TYPES.get(kind), 2) in set(fields):
+        first, later = ((number, 2) in set(fields) for number in _FORK_TYPES.get(kind, (0, 0)))
+        if first:
             return "cpm2015"
         shown = set(transform)
-        if kind in _FORK_TYPES or (shown <= _fork_transform() and any(field >= (7, 5) for field in shown)):
+        if later or kind == "CPMData" or (shown <= _fork_transform() and any(field >= (7, 5) for field in shown)):
             return "cpm"
     return "bvlc"
 

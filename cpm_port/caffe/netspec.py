@@ -14,7 +14,7 @@ It knowingly differs: blobs used more than once need no Split layers. A loss lay
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cpm_port.caffe import dialects
@@ -227,10 +227,12 @@ def _layer_spec(layer: Any, phase: str, where: str, strangers: tuple[str, ...]) 
 
 def _param_specs(layer: Any, where: str) -> tuple[ParamSpec, ...]:
     specs = [ParamSpec(param.name, param.lr_mult, param.decay_mult) for param in layer.param]
-    if layer.type == "BatchNorm":
-        if any(spec.lr_mult != 0 for spec in specs):
+    entry = LAYER_TYPES.get(layer.type)
+    for index in entry.untrained(layer) if entry is not None else ():
+        specs += [ParamSpec("")] * (index + 1 - len(specs))
+        if layer.type == "BatchNorm" and index < len(layer.param) and specs[index].lr_mult != 0:
             raise LayerError(f"{where}: BatchNorm's statistics are not trained; expected lr_mult 0")
-        specs += [ParamSpec("", 0.0)] * (3 - len(specs))
+        specs[index] = replace(specs[index], lr_mult=0.0)
     return tuple(specs)
 
 

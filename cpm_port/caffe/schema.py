@@ -8,6 +8,9 @@ Dialects: `"bvlc"` is upstream Caffe; `"cpm"` the CPM authors' fork; `"cpm2015"`
 paper's models, when its data layer's number was 140 (now 147; both mean something else upstream). See `dialects.py` for
 how a file is told apart.
 
+The message of a layer type that upstream does not have, and a fork's own fields in upstream's messages, are declared
+beside the type's rules (`declare_message`, `declare_fields`; `layer_types/ssd.py` for example), for every dialect.
+
 It knowingly differs in one thing: every message has a hidden repeated string, `UNKNOWN_TEXT`. It carries the fields of
 a prototxt that the schema does not know, so that they survive upgrades and are written back; it is never written to
 binary files.
@@ -16,6 +19,7 @@ binary files.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
@@ -23,7 +27,17 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message, message_fa
 from cpm_port.caffe import _tables
 from cpm_port.errors import UsageError
 
-__all__ = ["DIALECTS", "UNKNOWN_TEXT", "Message", "dialect_of", "field_names", "message_class", "message_names"]
+__all__ = [
+    "DIALECTS",
+    "UNKNOWN_TEXT",
+    "Message",
+    "declare_fields",
+    "declare_message",
+    "dialect_of",
+    "field_names",
+    "message_class",
+    "message_names",
+]
 
 Message = message.Message
 
@@ -42,6 +56,56 @@ _SCALARS = {
     "string": _Field.TYPE_STRING,
     "bytes": _Field.TYPE_BYTES,
 }
+
+
+_declared: dict[str, list[str]] = {}
+"""Message -> tables of fields that `_tables.py` does not have."""
+
+
+def declare_message(name: str, fields: str, *, field: str = "", number: int = 0) -> None:
+    """Add a message to the schema, and LayerParameter's field of it where `field` is given.
+
+    Messages of nets that were read before do not know it: declare first, then read.
+
+    Parameters
+    ----------
+    name : str
+        `"PermuteParameter"`.
+    fields : str
+        In the notation of `_tables.py`: `"order 1 uint32*, side 2 string left"`, behind a line per enum.
+    field : str
+        `"permute_param"`.
+    number : int
+        Of `field`, in binary files. Forks of Caffe choose theirs freely; where upstream has given a fork's number to
+        something else, take one from 10,000 on, which no Caffe uses: texts then read all the same.
+
+    Raises
+    ------
+    UsageError
+        The schema has such a message, field or number already.
+    """
+    if name in _classes("bvlc"):
+        raise UsageError(f"message {name!r}: the schema has it already")
+    _declared[name] = [fields]
+    if field:
+        declare_fields("LayerParameter", f"{field} {number} {name}")
+    _classes.cache_clear()
+
+
+def declare_fields(name: str, fields: str) -> None:
+    """Add fields to a message of the schema; notation and effect as of `declare_message`.
+
+    Raises
+    ------
+    UsageError
+        The message has a field of that name or number already.
+    """
+    known = message_class(name).DESCRIPTOR
+    for field, number, *_ in _entries(fields):
+        if field in known.fields_by_name or int(number) in known.fields_by_number:
+            raise UsageError(f"{name}: a field {field!r} or number {number} is there already")
+    _declared.setdefault(name, []).append(fields)
+    _classes.cache_clear()
 
 
 def message_class(name: str, dialect: str = "bvlc") -> Any:
@@ -85,38 +149,52 @@ def _classes(dialect: str) -> dict[str, Any]:
     overlays = {"bvlc": {}, "cpm": _tables.CPM, "cpm2015": _tables.CPM2015}
     if dialect not in overlays:
         raise UsageError(f"dialect {dialect!r}: expected one of {', '.join(DIALECTS)}")
-    tables: dict[str, str] = {**_tables.UPSTREAM, **overlays[dialect]}
+    written: dict[str, str] = {**_tables.UPSTREAM, **overlays[dialect]}
+    tables = {name: [written[name]] if name in written else [] for name in (*written, *_declared)}
+    for name, more in _declared.items():
+        if name in _tables.UPSTREAM or name not in written:
+            tables[name] += more
     package = f"cpm_port.{dialect}"
     file = descriptor_pb2.FileDescriptorProto(name=f"cpm_port/{dialect}.proto", package=package, syntax="proto2")
     for enum, values in _tables.ENUMS.items():
-        _declare_enum(file.enum_type.add(), enum, values)
-    for name, table in tables.items():
-        _declare_message(file.message_type.add(), name, table, package, tables)
+        _add_enum(file.enum_type.add(), enum, values)
+    for name, pieces in tables.items():
+        _add_message(file.message_type.add(), name, pieces, package, tables)
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
     return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}")) for name in tables}
 
 
-def _declare_enum(proto: Any, name: str, values: str) -> None:
+def _entries(table: str) -> list[list[str]]:
+    """Return a table's fields: name, number, type, and the default where there is one."""
+    fields = [line for line in table.splitlines() if not line.strip().startswith("enum ")]
+    return [entry.split() for entry in " ".join(fields).split(",")]
+
+
+def _enums(table: str) -> list[list[str]]:
+    """Return a table's enums: name, values."""
+    return [line.split(None, 2)[1:] for line in table.splitlines() if line.strip().startswith("enum ")]
+
+
+def _add_enum(proto: Any, name: str, values: str) -> None:
     proto.name = name
     for value in values.split():
         label, number = value.split("=")
         proto.value.add(name=label, number=int(number))
 
 
-def _declare_message(proto: Any, name: str, table: str, package: str, messages: dict[str, str]) -> None:
+def _add_message(proto: Any, name: str, pieces: list[str], package: str, messages: Iterable[str]) -> None:
+    """Add a message; of two pieces with a field of one name, the first counts (a dialect's own before others')."""
     proto.name = name
     own_enums = set()
-    fields = []
-    for line in table.splitlines():
-        if line.strip().startswith("enum "):
-            _, enum, values = line.split(None, 2)
-            own_enums.add(enum)
-            _declare_enum(proto.enum_type.add(), enum, values)
-        else:
-            fields.append(line)
-    for entry in " ".join(fields).split(","):
-        field_name, number, kind, *default = entry.split()
+    for enum, values in (enum for piece in pieces for enum in _enums(piece)):
+        own_enums.add(enum)
+        _add_enum(proto.enum_type.add(), enum, values)
+    seen = set()
+    for field_name, number, kind, *default in (entry for piece in pieces for entry in _entries(piece)):
+        if field_name in seen:
+            continue
+        seen.add(field_name)
         repeated, packed = kind[-1] in "*+", kind[-1] == "+"
         kind = kind.rstrip("*+")
         field = proto.field.add(name=field_name, number=int(number))

@@ -52,14 +52,11 @@ class LayerModule(nn.Module):
         Which of those fields the prototxt gives.
     training_phase : bool
         True in phase TRAIN: the layer's own phase or, failing that, the net's.
-    statistics : bool
-        Class attribute: the parameters are running sums that no solver may touch (BatchNorm).
     shaped_by_values : bool
         Class attribute: how large the tops are is known when the layer runs (Filter); `top_shapes` tells the most.
     """
 
     message = ""
-    statistics = False
     shaped_by_values = False
 
     def __init__(self, spec: LayerSpec, bottom_shapes: Sequence[Shape]) -> None:
@@ -69,7 +66,7 @@ class LayerModule(nn.Module):
         self.training_phase = bool(spec.params.phase == "TRAIN")
         self._num_blobs = 0
         for shape in self.param_shapes(list(bottom_shapes)):
-            blob = nn.Parameter(torch.empty(shape), requires_grad=not self.statistics)
+            blob = nn.Parameter(torch.empty(shape))
             self.register_parameter(str(self._num_blobs), blob)
             self._num_blobs += 1
 

@@ -50,7 +50,9 @@ def forward_merged(net: CaffeNet, inputs: Mapping[str, Tensor], blobs: Sequence[
 def _can_merge(net: CaffeNet, step: Step, follower: Step) -> bool:
     """Whether `follower` scales and shifts in place, channel by channel, what `step` normalizes by the batch."""
     norm, scale = net.get_submodule(step.key), net.get_submodule(follower.key)
-    if not (isinstance(norm, BatchNorm) and isinstance(scale, Scale) and norm.uses_batch_statistics):
+    if not (isinstance(norm, BatchNorm) and isinstance(scale, Scale)):
+        return False
+    if not (norm.is_upstreams and norm.uses_batch_statistics):
         return False
     in_place = step.spec.tops == follower.spec.bottoms == follower.spec.tops
     return in_place and scale.fields.axis == 1 and [blob.dim() for blob in scale.blobs] == [1, 1]

@@ -1,8 +1,14 @@
-"""Types whose top has its bottom's shape: activations, normalizations, Scale and Bias."""
+"""Types whose top has its bottom's shape: activations, normalizations, Scale and Bias.
+
+Forks' fields in upstream's messages: `scale_bias` of BatchNorm with its fillers (NVIDIA/caffe@87a2554),
+`add_eps_before_sqrt` of BatchNorm and `relu6` of ReLU (foss-for-synopsys-dwc-arc-processors/synopsys-caffe@977ba36; the
+first is 4 there, which PSPNet's fork gives to another field).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from cpm_port.caffe.layer_types.table import (
     POINTWISE,
@@ -17,9 +23,17 @@ from cpm_port.caffe.layer_types.table import (
     same_shape,
     sees_own_position,
 )
+from cpm_port.caffe.schema import declare_fields
 from cpm_port.caffe.spec import LayerSpec
 
-__all__: list[str] = []
+__all__ = ["has_scale_and_bias"]
+
+declare_fields(
+    "BatchNormParameter",
+    """scale_filler 5 FillerParameter, bias_filler 6 FillerParameter, scale_bias 7 bool false,
+    add_eps_before_sqrt 10004 bool true""",
+)
+declare_fields("ReLUParameter", "relu6 3 bool false")
 
 _PLAIN = (
     "AbsVal", "BNLL", "Clip", "Dropout", "ELU", "Exp", "Log", "Power", "ReLU", "Sigmoid", "Softmax", "Swish", "TanH",
@@ -63,7 +77,18 @@ def _prelu_params(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
 
 def _batch_norm_params(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
     channels = 1 if len(bottoms[0]) == 1 else bottoms[0][1]
-    return [(channels,), (channels,), (1,)]
+    scale_and_bias: list[Shape] = [(channels,)] * 2 if has_scale_and_bias(layer.params.batch_norm_param) else []
+    return [(channels,), (channels,), (1,), *scale_and_bias]
+
+
+def has_scale_and_bias(batch_norm_param: Any) -> bool:
+    """Tell whether a BatchNorm layer scales and shifts, too, as in NVIDIA's fork."""
+    has = batch_norm_param.has
+    return bool(batch_norm_param.scale_bias) or has("scale_filler") or has("bias_filler")
+
+
+def _batch_norm_untrained(layer: Any) -> tuple[int, ...]:
+    return (0, 1, 2)
 
 
 def _lrn_sees(layer: LayerSpec, bottoms: list[Shape]) -> Fields:
@@ -72,10 +97,11 @@ def _lrn_sees(layer: LayerSpec, bottoms: list[Shape]) -> Fields:
 
 declare(
     *(LayerType(name, same_shape, sees=sees_own_position) for name in _PLAIN),
-    LayerType("BatchNorm", same_shape, _batch_norm_params, sees=sees_own_position),
+    LayerType("BatchNorm", same_shape, _batch_norm_params, sees=sees_own_position, untrained=_batch_norm_untrained),
     LayerType("Bias", _laid_over, _scale_params, sees=sees_own_position),
     LayerType("LRN", same_shape, sees=_lrn_sees),
     LayerType("MVN", same_shape),
+    LayerType("ReLU6", same_shape, sees=sees_own_position, origin="MobileNet forks"),
     LayerType("PReLU", same_shape, _prelu_params, sees=sees_own_position),
     LayerType("Scale", _laid_over, _scale_params, sees=sees_own_position),
 )

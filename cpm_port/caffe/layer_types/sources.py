@@ -50,7 +50,7 @@ def _from_source(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
 
 declare(
     *(LayerType(name, _from_source, kind="source") for name in ("Data", "HDF5Data", "ImageData", "WindowData")),
-    LayerType("CPMData", _cpm_data, kind="source"),
+    LayerType("CPMData", _cpm_data, kind="source", origin="CPM fork"),
     LayerType("DummyData", _dummy_data, kind="source"),
     LayerType("Input", _input, kind="source"),
     LayerType("MemoryData", _memory_data, kind="source"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from cpm_port.caffe.spec import LayerSpec
 from cpm_port.errors import LayerError
@@ -67,6 +67,10 @@ def _whole(layer: LayerSpec, bottoms: list[Shape]) -> Fields | None:
     return WHOLE
 
 
+def _all_trained(layer: Any) -> tuple[int, ...]:
+    return ()
+
+
 def sees_own_position(layer: LayerSpec, bottoms: list[Shape]) -> Fields:
     """Say that a value sees its own position only."""
     return POINTWISE
@@ -92,6 +96,10 @@ class LayerType:
         does not tell.
     kind : {"layer", "loss", "source"}
         A loss counts in the total and needs no written top; a source brings the net's inputs.
+    untrained : callable
+        Takes the layer's message and returns the indices of parameters that no solver touches: running sums.
+    origin : str
+        `"upstream"`, or which fork of Caffe has the type: `"SSD fork"`.
     by_module : bool
         The rules ask the type's module, which needs torch: `cpm_port.graph.register` declared it.
     """
@@ -102,6 +110,8 @@ class LayerType:
     flops: Callable[[LayerSpec, list[Shape]], int | None] = _uncounted
     sees: Callable[[LayerSpec, list[Shape]], Fields | None] = _whole
     kind: Literal["layer", "loss", "source"] = "layer"
+    untrained: Callable[[Any], tuple[int, ...]] = _all_trained
+    origin: str = "upstream"
     by_module: bool = False
 
 

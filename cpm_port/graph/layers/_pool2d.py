@@ -13,6 +13,7 @@ Source: caffe `pooling_layer.cpp`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,19 +28,38 @@ Pair = tuple[int, ...]  # (height, width)
 
 @dataclass(frozen=True)
 class PoolWindow:
-    """Kernel, stride and leading padding as (height, width), and whether the output size rounds up."""
+    """Kernel, stride and padding as (height, width), and whether the output size rounds up.
+
+    `end` is the padding behind the last value, `pad` again where it is not given; `dilation` the distance between a
+    window's values.
+    """
 
     kernel: Pair
     stride: Pair
     pad: Pair
     ceil: bool = True
+    end: Pair | None = None
+    dilation: Pair = (1, 1)
+
+    @property
+    def trailing(self) -> Pair:
+        """The padding behind the last value."""
+        return self.pad if self.end is None else self.end
+
+    @property
+    def reach(self) -> Pair:
+        """How far a window extends."""
+        return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
     def output_size(self, height: int, width: int) -> Pair:
         """Return the pooled (height, width)."""
-        return pooled_sizes((height, width), self.kernel, self.stride, self.pad, ceil=self.ceil)
+        window = (self.kernel, self.stride, self.pad, self.dilation)
+        return pooled_sizes((height, width), window, self.trailing, ceil=self.ceil)
 
     def suits_torch(self, height: int, width: int) -> bool:
         """Tell whether torch has the same windows: it pads by half a kernel at most, and drops windows always."""
+        if self.trailing != self.pad or self.dilation != (1, 1):
+            return False
         out = self.output_size(height, width)
         axes = zip((height, width), self.kernel, self.stride, self.pad, out, strict=True)
         return all(2 * pad <= kernel and (n - 1) * stride < size + pad for size, kernel, stride, pad, n in axes)
@@ -62,7 +82,7 @@ def max_pool(x: Tensor, window: PoolWindow, *, with_indices: bool = False) -> tu
     lowest = torch.finfo(x.dtype).min
     (top, left), (rows, columns) = window.pad, window.output_size(height, width)
     padded = _pad(x, window, lowest)
-    found, index = F.max_pool2d(padded, window.kernel, window.stride, return_indices=True)
+    found, index = F.max_pool2d(padded, window.kernel, window.stride, 0, window.dilation, return_indices=True)
     found, index = found[..., :rows, :columns], index[..., :rows, :columns]
     if not with_indices:
         return (found,)
@@ -78,7 +98,13 @@ def average_pool(x: Tensor, window: PoolWindow) -> Tensor:
         return F.avg_pool2d(x, window.kernel, window.stride, window.pad, ceil_mode=window.ceil, count_include_pad=True)
     rows, columns = window.output_size(height, width)
     padded = _pad(x, window, 0.0)
-    total = F.avg_pool2d(padded, window.kernel, window.stride, divisor_override=1)[..., :rows, :columns]
+    if window.dilation == (1, 1):
+        total = F.avg_pool2d(padded, window.kernel, window.stride, divisor_override=1)
+    else:
+        geometry: Any = {"stride": window.stride, "dilation": window.dilation}
+        total = F.conv2d(padded.flatten(0, 1).unsqueeze(1), x.new_ones((1, 1, *window.kernel)), **geometry)
+        total = total.reshape(*x.shape[:2], *total.shape[2:])
+    total = total[..., :rows, :columns]
     return total / (_spans(window, 0, height, rows, x)[:, None] * _spans(window, 1, width, columns, x)[None, :])
 
 
@@ -88,12 +114,13 @@ def _pad(x: Tensor, window: PoolWindow, value: float) -> Tensor:
     sizes = (x.shape[2], x.shape[3])
     for axis in (1, 0):
         out = window.output_size(*sizes)[axis]
-        after = (out - 1) * window.stride[axis] + window.kernel[axis] - sizes[axis] - window.pad[axis]
+        after = (out - 1) * window.stride[axis] + window.reach[axis] - sizes[axis] - window.pad[axis]
         sides += [window.pad[axis], max(0, after)]
     return F.pad(x, sides, value=value)
 
 
 def _spans(window: PoolWindow, axis: int, size: int, out: int, like: Tensor) -> Tensor:
-    """Return each window's extent along one axis, clipped behind the trailing padding."""
+    """Return how many values each window has along one axis, those behind the trailing padding left out."""
     start = torch.arange(out, device=like.device) * window.stride[axis] - window.pad[axis]
-    return ((start + window.kernel[axis]).clamp(max=size + window.pad[axis]) - start).to(like.dtype)
+    extent = (start + window.reach[axis]).clamp(max=size + window.trailing[axis]) - start
+    return ((extent - 1) // window.dilation[axis] + 1).to(like.dtype)

@@ -5,19 +5,29 @@ as "no data": mean and variance are then 0). With `use_global_stats` (the defaul
 sums are used; otherwise the batch's own statistics, and the sums are updated in place: sum =
 moving_average_fraction sum + new, the variance with m / (m - 1).
 
+Forks' fields: with `scale_bias`, or a `scale_filler` or `bias_filler`, parameters 3 and 4 scale and shift the result, 0
+and 1 are averages (fraction average + (1 - fraction) new, the batch's own variance), phase TEST always uses them, and
+eps is at least 1e-5 (NVIDIA/caffe@87a2554). With `add_eps_before_sqrt: false` it is added to the deviation
+(foss-for-synopsys-dwc-arc-processors/synopsys-caffe@977ba36).
+
 Source: caffe `batch_norm_layer.cpp`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from cpm_port.caffe import MessageView
-from cpm_port.graph.module import LayerModule
+from cpm_port.caffe import LayerSpec, MessageView
+from cpm_port.caffe.layer_types.elementwise import has_scale_and_bias
+from cpm_port.graph.module import LayerModule, Shape
 from cpm_port.graph.registry import register
 
 __all__ = ["BatchNorm"]
+
+_LEAST_EPS = 1e-5  # of NVIDIA's form
 
 
 @register("BatchNorm")
@@ -26,11 +36,18 @@ class BatchNorm(LayerModule):
 
     message = "batch_norm_param"
 
-    statistics = True
+    def __init__(self, spec: LayerSpec, bottom_shapes: Sequence[Shape]) -> None:
+        super().__init__(spec, bottom_shapes)
+        self.scales = has_scale_and_bias(spec.params.batch_norm_param)
+        self._passes = 0
 
     def fillers(self) -> list[MessageView | float]:
-        """Return zeros."""
-        return [0.0, 0.0, 0.0]
+        """Return zeros; in NVIDIA's form the averages' factor is 1, and scale and bias begin as the fields say."""
+        if not self.scales:
+            return [0.0, 0.0, 0.0]
+        scale, bias = ("scale_filler", 1.0), ("bias_filler", 0.0)
+        begin = [getattr(self.fields, name) if name in self.given else value for name, value in (scale, bias)]
+        return [0.0, 0.0, 1.0, *begin]
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Normalize; in training also update the running sums."""
@@ -42,12 +59,35 @@ class BatchNorm(LayerModule):
             inverse = torch.where(factor == 0, torch.zeros_like(factor), 1 / factor)
             mean = (self.blob(0) * inverse).view(per_channel)
             variance = (self.blob(1) * inverse).view(per_channel)
-            return ((x - mean) / torch.sqrt(variance + p.eps),)
+            return (self._finish(x - mean, variance, per_channel),)
         mean = x.mean(dims, keepdim=True)
         centered = x - mean
         variance = centered.square().mean(dims, keepdim=True)
-        self._update(mean.detach(), variance.detach(), x.numel() // mean.numel(), p.moving_average_fraction)
-        return (centered / torch.sqrt(variance + p.eps),)
+        if self.scales:
+            self._average(mean.detach(), variance.detach(), p.moving_average_fraction)
+        else:
+            self._update(mean.detach(), variance.detach(), x.numel() // mean.numel(), p.moving_average_fraction)
+        return (self._finish(centered, variance, per_channel),)
+
+    def _finish(self, centered: Tensor, variance: Tensor, per_channel: list[int]) -> Tensor:
+        """Divide by the deviation; scale and shift where the layer does."""
+        p = self.fields
+        eps = max(p.eps, _LEAST_EPS) if self.scales else p.eps
+        y = centered / (torch.sqrt(variance + eps) if p.add_eps_before_sqrt else torch.sqrt(variance) + eps)
+        return y * self.blob(3).view(per_channel) + self.blob(4).view(per_channel) if self.scales else y
+
+    @torch.no_grad()
+    def _average(self, mean: Tensor, variance: Tensor, fraction: float) -> None:
+        """Move NVIDIA's averages; the first two passes replace them."""
+        kept = fraction if self._passes > 1 else 0.0
+        self._passes += 1
+        for average, new in zip((self.blob(0), self.blob(1)), (mean, variance), strict=True):
+            average.mul_(kept).add_((1 - kept) * new.flatten())
+
+    @property
+    def is_upstreams(self) -> bool:
+        """Whether no fork's field changes what it computes."""
+        return not self.scales and bool(self.fields.add_eps_before_sqrt)
 
     def normalize_coarsely(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         """Normalize by the batch's statistics, multiply by `scale` and add `shift`, (channels,), in one pass over `x`.
@@ -64,7 +104,9 @@ class BatchNorm(LayerModule):
     @property
     def uses_batch_statistics(self) -> bool:
         """Whether it normalizes by the batch's own mean and variance, and learns from them."""
-        return not (self.fields.use_global_stats if "use_global_stats" in self.given else not self.training_phase)
+        if self.scales or "use_global_stats" not in self.given:
+            return self.training_phase
+        return not self.fields.use_global_stats
 
     @torch.no_grad()
     def _update(self, mean: Tensor, variance: Tensor, count: int, fraction: float) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from cpm_port.caffe import LayerSpec
-from cpm_port.caffe.layer_types.windows import spatial_window
+from cpm_port.caffe.layer_types.windows import rounds_up, spatial_window, trailing_pad
 from cpm_port.graph.layers._pool2d import PoolWindow, average_pool, max_pool
 from cpm_port.graph.module import LayerModule, Shape
 from cpm_port.graph.registry import register
@@ -32,8 +32,8 @@ class Pooling(LayerModule):
 
     def __init__(self, spec: LayerSpec, bottom_shapes: Sequence[Shape]) -> None:
         super().__init__(spec, bottom_shapes)
-        kernel, stride, pad, _ = spatial_window(spec, bottom_shapes[0])
-        self.window = PoolWindow(kernel, stride, pad, ceil=self.fields.round_mode == "CEIL")
+        kernel, stride, pad, dilation = spatial_window(spec, bottom_shapes[0])
+        self.window = PoolWindow(kernel, stride, pad, rounds_up(spec), trailing_pad(spec, pad), dilation)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Pool `x`, shape (N, C, H, W)."""
