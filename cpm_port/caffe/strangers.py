@@ -3,8 +3,8 @@
 Where in the flow: `netspec.py` asks for every layer that it takes in; whoever builds a net, opens a data layer or works
 out shapes refuses layers that have such fields (`LayerSpec.strangers`).
 
-A field that gets a meaning here gets its line in `_tables.py`, and is no stranger any more. One that changes the speed
-only is named in `HARMLESS`. Fields that only steer training (`param`, fillers) stay notes.
+A field that gets a meaning is declared beside its layer type (`schema.declare_fields`), and is no stranger any more.
+One that changes the speed only is named in `HARMLESS`. Fields that only steer training (`param`, fillers) stay notes.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.caffe import LayerSpec, NetSpec, snapshot_message, spec_of
+from cpm_port.caffe.layer_types.elementwise import has_scale_and_bias
 from cpm_port.errors import WeightsError
 
 __all__ = ["fold_batch_norm"]
@@ -60,7 +61,7 @@ def fold_batch_norm(net: NetSpec, blobs: Arrays) -> tuple[NetSpec, dict[str, tup
         if layer.type not in _MESSAGES or len(layer.tops) != 1:
             continue
         norm = _only_reader(net.layers, index)
-        if norm is None or net.layers[norm].type != "BatchNorm":
+        if norm is None or net.layers[norm].type != "BatchNorm" or not _is_upstreams(net.layers[norm]):
             continue
         scale = _only_reader(net.layers, norm)
         if scale is not None and not _scales_channels(net.layers[scale]):
@@ -93,6 +94,12 @@ def _only_reader(layers: Sequence[LayerSpec], index: int) -> int | None:
             break
     only = readers[0] if len(readers) == 1 else None
     return only if only is not None and layers[only].bottoms == (top,) and len(layers[only].tops) == 1 else None
+
+
+def _is_upstreams(norm: LayerSpec) -> bool:
+    """Whether no fork's field changes what a BatchNorm layer computes."""
+    param = norm.params.batch_norm_param
+    return bool(param.add_eps_before_sqrt) and not has_scale_and_bias(param)
 
 
 def _scales_channels(layer: LayerSpec) -> bool:

@@ -22,8 +22,10 @@ one file, here in `layers/` or a user's own, imported before `load_net` is calle
         def forward(self, x):                       # tensors in, a tuple of tensors out, one per top
             return (torch.nn.functional.hardswish(x),)
 
-A layer with parameters also has `param_shapes` and `fillers`. The types of upstream Caffe and of the CPM authors' fork
-have their shapes and costs in `cpm_port/caffe/layer_types/`, where they are known without torch; their modules need
+A layer with parameters also has `param_shapes` and `fillers`. A type with fields of its own names their message,
+`message = "hard_swish_param"`, and gives the fields where it registers:
+`@register("HardSwish", fields="beta 1 float 1", number=10_500)`. The types of upstream Caffe and of its forks have
+their shapes, costs and messages in `cpm_port/caffe/layer_types/`, known without torch; their modules need
 `forward` only (`layers/relu.py`), and `fillers` (`layers/prelu.py`).
 """
 
@@ -37,6 +39,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from cpm_port.caffe.layer_types import LAYER_TYPES, LayerType, declare
+from cpm_port.caffe.schema import declare_message
 from cpm_port.errors import LayerError, UnsupportedLayerError
 from cpm_port.graph.sources import SOURCE_TYPES
 
@@ -61,7 +64,9 @@ _ENTRIES: dict[str, _Entry] = {}
 _log = logging.getLogger(__name__)
 
 
-def register(layer_type: str, *, refuse: Refusal | None = None, loss: bool = False) -> Callable[[_B], _B]:
+def register(
+    layer_type: str, *, refuse: Refusal | None = None, loss: bool = False, fields: str = "", number: int = 0
+) -> Callable[[_B], _B]:
     """Return the decorator that makes a builder responsible for `layer_type`.
 
     Parameters
@@ -75,15 +80,27 @@ def register(layer_type: str, *, refuse: Refusal | None = None, loss: bool = Fal
         Whether a new type is a loss: it counts in the total, and needs no written top. Nets that are read afterwards
         know it so; of Caffe's own types it is known.
 
+    fields : str
+        The fields of a message of the type's own, whose name in a layer is the class's `message`: `"beta 1 float 1"`
+        lets nets that are read afterwards say `hard_swish_param { beta: 2 }`; notation of `schema.declare_message`.
+    number : int
+        That message's number in binary files, from 10,000 on.
+
     Raises
     ------
     LayerError
         The type has a builder already.
+    UsageError
+        The schema has a message or field of that name or number already.
     """
 
     def enter(builder: _B) -> _B:
         if layer_type in _ENTRIES:
             raise LayerError(f"layer type {layer_type!r}: registered already, by {_ENTRIES[layer_type].builder!r}")
+        if fields:
+            field = str(getattr(builder, "message", ""))
+            name = "".join(map(str.capitalize, field.removesuffix("_param").split("_"))) + "Parameter"
+            declare_message(name, fields, field=field, number=number)
         _ENTRIES[layer_type] = _Entry(builder, refuse)
         if layer_type not in LAYER_TYPES:
             declare(_told_by_modules(layer_type, builder, loss))
@@ -106,6 +123,7 @@ def _told_by_modules(layer_type: str, builder: Builder, loss: bool) -> LayerType
         flops=lambda layer, bottoms: module(layer, bottoms).flops(bottoms),
         sees=lambda layer, bottoms: module(layer, bottoms).sees(bottoms),
         kind="loss" if loss else "layer",
+        origin=builder.__module__,
         by_module=True,
     )
 

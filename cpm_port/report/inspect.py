@@ -30,6 +30,7 @@ from cpm_port.caffe import (
 )
 from cpm_port.caffe.files import read_text
 from cpm_port.caffe.kinds import HDF5_MAGIC, looks_like_text
+from cpm_port.caffe.layer_types import origin_of
 from cpm_port.caffe.liveness import peak_size
 from cpm_port.caffe.shapes import Shape, layer_flops, layer_shapes, param_shapes
 from cpm_port.errors import LayerError, MissingFileError, UnsupportedLayerError
@@ -156,6 +157,7 @@ def _walk(net: NetSpec, given: Mapping[str, Shape]) -> tuple[dict[str, Shape], l
         row: dict[str, Any] = {
             "name": layer.name,
             "type": layer.type,
+            "origin": origin_of(layer.type),
             "bottoms": list(layer.bottoms),
             "tops": list(layer.tops),
             "shapes": [None] * len(layer.tops),

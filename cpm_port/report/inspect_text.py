@@ -45,6 +45,10 @@ def _net(report: dict[str, Any]) -> list[str]:
         row = [layer["name"], layer["type"], ", ".join(layer["bottoms"]), ", ".join(tops)]
         rows.append([*row, _integer(layer["parameters"]), _integer(layer["flops"])])
     lines += table(rows, right=(4, 5))
+    foreign = {layer["type"]: layer["origin"] for layer in report["layers"] if layer["origin"] != "upstream"}
+    if foreign:
+        lines += ["", "types that upstream Caffe does not have:"]
+        lines += [f"  {kind}: {origin}" for kind, origin in sorted(foreign.items())]
     lines += [
         "",
         f"parameters: {_integer(report['parameters'])}",

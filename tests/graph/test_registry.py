@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import textwrap
 from collections.abc import Iterator
@@ -11,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from cpm_port.caffe import MessageView, infer_shapes, parse_net
+from cpm_port.caffe import MessageView, infer_shapes, parse_net, schema
 from cpm_port.caffe.layer_types import LAYER_TYPES, Fields
-from cpm_port.errors import LayerError, UnsupportedLayerError
+from cpm_port.errors import LayerError, UnsupportedLayerError, UsageError
 from cpm_port.graph import (
     POINTWISE,
     LayerModule,
@@ -36,12 +37,13 @@ layer { name: "relu" type: "ReLU" bottom: "data_shifted" top: "out" }
 
 @pytest.fixture
 def own_entries() -> Iterator[None]:
-    tables: tuple[dict[str, Any], ...] = (registry._ENTRIES, LAYER_TYPES)
-    before = [dict(table) for table in tables]
+    tables: tuple[dict[str, Any], ...] = (registry._ENTRIES, LAYER_TYPES, schema._declared)
+    before = [{key: copy.copy(value) for key, value in table.items()} for table in tables]
     yield
     for table, entries in zip(tables, before, strict=True):
         table.clear()
         table.update(entries)
+    schema._classes.cache_clear()
 
 
 @pytest.fixture
@@ -144,6 +146,64 @@ def test_a_users_loss_counts_in_the_total_and_needs_no_top(own_entries: None) ->
     text = 'input: "x" input_shape { dim: 4 } layer { name: "l" type: "HalfSum" bottom: "x" }'
     net = load_net(parse_net(text))
     assert float(net.total_loss(net(torch.ones(4)))) == 2.0
+
+
+def test_a_users_layer_type_has_fields_of_its_own(own_entries: None) -> None:
+    @register("Leaky", fields="enum Side UP=0 DOWN=1\nslope 1 float 0.5, side 2 Side DOWN", number=10_500)
+    class Leaky(LayerModule):
+        message = "leaky_param"
+
+        def top_shapes(self, bottom_shapes: list[Shape]) -> list[Shape]:
+            return bottom_shapes
+
+        def forward(self, x: Tensor) -> tuple[Tensor]:
+            return (x * self.fields.slope if self.fields.side == "DOWN" else x,)
+
+    text = 'input: "x" input_shape {{ dim: 1 }} layer {{ name: "l" type: "Leaky" bottom: "x" top: "y" {} }}'
+    for fields, expected in (("", 0.5), ("leaky_param { slope: 3 }", 3.0), ("leaky_param { side: UP }", 1.0)):
+        spec = parse_net(text.format(fields))
+        assert spec.notes == parse_net(text.format("")).notes
+        assert load_net(spec)(torch.ones(1))["y"].item() == expected
+    for dialect in schema.DIALECTS:
+        assert schema.message_class("LayerParameter", dialect).DESCRIPTOR.fields_by_name["leaky_param"].number == 10_500
+
+
+@pytest.mark.parametrize(
+    ("message", "number", "complaint"),
+    [
+        ("relu_param", 10_500, "message 'ReluParameter'|'relu_param'"),
+        ("norm_param", 10_500, "a field 'norm_param'"),
+        ("other_param", 147, "number 147 is there already"),
+    ],
+)
+def test_a_users_fields_must_not_clash(own_entries: None, message: str, number: int, complaint: str) -> None:
+    class Other(LayerModule):
+        pass
+
+    Other.message = message
+    with pytest.raises(UsageError, match=complaint):
+        register("Other", fields="slope 1 float 0.5", number=number)(Other)
+
+
+def test_inspect_says_where_every_type_is_from(own_entries: None) -> None:
+    register("ChannelShift")(LayerModule)
+    text = (
+        PLUGGED
+        + """
+        layer { name: "n" type: "Normalize" bottom: "data" top: "n" }
+        layer { name: "odd" type: "Odd" bottom: "data" top: "odd" }"""
+    )
+    report = inspect_net(parse_net(text))
+    origins = {layer["type"]: layer["origin"] for layer in report["layers"]}
+    assert origins == {
+        "Input": "upstream", "ChannelShift": "cpm_port.graph.module", "ReLU": "upstream", "Normalize": "SSD fork",
+        "Odd": "unknown",
+    }  # fmt: skip
+    shown = inspect_text({"file": "f", "kind": "net", "bytes": 0, **report})
+    assert (
+        "types that upstream Caffe does not have:\n  ChannelShift: cpm_port.graph.module\n  Normalize: SSD fork"
+        in shown
+    )
 
 
 def test_every_supported_type_has_its_entry() -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "declare",
     "fail",
     "need_bottoms",
+    "origin_of",
     "same_shape",
     "sees_own_position",
 ]
@@ -130,6 +131,11 @@ def declare(*types: LayerType) -> None:
         if entry.name in LAYER_TYPES:
             raise LayerError(f"layer type {entry.name!r}: declared already")
         LAYER_TYPES[entry.name] = entry
+
+
+def origin_of(kind: str) -> str:
+    """Return where a layer type is from: `"upstream"`, a fork, the module that registered it, or `"unknown"`."""
+    return LAYER_TYPES[kind].origin if kind in LAYER_TYPES else "unknown"
 
 
 # What rules share

@@ -5,11 +5,12 @@ Pooling rounds up, and with padding drops a last window that starts beyond the p
 rounds down. It knowingly differs: a convolution whose kernel exceeds the padded input is an error (Caffe's integer
 division may give one output).
 
-Fields that forks added to upstream's messages count here, too. Of a convolution, `hole` is the dilation (DeepLab's first
-fork). Of a pooling, `ceil_mode: false` and `round_below: true` round down unless `round_mode` is given; `kstride` and
-`dilation` are the distance between a window's values (naibaf7/caffe), `pad_l`, `pad_r`, `pad_t`, `pad_b` pad each side
-by itself. The numbers of `ceil_mode` and the pads are those of foss-for-synopsys-dwc-arc-processors/synopsys-caffe@977ba36;
-numbers that upstream has given to others, or that we have not seen, are our own.
+Fields that forks added to upstream's messages count here, too. Of a convolution, `hole` is the dilation (DeepLab's
+first fork). Of a pooling, `ceil_mode: false` and `round_below: true` round down unless `round_mode` is given; `kstride`
+and `dilation` are the distance between a window's values (naibaf7/caffe); `pad_l`, `pad_r`, `pad_t` and `pad_b` pad
+each side by itself. The numbers of `ceil_mode` and of the pads are those of
+foss-for-synopsys-dwc-arc-processors/synopsys-caffe@977ba36; the others, which upstream has given away or we have not
+seen, are our own.
 """
 
 from __future__ import annotations

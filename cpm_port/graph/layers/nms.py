@@ -42,16 +42,16 @@ class Nms(LayerModule):
             return (lists,)
         inner = maps[..., 1:-1, 1:-1]
         peaks = inner > p.threshold
-        for y in range(3):
-            for x_ in range(3):
-                if (y, x_) != (1, 1):
-                    peaks &= inner > maps[..., y : y + height - 2, x_ : x_ + width - 2]
+        for down in range(3):
+            for right in range(3):
+                if (down, right) != (1, 1):
+                    peaks &= inner > maps[..., down : down + height - 2, right : right + width - 2]
         lists[..., 0, 0] = peaks.sum((2, 3)).to(maps.dtype)
         rows, columns, total = self._sums(maps)
         for item, part in torch.nonzero(peaks.flatten(2).any(2)).tolist():
             places = torch.nonzero(peaks[item, part])[: p.max_peaks] + 1
-            y, x_ = places.unbind(1)
-            own = (item, part, y, x_)
+            y, across = places.unbind(1)
+            own = (item, part, y, across)
             found = torch.stack([columns[own] / total[own], rows[own] / total[own], maps[own]], dim=1)
             lists[item, part, 1 : len(places) + 1] = found
         return (lists,)

@@ -1,8 +1,8 @@
 """PriorBox: the default boxes of every cell of a map, and their variances. SSD fork; oracles: OpenCV 4, literal loops.
 
 The top is (1, 2, cells x boxes x 4): first xmin, ymin, xmax, ymax in parts of the image's width and height, cell by
-cell in rows and box by box within a cell (`prior_shapes`), then a variance for each of these numbers. A cell's centre is
-(index + offset) x step, where step is image size / map size unless given. The values of the bottoms do not count.
+cell in rows and box by box within a cell (`prior_shapes`), then a variance for each of these numbers. A cell's centre
+is (index + offset) x step, where step is image size / map size unless given. The bottoms' values do not count.
 Source: weiliu89/caffe `prior_box_layer.cpp`.
 """
 
