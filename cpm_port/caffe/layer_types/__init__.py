@@ -1,7 +1,7 @@
 """What is known of each layer type without running it: shapes, parameters, cost, what a value sees. No torch here.
 
 A `LayerType` is the one entry of a type; `LAYER_TYPES` holds them by name. The files beside this one declare the types
-of upstream Caffe and of widely used forks (a file per fork: `ssd.py`, `rcnn.py`, ...), for all code that reads, sizes or
+of upstream Caffe and of widely used forks (a file per fork: `ssd.py`, `rcnn.py`), for all code that reads, sizes or
 recognises files without torch; a fork's type brings its message along (`schema.declare_message`). What runs a type is
 its module, in `cpm_port/graph/layers/`. A type that is declared nowhere here is declared by its module:
 `cpm_port.graph.register` asks the module's methods, so that a new type is one file there.
