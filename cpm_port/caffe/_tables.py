@@ -4,8 +4,8 @@ One entry per message: fields as `name number type[*|+] [default]`, separated by
 and packed. `enum NAME A=0 B=1` lines declare a message's own enums. The numbers are the wire contract of Caffe's files.
 
 *Source*: BVLC/caffe@9b89154 (upstream) and shihenw/caffe@d154e89 (the CPM authors' fork): field names, numbers,
-defaults. It differs on purpose: upstream's two `required` fields (ClipParameter) are optional, so that a file of the
-other dialect reads.
+defaults; BlobProto's 10 and 11 are NVIDIA/caffe@87a2554's. It differs on purpose: upstream's two `required` fields
+(ClipParameter) are optional, so that a file of the other dialect reads.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ _HEAD_LAYERS = f"elu_param 140 ELUParameter, bias_param 141 BiasParameter, {_LAT
 UPSTREAM = {
     "BlobShape": "dim 1 int64+",
     "BlobProto": """num 1 int32 0, channels 2 int32 0, height 3 int32 0, width 4 int32 0, data 5 float+, diff 6 float+,
-        shape 7 BlobShape, double_data 8 double+, double_diff 9 double+""",
+        shape 7 BlobShape, double_data 8 double+, double_diff 9 double+, raw_data_type 10 int32,
+        raw_diff_type 11 int32""",
     "BlobProtoVector": "blobs 1 BlobProto*",
     "Datum": """channels 1 int32, height 2 int32, width 3 int32, data 4 bytes, label 5 int32, float_data 6 float*,
         encoded 7 bool false""",

@@ -65,6 +65,7 @@ _WITH_NAMES = frozenset(
     }
 )
 _BLOBS_FIELD = {"V2": 7, "V1": 6, "V0": 50}
+_RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}  # of NVIDIA's fork
 _LEGACY = ("num", "channels", "height", "width")
 
 
@@ -292,6 +293,7 @@ def parse_blobs(messages: Iterable[Any], values: Iterable[wire.Values], where: s
         message.CopyFrom(stored)
         found = next(numbers)
         place = f"{where}, blob {index}"
+        _take_raw(message, found, place)
         if all(v is None for v in (found.data, found.double_data)):
             data = np.zeros(0, np.float32)
         else:
@@ -302,6 +304,27 @@ def parse_blobs(messages: Iterable[Any], values: Iterable[wire.Values], where: s
             diff = _fill(_one_of(found.diff, found.double_diff, place), shape, f"{place} (diff)")
         out.append(StoredBlob(message, _fill(data, shape, place), diff))
     return out
+
+
+def _take_raw(message: Any, values: wire.Values, where: str) -> None:
+    """Turn NVIDIA's raw bytes into data and diff: half precision becomes float32; the blob is then one as any other."""
+    for name in ("data", "diff"):
+        raw = getattr(values, f"raw_{name}")
+        if raw is not None:
+            if getattr(values, name) is not None or getattr(values, f"double_{name}") is not None:
+                raise CaffeFormatError(f"{where}: has {name} and raw_{name}; expected one kind")
+            code = getattr(message, f"raw_{name}_type")
+            kind = _RAW_TYPES.get(code) if message.HasField(f"raw_{name}_type") else None
+            if kind is None:
+                raise CaffeFormatError(
+                    f"{where}: raw_{name} of type {code}; expected double, float or half (0, 1 or 2)"
+                )
+            if len(raw) % np.dtype(kind).itemsize:
+                raise CaffeFormatError(f"{where}: raw_{name} has {len(raw)} bytes, not whole numbers of type {kind}")
+            numbers = raw.view(kind).astype("<f4") if kind == "<f2" else raw.view(kind)
+            numbers.flags.writeable = False
+            setattr(values, "double_" * (kind == "<f8") + name, numbers)
+        message.ClearField(f"raw_{name}_type")
 
 
 def _one_of(single: np.ndarray | None, double: np.ndarray | None, where: str) -> np.ndarray:

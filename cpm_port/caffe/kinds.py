@@ -6,6 +6,8 @@ how a file is read.
 
 from __future__ import annotations
 
+import codecs
+
 from cpm_port.caffe import wire
 from cpm_port.errors import CaffeFormatError
 
@@ -55,10 +57,16 @@ def foreign_kind(data: wire.Buffer) -> str | None:
 
 
 def looks_like_text(data: wire.Buffer) -> bool:
-    """Tell whether a file's first bytes are text: no control characters but white space, and mostly ASCII."""
+    """Tell whether a file's first bytes are text: no control characters but white space, and UTF-8 or mostly ASCII."""
     head = bytes(data[:1024])
-    readable = sum(0x20 <= byte < 0x7F or byte in b"\t\n\r" for byte in head)
-    return 2 * readable > len(head) and not any(byte < 0x20 and byte not in b"\t\n\f\r" for byte in head)
+    if any(byte < 0x20 and byte not in b"\t\n\f\r" for byte in head):
+        return False
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # which may end within a character
+    except UnicodeDecodeError:
+        readable = sum(0x20 <= byte < 0x7F or byte in b"\t\n\r" for byte in head)
+        return 2 * readable > len(head)
+    return bool(head)
 
 
 def message_kind(data: wire.Buffer, source: str) -> str | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from cpm_port.caffe.layer_types import LAYER_TYPES, Fields, Shape
+from cpm_port.caffe.layer_types import LAYER_TYPES, Fields, Shape, is_source
 from cpm_port.caffe.layer_types.windows import Window, spatial_window
 from cpm_port.caffe.spec import LayerSpec, NetSpec
 from cpm_port.errors import LayerError, UnsupportedLayerError
@@ -55,7 +55,11 @@ def infer_shapes(net: NetSpec, input_shapes: Mapping[str, Sequence[int]] | None 
         For a layer whose bottoms or fields do not fit, an input without a shape, or a name in `input_shapes` that is no
         input.
     """
-    unknown = [f"{layer.name!r} ({layer.type})" for layer in net.layers if layer.type not in LAYER_TYPES]
+    unknown = [
+        f"{layer.name!r} ({layer.type})"
+        for layer in net.layers
+        if layer.type not in LAYER_TYPES and not is_source(layer)
+    ]
     if unknown:
         raise UnsupportedLayerError(f"{net.source}: no shape rule for layers {', '.join(unknown)}")
     strange = [f"layer {layer.name!r}: {stranger}" for layer in net.layers for stranger in layer.strangers]
@@ -90,6 +94,11 @@ def layer_shapes(layer: LayerSpec, bottom_shapes: Sequence[Sequence[int]]) -> li
         For a type not known here; for bottoms or fields that do not fit.
     """
     entry = LAYER_TYPES.get(layer.type)
+    if entry is None and is_source(layer):
+        raise LayerError(
+            f"layer {layer.name!r}: type {layer.type!r} is unknown; without bottoms, its tops are inputs of the net: "
+            f"give the shapes of {', '.join(layer.tops)} in input_shapes"
+        )
     if entry is None:
         raise UnsupportedLayerError(f"no shape rule for layer {layer.name!r} of type {layer.type!r}")
     tops = entry.top_shapes(layer, _as_shapes(bottom_shapes))

@@ -58,6 +58,8 @@ def strangers_of(layer: Any, places: Places, *, flat: bool) -> tuple[str, ...]:
         Whether the layer was V0, whose parameters stand in the layer itself.
     """
     entry = LAYER_TYPES.get(layer.type)
+    if entry is None and not layer.bottom:
+        return ()  # an input of the net, whatever it reads
     is_source = entry is not None and entry.kind == "source"
     skipped = _OTHERS if is_source else (*_OTHERS, "transform_param")
     found = []

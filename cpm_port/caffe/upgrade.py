@@ -168,8 +168,7 @@ def upgrade_net(net: Message) -> tuple[Any, list[str]]:
         _upgrade_v1(out)
         notes.append("upgraded from V1 layers")
     if len(out.input):
-        _upgrade_inputs(out)
-        notes.append("turned the net's input fields into an Input layer")
+        notes.append(_upgrade_inputs(out))
     if _freeze_batch_norm(out):
         notes.append("set lr_mult 0 on BatchNorm's three blobs")
     return out, notes
@@ -336,8 +335,19 @@ def _upgrade_v1(net: Any) -> None:
     net.ClearField("layers")
 
 
-def _upgrade_inputs(net: Any) -> None:
-    """Turn `input` with `input_shape` or `input_dim` into a first layer of type Input, in place."""
+def _upgrade_inputs(net: Any) -> str:
+    """Turn `input` with `input_shape` or `input_dim` into a first layer of type Input, in place; say what was done.
+
+    Inputs without a shape go where layers have them as tops. It knowingly differs: Caffe drops all without a shape;
+    here one that no layer gives stays an input, whose shape the caller may know.
+    """
+    if not len(net.input_shape) and not len(net.input_dim):
+        tops = {top for layer in net.layer for top in layer.top if top not in layer.bottom}
+        left = [name for name in net.input if name not in tops]
+        if not left:
+            net.ClearField("input")
+            return "dropped the net's input fields, which have no shape: layers give these blobs"
+        net.input[:] = left
     count = len(net.input)
     layer = type(net)().layer.add()
     layer.name, layer.type = "input", "Input"
@@ -364,6 +374,7 @@ def _upgrade_inputs(net: Any) -> None:
     net.layer.extend(copies)
     for name in ("input", "input_shape", "input_dim"):
         net.ClearField(name)
+    return "turned the net's input fields into an Input layer"
 
 
 def _freeze_batch_norm(net: Any) -> bool:

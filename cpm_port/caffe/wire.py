@@ -47,13 +47,22 @@ LAYER: Tree = {7: BLOB}
 NET: Tree = {100: LAYER, 2: {6: BLOB, 1: {50: BLOB}}}
 SOLVER_STATE: Tree = {3: BLOB}
 
-_VALUE_FIELDS = {5: ("data", "<f4"), 6: ("diff", "<f4"), 8: ("double_data", "<f8"), 9: ("double_diff", "<f8")}
+_VALUE_FIELDS = {
+    5: ("data", "<f4"),
+    6: ("diff", "<f4"),
+    8: ("double_data", "<f8"),
+    9: ("double_diff", "<f8"),
+    12: ("raw_data", "u1"),
+    13: ("raw_diff", "u1"),
+}
+_WIRE_OF_ONE = {"<f4": 5, "<f8": 1}  # the wire type of a number that is not packed
 
 
 @dataclass
 class Values:
     """The numbers of one blob, as flat arrays: at most one of data and double_data, one of diff and double_diff.
 
+    NVIDIA's fork writes bytes instead, `raw_data` and `raw_diff`; what they mean stands in the blob's message.
     `field` is the number of the field that the blob was: the same message may hold blobs under several.
     """
 
@@ -62,6 +71,8 @@ class Values:
     diff: np.ndarray | None = None
     double_data: np.ndarray | None = None
     double_diff: np.ndarray | None = None
+    raw_data: np.ndarray | None = None
+    raw_diff: np.ndarray | None = None
 
 
 @dataclass
@@ -272,7 +283,7 @@ class _Walker:
                 name, dtype = _VALUE_FIELDS.get(number, ("", ""))
                 if name and wire == 2:
                     chunks.setdefault(name, []).append(self.packed(value, stop, dtype, name))
-                elif name and wire == (5 if dtype == "<f4" else 1):
+                elif name and wire == _WIRE_OF_ONE.get(dtype):
                     position, values = self.unpacked(begin, value, end, dtype)
                     chunks.setdefault(name, []).append(values)
                     break

@@ -41,7 +41,7 @@ import torch
 from cpm_port.caffe.layer_types import LAYER_TYPES, LayerType, declare
 from cpm_port.caffe.schema import declare_message
 from cpm_port.errors import LayerError, UnsupportedLayerError
-from cpm_port.graph.sources import SOURCE_TYPES
+from cpm_port.graph.sources import SOURCE_TYPES, is_source
 
 if TYPE_CHECKING:
     from cpm_port.caffe import LayerSpec, NetSpec
@@ -145,7 +145,7 @@ def unsupported_layers(layers: Iterable[LayerSpec], *, strict: bool = True) -> l
     """Return (name, type, reason) for every layer that cannot be built as it is written, in the net's order."""
     found = []
     for layer in layers:
-        if layer.type in SOURCE_TYPES:
+        if is_source(layer):
             continue
         entry = _ENTRIES.get(layer.type)
         reason = "unknown type" if entry is None else entry.refuse(layer) if entry.refuse is not None else None

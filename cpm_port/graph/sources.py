@@ -3,15 +3,16 @@
 An Input layer declares its shapes. A data layer (CPMData, HDF5Data, ...) reads files in Caffe; here the
 training room reads them and hands the tops to the net. Where the prototxt alone tells the shapes of those
 tops they are taken from it; where the shapes lie in the data (an LMDB, an HDF5 file), the code that builds the net
-names them.
+names them. A layer of an unknown type without bottoms (a fork's data layer, a Python layer) is taken for such a source,
+too: nothing else can run without an input.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cpm_port.caffe import LayerSpec, NetSpec
-from cpm_port.caffe.layer_types import LAYER_TYPES
+from cpm_port.caffe import NetSpec
+from cpm_port.caffe.layer_types import LAYER_TYPES, is_source
 from cpm_port.caffe.shapes import layer_shapes
 from cpm_port.errors import LayerError, UsageError
 from cpm_port.graph.module import Shape
@@ -20,11 +21,6 @@ __all__ = ["DATA_TYPES", "SOURCE_TYPES", "is_source", "source_shapes"]
 
 SOURCE_TYPES = frozenset(entry.name for entry in LAYER_TYPES.values() if entry.kind == "source")
 DATA_TYPES = SOURCE_TYPES - {"Input"}
-
-
-def is_source(layer: LayerSpec) -> bool:
-    """Tell whether the layer's tops are inputs of the net."""
-    return layer.type in SOURCE_TYPES
 
 
 def source_shapes(net: NetSpec, given: Mapping[str, Shape]) -> dict[str, Shape]:

@@ -107,6 +107,7 @@ def test_values_are_those_of_the_training_run(path):
 VALUES = [1.0, -2.5, 3.0, 4.0, 5.0, 6.0]
 UNPACKED = b"".join(b"\x2d" + struct.pack("<f", value) for value in VALUES)
 UNPACKED_DOUBLE = b"".join(b"\x41" + struct.pack("<d", value) for value in VALUES)
+HALF = number_field(10, 2) + field(12, struct.pack("<6e", *VALUES))  # as NVIDIA's fork writes
 LEGACY = number_field(1, 1) + number_field(2, 1) + number_field(3, 2) + number_field(4, 3)
 
 
@@ -124,10 +125,13 @@ LEGACY = number_field(1, 1) + number_field(2, 1) + number_field(3, 2) + number_f
         (LEGACY + floats(VALUES) + dims(6), (1, 1, 2, 3), np.float32),
         (floats(VALUES) + field(7, b"".join(number_field(1, dim) for dim in (2, 3))), (2, 3), np.float32),
         (field(5, b"") + floats(VALUES) + field(8, b"") + dims(6), (6,), np.float32),
+        (dims(2, 3) + HALF, (2, 3), np.float32),
+        (dims(6) + number_field(10, 1) + field(12, struct.pack("<6f", *VALUES)), (6,), np.float32),
+        (dims(6) + number_field(10, 0) + field(12, struct.pack("<6d", *VALUES)), (6,), np.float64),
     ],
     ids=[
         "packed", "shape first", "unpacked", "unpacked in two runs", "split", "double", "unpacked double", "legacy",
-        "legacy wins over shape", "unpacked shape", "empty pieces",
+        "legacy wins over shape", "unpacked shape", "empty pieces", "half", "raw float", "raw double",
     ],
 )  # fmt: skip
 def test_every_form_of_blob_reads(tmp_path, blob, shape, dtype):
@@ -136,6 +140,15 @@ def test_every_form_of_blob_reads(tmp_path, blob, shape, dtype):
     assert array.dtype == dtype
     assert array.reshape(-1).tolist() == VALUES
     assert not array.flags.writeable
+
+
+def test_half_precision_stays_as_it_is_in_an_unchanged_file_and_is_written_as_float_in_a_changed_one(tmp_path):
+    path, copy = write(tmp_path, model_with(dims(2, 3) + HALF)), tmp_path / "copy.caffemodel"
+    model = read_model(path)
+    model.save(copy)
+    assert copy.read_bytes() == path.read_bytes()
+    dataclasses.replace(model, _origin=None).save(copy)
+    assert copy.read_bytes() == write(tmp_path, model_with(floats(VALUES) + dims(2, 3))).read_bytes()
 
 
 def test_a_blob_without_dimensions_is_one_value(tmp_path):
@@ -177,6 +190,10 @@ def test_gradients_are_kept_beside_the_values(tmp_path):
         (floats([1.0]) + field(8, struct.pack("<d", 1.0)) + dims(1), r"float and double values"),
         (field(5, b"\0" * 7) + dims(2), r"a blob's data has 7 bytes, not a multiple of 4"),
         (field(8, b"\0" * 12) + dims(2), r"a blob's double_data has 12 bytes, not a multiple of 8"),
+        (dims(6) + field(12, b"\0" * 12), r"raw_data of type 0; expected double, float or half"),
+        (dims(6) + number_field(10, 3) + field(12, b"\0" * 24), r"raw_data of type 3; expected double"),
+        (dims(6) + number_field(10, 2) + field(12, b"\0" * 11), r"raw_data has 11 bytes, not whole numbers"),
+        (dims(6) + floats(VALUES) + HALF, r"has data and raw_data"),
     ],
 )
 def test_absurd_blobs_are_refused_with_layer_and_blob(tmp_path, blob, what):

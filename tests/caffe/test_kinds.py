@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from cpm_port.caffe import read_mean, read_net, read_solver, read_weights
+from cpm_port.caffe.kinds import looks_like_text
 from cpm_port.errors import CaffeFormatError
 from tests.caffe.support import SOLVER
 
@@ -67,3 +68,18 @@ def test_a_file_that_is_no_caffe_file_is_told_by_what_it_is(kind, read, tmp_path
     path.write_bytes(data)
     with pytest.raises(CaffeFormatError, match=rf"file: this is {told}.*expected"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    ("head", "text"),
+    [
+        ("# \u7f51\u7edc\u7ed3\u6784\u6587\u4ef6\nname: 'net'\n".encode(), True),
+        (("# " + "\u5c42" * 600).encode(), True),  # cut within a character
+        ("# r\u00e9seau".encode("latin-1"), True),
+        (b"\xe5\xb1\x82\x12\x08", False),
+        (b"\xff\xfe\xfd", False),
+        (b"", False),
+    ],
+)
+def test_text_in_any_language_is_text(head: bytes, text: bool) -> None:
+    assert looks_like_text(head) is text

@@ -151,6 +151,16 @@ def test_input_shape_wins_over_input_dim():
     assert net.inputs == {"x": (7,)}
 
 
+def test_an_input_without_a_shape_goes_where_a_layer_gives_the_blob():
+    layer = 'layer { name: "d" type: "Input" top: "data" input_param { shape { dim: 1 dim: 2 } } }'
+    net = parse_net(f'input: "data" {layer}')
+    assert net.inputs == {"data": (1, 2)}
+    assert [layer.name for layer in net.layers] == ["d"]
+    assert net.notes == ("dropped the net's input fields, which have no shape: layers give these blobs",)
+    net = parse_net(f'input: "data" input: "other" {layer}')
+    assert net.inputs == {"other": (), "data": (1, 2)}
+
+
 def test_batch_norm_statistics_are_never_trained():
     text = "input: 'x' layer { name: 'b' type: 'BatchNorm' bottom: 'x' top: 'x' %s }"
     written = parse_net(text % "param { lr_mult: 1 } param { lr_mult: 1 } param { lr_mult: 1 }")

@@ -230,6 +230,31 @@ def test_a_variant_may_be_refused_with_its_reason(own_entries: None) -> None:
     assert unsupported_layers(layers) == [("a", "Odd", "no tops"), ("c", "Even", "unknown type")]
 
 
+SOURCES = """
+layer { name: "rpn" type: "OPData" top: "data" top: "info" op_param { batch: 3 } }
+layer { name: "py" type: "PythonData" top: "label" include { phase: TEST } }
+layer { name: "relu" type: "ReLU" bottom: "data" top: "out" }
+"""
+
+
+def test_a_layer_of_an_unknown_type_without_bottoms_is_an_input() -> None:
+    spec = parse_net(SOURCES)
+    shapes = {"data": (1, 2), "info": (1, 3), "label": (4,)}
+    net = load_net(spec, input_shapes=shapes)
+    assert net.inputs == shapes
+    assert infer_shapes(spec, shapes)["out"] == (1, 2)
+    values = {name: torch.full(shape, -1.0) for name, shape in shapes.items()}
+    assert net(values)["out"].tolist() == [[0.0, 0.0]]
+    report = inspect_net(spec, shapes)
+    assert (report["unsupported"], report["shapes_unknown"]) == ([], [])
+    for told in ({}, {"data": (1, 2)}):
+        with pytest.raises(
+            LayerError, match="type 'OPData' is unknown; without bottoms, its tops are inputs of the net"
+        ):
+            load_net(spec, input_shapes=told)
+    assert "give the shapes of data, info in input_shapes" in inspect_net(spec)["shapes_unknown"][0]
+
+
 def test_the_supported_types_include_sources_and_all_that_cpm_nets_use() -> None:
     types = supported_types()
     assert list(types) == sorted(types)

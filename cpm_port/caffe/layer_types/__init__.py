@@ -26,10 +26,22 @@ from cpm_port.caffe.layer_types.table import (
     LayerType,
     Shape,
     declare,
+    is_source,
     origin_of,
 )
 
-__all__ = ["LAYER_TYPES", "POINTWISE", "WHOLE", "Field", "Fields", "LayerType", "Shape", "declare", "origin_of"]
+__all__ = [
+    "LAYER_TYPES",
+    "POINTWISE",
+    "WHOLE",
+    "Field",
+    "Fields",
+    "LayerType",
+    "Shape",
+    "declare",
+    "is_source",
+    "origin_of",
+]
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

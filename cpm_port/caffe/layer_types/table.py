@@ -21,6 +21,7 @@ __all__ = [
     "axis_of",
     "declare",
     "fail",
+    "is_source",
     "need_bottoms",
     "origin_of",
     "same_shape",
@@ -131,6 +132,12 @@ def declare(*types: LayerType) -> None:
         if entry.name in LAYER_TYPES:
             raise LayerError(f"layer type {entry.name!r}: declared already")
         LAYER_TYPES[entry.name] = entry
+
+
+def is_source(layer: LayerSpec) -> bool:
+    """Tell whether a layer's tops are inputs of the net: it brings data, or is of unknown type and has no bottoms."""
+    entry = LAYER_TYPES.get(layer.type)
+    return entry.kind == "source" if entry is not None else bool(layer.tops) and not layer.bottoms
 
 
 def origin_of(kind: str) -> str:
