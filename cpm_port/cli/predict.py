@@ -5,15 +5,17 @@ over the image) and `STEM_maps.png` (the belief maps of every part at every stag
 frame's joints and `STEM_joints.mp4` (`.avi` where no MPEG-4 encoder is there). Further files of the same stem get
 `STEM-2`, `STEM-3`, ...
 
-Where the person's place is not given, the default model looks for them in the whole picture
-(`cpm_port.inference.whole_picture`); in videos, and with any other model, LSP's rule holds as in the release: the
-image's centre, and its height as the person's.
+Where no place is given, the default model looks for everybody in the whole picture (`cpm_port.inference.crowd`), and
+`people` lists them, the one who is meant most likely first; with `--people one` for that one only
+(`cpm_port.inference.whole_picture`). In videos, and with any other model, LSP's rule holds as in the release: the
+image's centre, and its height as the person's. `--boxes FILE` and several `--box` say who is there.
 
 `--people notebook` finds everybody as the release's notebook does: a person net for the centers, a pose net at one
 scale for each (`cpm_port.inference.notebook`), by default the official two; the JSON lists `people`, and there are no
 maps.
 
-Images are read, and their pyramids made, on other threads while the net runs; not where the picture is searched first.
+`--format` adds other people's formats (`cpm_port.predictions.people_files`). Images are read, and their pyramids made,
+on other threads while the net runs; not where the picture is searched first.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +34,9 @@ from cpm_port.errors import UsageError
 from cpm_port.files.atomic import require_writable_folder
 
 if TYPE_CHECKING:
+    from cpm_port.inference.model import ReadyNet
     from cpm_port.inference.notebook import Notebook
+    from cpm_port.inference.run import PeopleChoice
     from cpm_port.inference.whereabouts import Whereabouts
 
 __all__ = ["configure", "run"]
@@ -55,20 +60,49 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--center", nargs=2, type=_finite, metavar=("X", "Y"), help="the person's middle; 0-based pixels"
     )
     where.add_argument("--base-scale", type=_finite, metavar="S", help="scaled px per image px, with --center")
-    where.add_argument("--box", nargs=4, type=_finite, metavar=("X", "Y", "W", "H"), help="the person's box; 0-based")
+    where.add_argument(
+        "--box",
+        nargs=4,
+        type=_finite,
+        action="append",
+        metavar=("X", "Y", "W", "H"),
+        help="the person's box; 0-based; once for each person",
+    )
+    where.add_argument(
+        "--boxes",
+        metavar="FILE",
+        help="the people's boxes, by the images' names: COCO or OpenPose JSON, YOLO's text, CSV; or a folder of such",
+    )
     where.add_argument(
         "--multipliers", nargs="+", type=_finite, metavar="M", help="scales to try, times the base scale"
     )
     people = parser.add_argument_group("several people")
     people.add_argument(
         "--people",
-        choices=("one", "notebook"),
-        default="one",
-        help="one person in each image, or everybody as the release's notebook finds them (by default with the "
-        "models person and mpii-vgg)",
+        choices=("one", "all", "notebook"),
+        help="one person in each image; everybody; or everybody as the release's notebook finds them, by default with "
+        "the models person and mpii-vgg (default: all in images with the default model, one otherwise)",
     )
     people.add_argument("--person-net", metavar="PROTOTXT", help="the notebook's person net, with --person-weights")
     people.add_argument("--person-weights", metavar="MODEL", help="its .caffemodel, .h5 or .safetensors")
+    written = parser.add_argument_group("what is written")
+    written.add_argument(
+        "--format",
+        nargs="+",
+        choices=("json", "coco", "openpose", "mpii", "release-mat", "csv"),
+        default=["json"],
+        help="json and openpose: a file per image; others: one of all images (default %(default)s)",
+    )
+    written.add_argument("--no-pictures", action="store_true", help="leave out the limbs over the picture")
+    written.add_argument(
+        "--maps",
+        action=argparse.BooleanOptionalAction,
+        help="the belief maps of every part and stage (default: for images that are named, not for folders)",
+    )
+    written.add_argument(
+        "--min-score", type=_share, default=0.0, metavar="S", help="leave joints of a lower score, 0 to 1, undrawn"
+    )
+    written.add_argument("--sheet", action="store_true", help="write contact_sheet.png: all images, small")
     add_engine(parser)
 
 
@@ -77,14 +111,16 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from cpm_port.inference.model import ready_net
-    from cpm_port.inference.run import predict_files
+    from cpm_port.inference.outputs import RunOutput
+    from cpm_port.inference.run import Output, predict_files
     from cpm_port.inference.targets import list_files, name_results, refuse_to_overwrite
     from cpm_port.inference.whereabouts import Whereabouts
 
+    boxes = args.box or []
     where = Whereabouts(
         center_xy=None if args.center is None else tuple(args.center),
         base_scale=args.base_scale,
-        box=None if args.box is None else tuple(args.box),
+        box=tuple(boxes[0]) if len(boxes) == 1 else None,
         multipliers=None if args.multipliers is None else tuple(args.multipliers),
         mode=args.mode,
     )
@@ -97,22 +133,69 @@ def run(args: argparse.Namespace) -> int:
         if target.namesake is not None:
             _warn(f"{target.path}: {target.namesake} has its stem; the results are {target.stem.name}")
     refuse_to_overwrite(targets)
+    gathered = RunOutput(Path(args.out), args.format, sheet=args.sheet, min_score=args.min_score)
+    gathered.refuse_to_overwrite(targets)
+    _refuse_contradictions(args, any(target.is_video for target in targets))
     notebook = _notebook(args, where)
     model = notebook.pose if notebook else ready_net(chosen_model(args), chosen_engine(args))
-    failed = 0
+    people = notebook or _people(args, model)
+    named = not any(Path(image).is_dir() for image in args.images)
+    output = Output(
+        pictures=not args.no_pictures,
+        maps=named if args.maps is None else args.maps,
+        min_score=args.min_score,
+        json="json" in args.format,
+    )
+    failed, start = 0, time.perf_counter()
     with (
         tqdm(total=len(targets), unit="file", disable=len(targets) < 2, file=sys.stderr) as progress,
-        closing(predict_files(targets, model, where, notebook or args.people)) as finished,
+        closing(predict_files(targets, model, where, people, output)) as finished,
     ):
-        for done in finished:
+        for target, done in zip(sorted(targets, key=lambda target: target.is_video), finished, strict=True):
+            if done.result is not None:
+                gathered.add(target, done.result)
             if done.error is not None:
                 failed += 1
                 text = str(done.error)
                 said = text if str(done.path) in text else f"{done.path}: {text}"
                 tqdm.write(f"cpm-port predict: {said}", file=sys.stderr)
             progress.update()
+    seconds = time.perf_counter() - start
+    for path in gathered.end():
+        print(path)
     print(f"{len(targets) - failed} of {len(targets)} files predicted into {args.out}")
+    if gathered.images:
+        nobody = f"; nobody in {gathered.empty}" if gathered.empty else ""
+        print(f"{gathered.people} people in {gathered.images} images{nobody}, {gathered.images / seconds:.2g} images/s")
     return 2 if failed else 0
+
+
+def _refuse_contradictions(args: argparse.Namespace, videos: bool) -> None:
+    several = args.boxes is not None or len(args.box or []) > 1
+    if several and (args.center is not None or (args.boxes is not None and args.box)):
+        raise UsageError("give --boxes, or --box for each person, or one --center, not several of these")
+    if args.people is not None and several:
+        raise UsageError(f"give --people {args.people}, or boxes, not both: boxes say who is there")
+    if args.people == "all" and (args.box or args.center is not None):
+        raise UsageError("--people all finds the people itself: no --box and no --center")
+    if several and videos:
+        raise UsageError("several boxes are for images: in a video people move")
+    if videos and args.format != ["json"]:
+        raise UsageError(f"--format {' '.join(args.format)}: a video's results are JSON")
+
+
+def _people(args: argparse.Namespace, model: ReadyNet) -> PeopleChoice:
+    """Return who is looked for, as the options say."""
+    from cpm_port.annotations.boxes import read_boxes
+    from cpm_port.inference.people import BoxesByName, GivenBoxes
+
+    if args.boxes is not None:
+        return BoxesByName(read_boxes(args.boxes), model.interface.box_size)
+    if len(args.box or []) > 1:
+        return GivenBoxes([tuple(box) for box in args.box], model.interface.box_size)
+    if args.people in ("one", "all"):
+        return "all" if args.people == "all" else "one"
+    return "all" if model.searches and not args.box and args.center is None else "one"
 
 
 def _notebook(args: argparse.Namespace, where: Whereabouts) -> Notebook | None:
@@ -148,4 +231,11 @@ def _finite(text: str) -> float:
         number = math.nan
     if not math.isfinite(number):
         raise argparse.ArgumentTypeError(f"{text!r}: expected a finite number")
+    return number
+
+
+def _share(text: str) -> float:
+    number = _finite(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} found, a number from 0 to 1 expected")
     return number

@@ -34,8 +34,8 @@ __all__ = ["CrowdFinder", "Seen", "apart", "second_looks"]
 CANDIDATES = 12
 CANDIDATE = 0.25
 SAME_CANDIDATE = 0.5
-SAME_PERSON = 0.35
-BELIEF = 0.4
+SAME_PERSON = 0.4
+BELIEF = 0.42
 MOST = 10
 LOOKS = 2
 

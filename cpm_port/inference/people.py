@@ -19,9 +19,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cpm_port.annotations.boxes import BoxFile
 from cpm_port.imaging.pyramid import box_search
 
-__all__ = ["FoundPerson", "GivenBoxes", "PersonFinder"]
+__all__ = ["BoxesByName", "FoundPerson", "GivenBoxes", "PersonFinder"]
 
 
 class FoundPerson(NamedTuple):
@@ -78,3 +79,21 @@ class GivenBoxes:
     def find(self, image: NDArray[np.uint8]) -> list[FoundPerson]:
         """Return the people of the boxes, in the boxes' order."""
         return self._people
+
+
+class BoxesByName:
+    """Finders that have been told by a file: each image's boxes, by its name.
+
+    Parameters
+    ----------
+    boxes : BoxFile
+    box_size : int
+        Side of the net's input, px.
+    """
+
+    def __init__(self, boxes: BoxFile, box_size: int) -> None:
+        self._boxes, self._box_size = boxes, box_size
+
+    def of(self, image: str, size: tuple[int, int]) -> GivenBoxes:
+        """Return the finder of one image, of this height and width."""
+        return GivenBoxes([named.box for named in self._boxes.of(image, size)], self._box_size)

@@ -283,7 +283,13 @@ class Result:
 
 
 def write_image_results(
-    target: Target, result: Result, *, pictures: bool = True, maps: bool = True, min_score: float = 0.0
+    target: Target,
+    result: Result,
+    *,
+    pictures: bool = True,
+    maps: bool = True,
+    min_score: float = 0.0,
+    json: bool = True,
 ) -> list[Path]:
     """Write the results of one picture; the JSON comes last, so that where it is, all are.
 
@@ -296,6 +302,8 @@ def write_image_results(
         Whether to write `STEM_joints.png`, and `STEM_maps.png`: a grid for every person.
     min_score : float
         Joints of a lower score are not drawn.
+    json : bool
+        Whether to write `STEM.json`.
 
     Returns
     -------
@@ -310,8 +318,10 @@ def write_image_results(
     if grids:
         _write_png(target.maps, _stacked(grids))
         written.append(target.maps)
-    _write(target.json, result.record().text().encode())
-    return [*written, target.json]
+    if json:
+        _write(target.json, result.record().text().encode())
+        written.append(target.json)
+    return written
 
 
 def search_record(prediction: Prediction) -> SearchRecord:

@@ -28,7 +28,7 @@ from cpm_port.imaging.reading import read_image
 from cpm_port.inference.crowd import CrowdFinder
 from cpm_port.inference.model import ReadyNet
 from cpm_port.inference.notebook import Notebook
-from cpm_port.inference.people import PersonFinder
+from cpm_port.inference.people import BoxesByName, GivenBoxes, PersonFinder
 from cpm_port.inference.predict import Mode, Prediction, gather, require_finite, run_people
 from cpm_port.inference.results import PersonResult, Result, write_image_results
 from cpm_port.inference.sources import Picture
@@ -53,8 +53,7 @@ __all__ = [
     "predict_together",
 ]
 
-PeopleChoice = Literal["one", "all"] | PersonFinder
-Box = tuple[float, float, float, float]
+PeopleChoice = Literal["one", "all"] | PersonFinder | BoxesByName
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,9 @@ class Looking:
     ----------
     where : Whereabouts
         Of one person; of several, how: mode and multipliers.
-    people : {"one", "all"} or PersonFinder
-        One person, everybody whom the net itself finds, or whomever a finder finds. A `Notebook` goes its own way.
+    people : {"one", "all"}, PersonFinder or BoxesByName
+        One person, everybody whom the net itself finds, or whomever a finder finds, or a file of boxes names. A
+        `Notebook` goes its own way.
     """
 
     where: Whereabouts = field(default_factory=Whereabouts)
@@ -80,6 +80,7 @@ class Output:
     pictures: bool = True
     maps: bool = True
     min_score: float = 0.0
+    json: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,7 +246,11 @@ def _streamed(
 
 
 def _searched(
-    pictures: Iterable[Picture], model: ReadyNet, where: Whereabouts, finder: PersonFinder | None, keep_maps: bool
+    pictures: Iterable[Picture],
+    model: ReadyNet,
+    where: Whereabouts,
+    finder: PersonFinder | BoxesByName | None,
+    keep_maps: bool,
 ) -> Generator[Answer, None, None]:
     """Look at each picture for its people, then predict them."""
     for picture in pictures:
@@ -257,11 +262,14 @@ def _searched(
 
 
 def _found(
-    picture: Picture, model: ReadyNet, where: Whereabouts, finder: PersonFinder | None, keep_maps: bool
+    picture: Picture, model: ReadyNet, where: Whereabouts, finder: PersonFinder | BoxesByName | None, keep_maps: bool
 ) -> Result:
     image = picture.read()
+    if isinstance(finder, BoxesByName):
+        finder = finder.of(picture.name, (image.shape[0], image.shape[1]))
+    place = PLACES["given" if isinstance(finder, GivenBoxes) else "found"]
     result = Result(
-        picture.name, image, (), model, PLACES["found"], several=finder is not None, path=picture.path,
+        picture.name, image, (), model, place, several=finder is not None, path=picture.path,
         time=picture.time,
     )  # fmt: skip
     if isinstance(finder, Notebook):
@@ -305,7 +313,12 @@ def _written_image(target: Target, answer: Answer, output: Output) -> Done:
             raise answer.error
         assert answer.result is not None
         write_image_results(
-            target, answer.result, pictures=output.pictures, maps=output.maps, min_score=output.min_score
+            target,
+            answer.result,
+            pictures=output.pictures,
+            maps=output.maps,
+            min_score=output.min_score,
+            json=output.json,
         )
     except (CpmPortError, OSError) as error:
         return Done(target.path, error)
@@ -314,8 +327,8 @@ def _written_image(target: Target, answer: Answer, output: Output) -> Done:
 
 def _written_video(target: Target, model: ReadyNet, looking: Looking) -> Done:
     try:
-        if looking.people != "one":
-            raise UsageError(f"{target.path}: a video; several people are looked for in images")
+        if not isinstance(looking.people, str):
+            raise UsageError(f"{target.path}: a video; finders and boxes are for images")
         predict_video(target, model, looking.where)
     except (CpmPortError, OSError) as error:
         return Done(target.path, error)

@@ -20,7 +20,17 @@ from cpm_port.errors import ShapeError
 from cpm_port.imaging.pyramid import ScaleSearch
 from cpm_port.parts import PartOrder
 
-__all__ = ["draw_joints", "draw_poses", "map_grid", "map_window", "pictured_window", "track_colour"]
+__all__ = [
+    "Picture",
+    "contact_sheet",
+    "draw_joints",
+    "draw_poses",
+    "map_grid",
+    "map_window",
+    "pictured_window",
+    "thumbnail",
+    "track_colour",
+]
 
 RIGHT, LEFT, MIDDLE = (30, 120, 255), (255, 170, 40), (60, 220, 120)
 PICTURE_SIDE = 800
@@ -30,6 +40,7 @@ CELL_SIDE = 150
 CELL_WIDTH = 72
 ROW_TITLE, COLUMN_TITLE, GAP = 62, 34, 4
 INK, PAPER = (40, 40, 40), 255
+THUMBNAIL_SIDE, ROW_TEXT = 240, 16
 
 Picture = NDArray[np.uint8]
 
@@ -107,6 +118,35 @@ def track_colour(track: int) -> tuple[int, int, int]:
     hue = np.array([[[int(track * 0.618034 * 180) % 180, 200, 255]]], np.uint8)
     blue, green, red = cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0].tolist()
     return int(blue), int(green), int(red)
+
+
+def thumbnail(picture: Picture) -> Picture:
+    """Return a picture as a contact sheet shows it: its longer side `THUMBNAIL_SIDE` px."""
+    zoom = THUMBNAIL_SIDE / max(picture.shape[:2])
+    size = max(1, round(picture.shape[1] * zoom)), max(1, round(picture.shape[0] * zoom))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def contact_sheet(thumbnails: Sequence[tuple[str, Picture]]) -> Picture:
+    """Lay named thumbnails out in rows, about as many as there are columns.
+
+    Parameters
+    ----------
+    thumbnails : sequence of (str, ndarray)
+        At least one; of `thumbnail`.
+
+    Returns
+    -------
+    ndarray, (height, width, 3), uint8, BGR
+    """
+    columns = max(1, round(len(thumbnails) ** 0.5))
+    width, height = THUMBNAIL_SIDE + GAP, THUMBNAIL_SIDE + GAP + ROW_TEXT
+    sheet = np.full((-(-len(thumbnails) // columns) * height, columns * width, 3), PAPER, np.uint8)
+    for number, (name, picture) in enumerate(thumbnails):
+        top, left = number // columns * height, number % columns * width
+        sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+        _text(sheet, name[:36], (left + 2, top + THUMBNAIL_SIDE + ROW_TEXT - 4), INK)
+    return sheet
 
 
 def _draw_track(picture: Any, points: NDArray[np.float64], track: int) -> None:

@@ -1,0 +1,87 @@
+"""What a whole run writes besides every picture's own files: other people's formats, and a contact sheet.
+
+Where in the flow: beside `results.py`, fed with one result after another. Of a picture only numbers and a thumbnail are
+kept; the files of the whole run appear at its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+
+from cpm_port.errors import UsageError
+from cpm_port.files.atomic import atomic_path
+from cpm_port.inference.results import Result
+from cpm_port.inference.targets import Target
+from cpm_port.predictions.people_files import PEOPLE_FORMATS, PersonRow, write_people
+from cpm_port.report.drawing import Picture, contact_sheet, thumbnail
+
+__all__ = ["FORMATS", "SHEET", "RunOutput"]
+
+FORMATS = ("json", "openpose", *PEOPLE_FORMATS)
+SHEET = "contact_sheet.png"
+
+
+class RunOutput:
+    """Gathers a run's results.
+
+    Parameters
+    ----------
+    out : Path
+        The folder of the results.
+    formats : sequence of str
+        Of `FORMATS`; "json" is each picture's own affair.
+    sheet : bool
+        Whether to write a contact sheet.
+    min_score : float
+        Joints of a lower score are not drawn.
+
+    Attributes
+    ----------
+    images, people, empty : int
+        How many images there were, how many people in them, and how many images without anybody.
+    """
+
+    def __init__(self, out: Path, formats: Sequence[str], *, sheet: bool = False, min_score: float = 0.0) -> None:
+        self._out, self._sheet, self._min_score = out, sheet, min_score
+        self._formats = [form for form in formats if form != "json"]
+        self._rows: dict[str, list[PersonRow]] = {}
+        self._thumbnails: list[tuple[str, Picture]] = []
+        self.images = self.people = self.empty = 0
+
+    def refuse_to_overwrite(self, targets: Sequence[Target]) -> None:
+        """Raise a UsageError where a file of the run would overwrite an input."""
+        written = {(self._out / name).resolve() for name in (SHEET, *PEOPLE_FORMATS.values())}
+        for target in targets:
+            if target.path.resolve() in written:
+                raise UsageError(f"{target.path}: a result would overwrite it; choose another --out")
+
+    def add(self, target: Target, result: Result) -> None:
+        """Take in a picture's result; OpenPose's file of it is written now."""
+        self.images += 1
+        self.people += len(result)
+        self.empty += not len(result)
+        if "openpose" in self._formats:
+            write_people("openpose", self._out, {result.name: result.rows()}, {result.name: target.stem})
+        if any(form in PEOPLE_FORMATS for form in self._formats):
+            self._rows[result.name] = result.rows()
+        if self._sheet:
+            self._thumbnails.append((target.stem.name, thumbnail(result.draw(self._min_score))))
+
+    def end(self) -> list[Path]:
+        """Write the files of the whole run; return them."""
+        written = [
+            path
+            for form in self._formats
+            if form in PEOPLE_FORMATS
+            for path in write_people(form, self._out, self._rows)
+        ]
+        if self._thumbnails:
+            done, data = cv2.imencode(".png", contact_sheet(self._thumbnails))
+            assert done
+            with atomic_path(self._out / SHEET) as temporary:
+                temporary.write_bytes(data.tobytes())
+            written.append(self._out / SHEET)
+        return written

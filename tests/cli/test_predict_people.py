@@ -1,0 +1,129 @@
+"""Claim: `cpm-port predict` tells of several people, where they were said to be, in the formats that are asked for.
+
+Oracles: the net whose joints are known (tests/inference/nets.py); the same person predicted alone.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cpm_port.cli import main
+from cpm_port.imaging.reading import read_image
+from cpm_port.predictions.results import ImageResult, read_result
+from tests.inference.nets import colour_net, colour_net_text
+
+BOXES = ((30.0, 20.0, 140.0, 120.0), (20.0, 40.0, 60.0, 60.0))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("model")
+    (folder / "colours.prototxt").write_text(colour_net_text())
+    colour_net().save(folder / "colours.caffemodel")
+    return ["--net", str(folder / "colours.prototxt"), "--weights", str(folder / "colours.caffemodel")]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of two images."""
+    image = np.zeros((160, 200, 3), np.uint8)
+    for channel, (x, y) in enumerate(((40, 60), (140, 50), (90, 120))):
+        image[y - 12 : y + 13, x - 12 : x + 13, channel] = 250
+    folder = tmp_path / "images"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "1.png"), image)
+    cv2.imwrite(str(folder / "2.png"), image[:, ::-1])
+    return folder
+
+
+def people(path: Path) -> list[list[tuple[float, float]]]:
+    found = read_result(path)
+    assert isinstance(found, ImageResult)
+    assert found.people is not None
+    return [[(joint.x, joint.y) for joint in person.joints] for person in found.people]
+
+
+def test_every_box_is_a_person(model: list[str], folder: Path, tmp_path: Path) -> None:
+    options = [word for box in BOXES for word in ("--box", *map(str, box))]
+    assert main(["predict", str(folder / "1.png"), *model, *options, "--out", str(tmp_path / "both")]) == 0
+    found = people(tmp_path / "both" / "1.json")
+    assert len(found) == 2
+    for box, joints in zip(BOXES, found, strict=True):
+        out = tmp_path / f"alone{box[0]}"
+        assert main(["predict", str(folder / "1.png"), *model, "--box", *map(str, box), "--out", str(out)]) == 0
+        alone = json.loads((out / "1.json").read_text())
+        assert "people" not in alone
+        assert [(joint["x"], joint["y"]) for joint in alone["joints"]] == joints
+
+
+def test_a_file_of_boxes_says_who_is_in_which_image(
+    model: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"1.png,{','.join(map(str, box))}" for box in BOXES]
+    (tmp_path / "boxes.csv").write_text("image,x,y,width,height\n" + "\n".join(rows))
+    out = tmp_path / "out"
+    formats = ["--format", "json", "coco", "openpose", "csv", "mpii", "--sheet"]
+    assert (
+        main(["predict", str(folder), *model, "--boxes", str(tmp_path / "boxes.csv"), *formats, "--out", str(out)]) == 0
+    )
+    assert [len(people(out / name)) for name in ("1.json", "2.json")] == [2, 0]
+    assert {path.name for path in out.iterdir()} == {
+        "1.json", "2.json", "1_joints.png", "2_joints.png", "1_keypoints.json", "2_keypoints.json", "people_coco.json",
+        "people.csv", "people_mpii.mat", "contact_sheet.png",
+    }  # fmt: skip
+    assert len(json.loads((out / "people_coco.json").read_text())) == 2
+    assert read_image(out / "contact_sheet.png").shape[2] == 3
+    said = capsys.readouterr().out
+    assert f"2 of 2 files predicted into {out}" in said
+    assert "2 people in 2 images; nobody in 1" in said
+
+
+def test_pictures_maps_and_json_are_written_where_they_are_asked_for(
+    model: list[str], folder: Path, tmp_path: Path
+) -> None:
+    one = str(folder / "1.png")
+    names = {"1.json", "1_joints.png", "1_maps.png"}
+    out = tmp_path / "a"
+    assert main(["predict", one, *model, "--out", str(out)]) == 0
+    assert {path.name for path in out.iterdir()} == names
+    for number, (source, options, expected) in enumerate(
+        (
+            (one, ["--no-maps"], {"1.json", "1_joints.png"}),
+            (one, ["--no-maps", "--no-pictures"], {"1.json"}),
+            (one, ["--no-maps", "--no-pictures", "--format", "release-mat"], {"people_release.mat"}),
+            (str(folder), ["--no-pictures", "--maps"], {"1.json", "2.json", "1_maps.png", "2_maps.png"}),
+        )
+    ):
+        out = tmp_path / f"out{number}"
+        assert main(["predict", source, *model, "--out", str(out), *options]) == 0
+        assert {path.name for path in out.iterdir()} == expected
+
+
+def test_joints_below_the_score_are_not_drawn(model: list[str], folder: Path, tmp_path: Path) -> None:
+    one = ["predict", str(folder / "1.png"), *model, "--no-maps"]
+    assert main([*one, "--out", str(tmp_path / "all")]) == 0
+    assert main([*one, "--min-score", "1", "--out", str(tmp_path / "sure")]) == 0
+    drawn, bare = (read_image(tmp_path / name / "1_joints.png") for name in ("all", "sure"))
+    assert (drawn != bare).any()
+    assert (tmp_path / "all" / "1.json").read_bytes() == (tmp_path / "sure" / "1.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--boxes", "b.csv", "--box", "1", "1", "5", "5"], "not several of these"),
+        (["--boxes", "b.csv", "--people", "all"], "boxes say who is there"),
+        (["--people", "all", "--box", "1", "1", "5", "5"], "no --box"),
+        (["--boxes", "absent.csv"], "no such file of boxes"),
+    ],
+)
+def test_contradictions_are_refused(
+    options: list[str], words: str, model: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(folder), *model, *options, "--out", str(tmp_path / "out")]) == 2
+    assert words in capsys.readouterr().err
