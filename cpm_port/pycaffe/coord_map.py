@@ -1,10 +1,9 @@
 """How a layer's output coordinates lie on its input's, and the Crop layer that lines two maps up.
 
-A map is (axis, scale, shift) along the spatial axes from `axis` on: output = scale * input + shift. Pointwise layers
-have (None, 1, 0), whatever the axis. Kernels, strides and paddings may be numbers, or lists of one per axis.
+A map is (axis, scale, shift) along the spatial axes behind `axis`, the channels: output = scale * input + shift.
+Pointwise layers have (None, 1, 0), whatever the axis. A Crop layer's own `axis` is the first one that it cuts. Kernels, strides and paddings may be numbers, or lists of one per axis.
 
-*Source*: BVLC/caffe@9b89154 python/caffe/coord_map.py: conventions, and types of exceptions. Differs: `crop` writes the
-field that CropParameter has (`offset`).
+*Source*: BVLC/caffe@9b89154 python/caffe/coord_map.py: conventions, and types of exceptions.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def coord_map(fn: Function) -> CoordMap:
         return _IDENTITY
     if fn.type_name == "Crop":
         fields = fn.params.get("crop_param", fn.params)
-        return fields.get("axis", 2), 1, -np.atleast_1d(fields.get("offset", 0))
+        return fields.get("axis", 2) - 1, 1, -np.atleast_1d(fields.get("offset", 0))
     if fn.type_name not in ("Convolution", "Deconvolution", "Im2col", "Pooling"):
         raise UndefinedMapException(f"a {fn.type_name} layer has no coordinate map")
     fields = fn.params.get("convolution_param", fn.params.get("pooling_param", fn.params))
@@ -144,8 +143,8 @@ def crop(top_from: Top, top_to: Top) -> Top:
     axis, scale, shift = coord_map_from_to(top_from, top_to)
     scale, shift = np.asarray(scale), np.asarray(shift)
     assert (scale == 1).all(), f"scale mismatch on crop (a = {scale})"
-    assert (shift <= 0).all(), f"cannot crop negative width (b = {shift})"
-    assert (np.round(shift) == shift).all(), f"cannot crop noninteger width (b = {shift})"
+    assert (shift <= 0).all(), f"cannot crop negative offset (b = {shift})"
+    assert (np.round(shift) == shift).all(), f"cannot crop noninteger offset (b = {shift})"
     offsets = [int(offset) for offset in np.atleast_1d(-np.round(shift))]
-    cut: Top = layers.Crop(top_from, top_to, crop_param={"axis": axis, "offset": offsets})
+    cut: Top = layers.Crop(top_from, top_to, crop_param={"axis": axis + 1, "offset": offsets})
     return cut

@@ -18,7 +18,7 @@ from cpm_port.caffe import LayerSpec, spec_of
 from cpm_port.errors import MissingDependencyError
 from cpm_port.files.atomic import atomic_path
 
-__all__ = ["draw_net", "draw_net_to_file", "get_layer_label", "get_pydot_graph", "graph_text"]
+__all__ = ["draw_net", "draw_net_to_file", "get_pydot_graph", "graph_text"]
 
 _PHASES = ("TRAIN", "TEST")
 _TEXT_SUFFIXES = (".dot", ".gv", ".raw")
@@ -56,7 +56,7 @@ def graph_text(caffe_net: Any, rankdir: str = "LR", label_edges: bool = True, ph
     return "\n".join([*lines, "}", ""])
 
 
-def get_layer_label(layer: LayerSpec, rankdir: str) -> str:
+def _layer_label(layer: LayerSpec, rankdir: str) -> str:
     """Return what stands in a layer's node: name and type, and the window of a convolution or pooling."""
     apart = " " if rankdir in ("TB", "BT") else "\n"
     words = [layer.name, f"({layer.type})"]
@@ -135,7 +135,7 @@ def get_pydot_graph(
 def _layer_lines(node: str, layer: LayerSpec, rankdir: str, label_edges: bool) -> Iterator[str]:
     in_place = bool(layer.tops) and layer.tops == layer.bottoms
     fill = _IN_PLACE if in_place else _LAYER
-    yield f'  {_quoted(node)} [label={_quoted(get_layer_label(layer, rankdir))}, shape=box, fillcolor="{fill}"];'
+    yield f'  {_quoted(node)} [label={_quoted(_layer_label(layer, rankdir))}, shape=box, fillcolor="{fill}"];'
     for blob in layer.bottoms:
         yield f"  {_quoted('blob ' + blob)} -> {_quoted(node)};"
     channels = ""

@@ -30,6 +30,7 @@ from cpm_port.caffe import SolverSpec, SolverState, read_solver, write_solversta
 from cpm_port.pycaffe import modes
 from cpm_port.pycaffe.net import Net, require_openable
 from cpm_port.training.history import collect_history, restore_history
+from cpm_port.training.lr_policy import Rate, learning_rate
 from cpm_port.training.presets import recipe_of
 from cpm_port.training.run import locate, testing_nets, training_net
 from cpm_port.training.snapshot import read_snapshot, snapshot_path
@@ -63,6 +64,8 @@ class Solver:
         They take the trained weights whenever they are tested.
     iter : int
         Iterations done.
+    param : SolverParameter
+        As the file says; a change of its `base_lr` counts from the next update on, other changes do not.
 
     Raises
     ------
@@ -77,6 +80,7 @@ class Solver:
         require_openable(param_file)
         solver = read_solver(param_file)
         self._solver: SolverSpec = solver if self.type is None else replace(solver, type=self.type)
+        self.param: Any = solver.params.message()
         if solver.random_seed >= 0:
             modes.set_random_seed(solver.random_seed)
         self.net = Net(training_net(self._solver), allow_python_layers=allow_python_layers)
@@ -88,19 +92,17 @@ class Solver:
         self.iter = 0
         self._current_step = 0
         self._infos = self.net.learnable
-        self._optimizer, self._schedule = recipe_of(self._solver, self._infos)
+        self._optimizer, _ = recipe_of(self._solver, self._infos)
         self._losses: deque[float] = deque(maxlen=max(self._solver.average_loss, 1))
         self._callbacks: list[tuple[Callable[[], object], Callable[[], object]]] = []
 
     @property
-    def param(self) -> Any:
-        """A copy of the SolverParameter: `solver.param.max_iter`."""
-        return self._solver.params.message()
-
-    @property
     def lr(self) -> float:
         """The rate of the next update."""
-        return float(self._schedule(self.iter, self._current_step)[0])
+        return self._rate().value
+
+    def _rate(self) -> Rate:
+        return learning_rate(replace(self._solver, base_lr=self.param.base_lr), self.iter, self._current_step)
 
     def step(self, count: int) -> None:
         """Make so many iterations."""
@@ -140,7 +142,7 @@ class Solver:
 
     def apply_update(self) -> None:
         """Update the parameters from their `diff`, at the rate of this iteration."""
-        rate, self._current_step = self._schedule(self.iter, self._current_step)
+        rate, self._current_step = self._rate()
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         for info in self._infos:
