@@ -1,7 +1,8 @@
 """How a layer's output coordinates lie on its input's, and the Crop layer that lines two maps up.
 
 A map is (axis, scale, shift) along the spatial axes behind `axis`, the channels: output = scale * input + shift.
-Pointwise layers have (None, 1, 0), whatever the axis. A Crop layer's own `axis` is the first one that it cuts. Kernels, strides and paddings may be numbers, or lists of one per axis.
+Pointwise layers have (None, 1, 0), whatever the axis. A Crop layer's own `axis` is the first one that it cuts. Kernels,
+strides and paddings may be numbers, or lists of one per axis.
 
 *Source*: BVLC/caffe@9b89154 python/caffe/coord_map.py: conventions, and types of exceptions.
 """
