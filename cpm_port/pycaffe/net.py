@@ -122,10 +122,9 @@ class Net:
             require_openable(weights)
             self._core.fill(self._core.load_weights(weights, strict=False).missing)
         self._core.to(self._device)
-        if self._spec.force_backward:
-            for module in self._modules():
-                for parameter in module.blobs:
-                    parameter.requires_grad_(not module.statistics)
+        if self._spec.force_backward:  # frozen parameters get gradients, too; BatchNorm's sums never do
+            for parameter in (p for m in self._modules() if m.spec.type != "BatchNorm" for p in m.blobs):
+                parameter.requires_grad_()
         self._parameter_blobs = {p: Blob(ParameterValues(p)) for module in self._modules() for p in module.blobs}
         self._blob_dict: OrderedDict[str, Blob] = OrderedDict()
         self._steps = self._make_steps()
