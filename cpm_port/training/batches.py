@@ -1,6 +1,6 @@
 """The data layers of a net, run as written: batches of blobs for training, testing and looking at.
 
-NET -> data layers (`streams.py`, `caffe_streams.py`) -> **batches** -> the training loop.
+NET -> data layers (`streams.py`, `caffe_streams.py`, `image_streams.py`) -> **batches** -> the training loop.
 
     with open_data_layers(read_net("train.prototxt", phase="TRAIN"), phase="TRAIN", seed=1, num_workers=2) as source:
         blobs = source.next_batch()  # {"data": (N, 4, H, W), "label": (N, 2 P + 2, h, w)}
@@ -33,13 +33,14 @@ from cpm_port.records.record import RecordStore
 from cpm_port.training.caffe_streams import DataStream, DummyStream, HDF5Stream, InputStream, listed_files
 from cpm_port.training.crand import CRand
 from cpm_port.training.extras import Extras
+from cpm_port.training.image_streams import ImageStream, MemoryStream, WindowStream
 from cpm_port.training.sources import open_records
 from cpm_port.training.streams import CPMStream, Stream, Task
 
 __all__ = ["DataSource", "open_data_layers"]
 
 _AHEAD = 3
-_TYPES = ("CPMData", "Data", "DummyData", "HDF5Data", "Input")
+_TYPES = ("CPMData", "Data", "DummyData", "HDF5Data", "ImageData", "Input", "MemoryData", "WindowData")
 
 
 def open_data_layers(
@@ -55,6 +56,7 @@ def open_data_layers(
     masked: bool = False,
     extras: Extras | None = None,
     boxes: Sequence[tuple[int, int]] = (),
+    memory: Mapping[str, tuple[NDArray[Any], NDArray[Any]]] | None = None,
 ) -> DataSource:
     """Open the data layers of a net.
 
@@ -81,6 +83,8 @@ def open_data_layers(
         ignore NaN.
     extras, boxes
         For CPMData layers, see `streams.CPMStream`.
+    memory : mapping of str to (ndarray, ndarray), optional
+        Layer name -> a MemoryData layer's data and labels.
 
     Returns
     -------
@@ -91,8 +95,8 @@ def open_data_layers(
     UnsupportedLayerError
         Data layers of other types, or with fields of unknown meaning; all are named.
     UsageError
-        The net has no data layer, `records` names no CPMData layer, a batch cannot be shared equally, or a number is
-        negative.
+        The net has no data layer, `records` names no CPMData layer, `memory` not the MemoryData layers, a batch cannot
+        be shared equally, or a number is negative.
     LayerError, DataError, MissingFileError
         Fields or files that are not usable.
     """
@@ -112,6 +116,12 @@ def open_data_layers(
     unknown = set(records) - {layer.name for layer in layers if layer.type == "CPMData"}
     if unknown:
         raise UsageError(f"records for {', '.join(sorted(unknown))}: no CPMData layer of that name")
+    memory = dict(memory or {})
+    from_memory = {layer.name for layer in layers if layer.type == "MemoryData"}
+    if memory.keys() != from_memory:
+        raise UsageError(
+            f"memory for layers {sorted(memory)}; expected for the MemoryData layers, {sorted(from_memory)}"
+        )
     seed = 0 if seed is None else seed
     if seed < 0 or num_workers < 0 or not 0 <= shard[0] < shard[1]:
         raise UsageError(
@@ -119,7 +129,17 @@ def open_data_layers(
             "(rank, world) with 0 <= rank < world"
         )
     opener = _Opener(
-        net_spec, phase, seed, srand, None if root is None else Path(root), records, shard, masked, extras, boxes
+        net_spec,
+        phase,
+        seed,
+        srand,
+        None if root is None else Path(root),
+        records,
+        shard,
+        masked,
+        extras,
+        boxes,
+        memory,
     )
     return DataSource(functools.partial(opener.streams, layers), seed, srand, num_workers)
 
@@ -259,6 +279,7 @@ class _Opener:
     masked: bool
     extras: Extras | None
     boxes: Sequence[tuple[int, int]]
+    memory: dict[str, tuple[NDArray[Any], NDArray[Any]]]
 
     def streams(self, layers: Sequence[LayerSpec]) -> list[Stream]:
         rand = None if self.srand is None else CRand(self.srand)
@@ -287,12 +308,25 @@ class _Opener:
                 extras=self.extras,
                 boxes=self.boxes,
             )
+        if layer.type == "MemoryData":
+            rows = self._rows(layer, params.memory_data_param.batch_size)
+            return MemoryStream(layer, self.memory[layer.name], rows=rows)
+        mean = self._locate(params.transform_param.mean_file, layer) if params.transform_param.mean_file else None
+        if layer.type == "ImageData":
+            listed = self._locate(params.image_data_param.source, layer)
+            rows = self._rows(layer, params.image_data_param.batch_size)
+            locate = functools.partial(self._locate, layer=layer, beside=listed.parent)
+            return ImageStream(layer, listed, mean, locate=locate, phase=self.phase, seed=self.seed, rows=rows)
+        if layer.type == "WindowData":
+            listed = self._locate(params.window_data_param.source, layer)
+            rows = self._rows(layer, params.window_data_param.batch_size)
+            locate = functools.partial(self._locate, layer=layer, beside=listed.parent)
+            return WindowStream(layer, listed, mean, locate=locate, seed=self.seed, rows=rows)
         if layer.type == "Data":
-            mean = params.transform_param.mean_file
             return DataStream(
                 layer,
                 self._locate(params.data_param.source, layer),
-                self._locate(mean, layer) if mean else None,
+                mean,
                 phase=self.phase,
                 seed=self.seed,
                 rows=self._rows(layer, params.data_param.batch_size),

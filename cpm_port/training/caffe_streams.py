@@ -29,14 +29,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cpm_port.caffe import LayerSpec, message_class, read_mean
+from cpm_port.caffe import LayerSpec, message_class
 from cpm_port.caffe.kinds import foreign_kind, looks_like_text
 from cpm_port.errors import DataError, LayerError
 from cpm_port.graph.fillers import fill
 from cpm_port.records.lmdb import ReadOnlyEnvironment
+from cpm_port.training.image_transform import ImageTransform
 from cpm_port.training.streams import Blobs, Task, order_of_epoch, tops_of
 
-__all__ = ["DataStream", "DummyStream", "HDF5Stream", "InputStream", "listed_files"]
+__all__ = ["DataStream", "DummyStream", "HDF5Stream", "InputStream", "batch_size_of", "listed_files"]
 
 
 class DataStream:
@@ -51,17 +52,12 @@ class DataStream:
         self._keys = self._environment.keys()
         if not self._keys:
             raise DataError(f"{self._where}: an LMDB without records")
-        self._transform = layer.params.transform_param
-        self._crop = int(self._transform.crop_size)
-        self._train = phase == "TRAIN"
+        self._transform = ImageTransform(layer, mean, phase=phase)
         self._seed = seed
-        self._mean = self._read_mean(mean)
-        self._batch_size = _batch_size(layer, layer.params.data_param.batch_size)
+        self._batch_size = batch_size_of(layer, layer.params.data_param.batch_size)
         self._rows = range(self._batch_size)[rows]
         self._tops = tops_of(layer, 1 if len(layer.tops) < 2 else 2)
-        channels, height, width = self._decode(0)[0].shape
-        size = (self._crop, self._crop) if self._crop else (height, width)
-        self._shape = (channels, *size)
+        self._shape = self._transform.shape(self._decode(0)[0])
         shapes: list[tuple[int, ...]] = [(len(self._rows), *self._shape), (len(self._rows),)]
         self.shapes = dict(zip(self._tops, shapes, strict=False))
         self._batch = 0
@@ -79,29 +75,8 @@ class DataStream:
     def _make(self, row: int, number: int, blobs: Blobs) -> Sequence[str]:
         epoch, index = divmod(number, len(self._keys))
         image, label = self._decode(index)
-        height, width = image.shape[1:]
         raw = np.random.Philox(key=self._seed, counter=[0, index, epoch, 2]).random_raw(3)
-        top, left = 0, 0
-        if self._crop:
-            if height < self._crop or width < self._crop:
-                raise DataError(f"{self._name(index)}: image of {width} x {height}, crop_size is {self._crop}")
-            spare = height - self._crop, width - self._crop
-            top, left = (
-                (int(number % np.uint64(room + 1)) if self._train else room // 2)
-                for number, room in zip(raw, spare, strict=False)
-            )
-        values = image.astype(np.float32)
-        if self._mean is not None:
-            if self._mean.ndim == 3 and self._mean.shape[1:] != (1, 1) and self._mean.shape != image.shape:
-                raise DataError(f"{self._name(index)}: image {image.shape}, mean {self._mean.shape}")
-            values -= self._mean
-        if self._crop:
-            values = values[:, top : top + self._crop, left : left + self._crop]
-        if values.shape != self._shape:
-            raise DataError(f"{self._name(index)}: image {image.shape}, the batch's are {self._shape}")
-        if self._transform.mirror and raw[2] & np.uint64(1):
-            values = values[:, :, ::-1]
-        np.multiply(values, np.float32(self._transform.scale), out=blobs[self._tops[0]][row])
+        self._transform.write(image, raw, blobs[self._tops[0]][row], self._name(index))
         if len(self._tops) == 2:
             blobs[self._tops[1]][row] = label
         return [self._name(index)]
@@ -128,24 +103,16 @@ class DataStream:
     def _decode_file(self, data: bytes, index: int) -> NDArray[Any]:
         import cv2
 
-        if self._transform.force_color and self._transform.force_gray:
-            raise LayerError(f"layer {self._layer.name!r}: force_color and force_gray; expected one of them")
+        given = self._layer.params.transform_param
+        if given.force_color and given.force_gray:
+            raise LayerError(f"layer {self._layer.name!r}: force_color and force_gray; one of them expected")
         flag = cv2.IMREAD_UNCHANGED
-        flag = cv2.IMREAD_COLOR if self._transform.force_color else flag
-        flag = cv2.IMREAD_GRAYSCALE if self._transform.force_gray else flag
+        flag = cv2.IMREAD_COLOR if given.force_color else flag
+        flag = cv2.IMREAD_GRAYSCALE if given.force_gray else flag
         image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
         if image is None:
             raise DataError(f"{self._name(index)}: the encoded image cannot be read")
         return np.ascontiguousarray(np.atleast_3d(image).transpose(2, 0, 1))
-
-    def _read_mean(self, path: Path | None) -> NDArray[np.float32] | None:
-        values = self._transform.mean_value
-        if path is not None and values:
-            raise LayerError(f"layer {self._layer.name!r}: mean_file and mean_value; expected one of them")
-        if path is not None:
-            mean = np.asarray(read_mean(path), np.float32)
-            return mean.reshape(mean.shape[-3:])
-        return np.array(values, np.float32).reshape(-1, 1, 1) if values else None
 
 
 class HDF5Stream:
@@ -179,7 +146,7 @@ class HDF5Stream:
         if not self._files:
             raise DataError(f"{self._where}: its list of files is empty")
         self._shuffle, self._seed = parameters.shuffle, seed
-        self._batch_size = _batch_size(layer, parameters.batch_size)
+        self._batch_size = batch_size_of(layer, parameters.batch_size)
         self._rows = range(self._batch_size)[rows]
         shapes = [self._shapes_of(path) for path in self._files]
         self._counts = np.array([next(iter(shape.values()))[0] for shape in shapes])
@@ -330,7 +297,8 @@ def _copy(values: dict[str, NDArray[np.float32]], blobs: Blobs) -> Sequence[str]
     return []
 
 
-def _batch_size(layer: LayerSpec, value: int) -> int:
+def batch_size_of(layer: LayerSpec, value: int) -> int:
+    """Return a batch size that is 1 or more; LayerError else."""
     if value < 1:
         raise LayerError(f"layer {layer.name!r}: batch_size {value}; expected 1 or more")
     return value
