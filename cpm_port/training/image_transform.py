@@ -6,7 +6,6 @@ they are the centre's; mirroring is drawn in both phases. *Source*: BVLC/caffe@9
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +57,13 @@ class ImageTransform:
         channels, height, width = image.shape
         return (channels, self._crop, self._crop) if self._crop else (channels, height, width)
 
-    def write(self, image: NDArray[Any], raw: Sequence[Any], out: NDArray[np.float32], name: str) -> None:
+    def write(self, image: NDArray[Any], raw: NDArray[np.uint64], out: NDArray[np.float32], name: str) -> None:
         """Write the transformed image.
 
         Parameters
         ----------
         image : ndarray, shape (C, H, W)
-        raw : sequence of three uint64
+        raw : ndarray, shape (3,), uint64
             Drawn numbers: for the crop's row, its column, and mirroring.
         out : ndarray, shape as `shape` says
         name : str
