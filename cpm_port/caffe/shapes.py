@@ -26,8 +26,10 @@ __all__ = [
     "layer_shapes",
     "param_shapes",
     "spatial_window",
+    "stated_shapes",
 ]
 
+_IMAGES_AND_LABELS = ("Data", "ImageData", "WindowData")
 _MAX_AXES = 32
 _MAX_COUNT = 2**31 - 1  # Caffe counts a blob's values in int
 
@@ -77,11 +79,11 @@ def infer_shapes(net: NetSpec, input_shapes: Mapping[str, Sequence[int]] | None 
         for bottom in layer.bottoms:
             if bottom not in shapes:
                 raise LayerError(f"{net.source}: input {bottom!r} has no declared shape; give it in input_shapes")
-        replaced = {} if layer.bottoms else {top: given[top] for top in layer.tops if top in given}
-        if len(replaced) < len(layer.tops):
-            tops = layer_shapes(layer, [shapes[bottom] for bottom in layer.bottoms])
-            shapes.update(zip(layer.tops, tops, strict=True))
-        shapes.update(replaced)
+        stated = None if layer.bottoms else stated_shapes(layer, given)
+        tops = layer_shapes(layer, [shapes[bottom] for bottom in layer.bottoms]) if stated is None else stated
+        shapes.update(zip(layer.tops, tops, strict=True))
+        if not layer.bottoms:
+            shapes.update({top: given[top] for top in layer.tops if top in given})
     return shapes
 
 
@@ -105,6 +107,19 @@ def layer_shapes(layer: LayerSpec, bottom_shapes: Sequence[Sequence[int]]) -> li
     if len(tops) != len(layer.tops):
         raise LayerError(f"layer {layer.name!r} ({layer.type}) has {len(layer.tops)} tops; expected {len(tops)}")
     return [_countable(layer, "top", shape) for shape in tops]
+
+
+def stated_shapes(layer: LayerSpec, given: Mapping[str, Sequence[int]]) -> list[Shape] | None:
+    """Return the shapes of a source's tops by those that somebody states; None where they do not tell all of them.
+
+    Of images with labels, the images' shape tells the labels' too: one for each.
+    """
+    if layer.tops and all(top in given for top in layer.tops):
+        return _as_shapes([given[top] for top in layer.tops])
+    if layer.type in _IMAGES_AND_LABELS and len(layer.tops) == 2 and layer.tops[0] in given:
+        images = tuple(given[layer.tops[0]])
+        return _as_shapes([images, images[:1]])
+    return None
 
 
 def param_shapes(layer: LayerSpec, bottom_shapes: Sequence[Sequence[int]]) -> list[Shape]:

@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from cpm_port.cli._models import add_state, chosen_state
+from cpm_port.errors import UsageError
 
 __all__ = ["configure", "run"]
 
@@ -38,6 +39,12 @@ def run(args: argparse.Namespace) -> int:
     from cpm_port.training.batches import open_data_layers
 
     spec = read_net(args.net, **chosen_state(args)._asdict())
+    sources = {layer.type for layer in spec.layers if not layer.bottoms}
+    if sources == {"Input"}:
+        raise UsageError(
+            f"{args.net}: a deploy net: it declares its inputs ({', '.join(spec.inputs)}) and has no data layer that "
+            "reads anything"
+        )
     with open_data_layers(
         spec, phase=args.phase, seed=args.seed, srand=args.srand, num_workers=args.workers, root=args.root
     ) as source:

@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from cpm_port.compute.memory import Workspace
 from cpm_port.engine.fft import FourierConv
@@ -125,9 +125,9 @@ class AcceleratedNet(CaffeNet):
 
     def forward(self, inputs: Mapping[str, Blob] | Blob, blobs: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Run the net; parameters, result and errors as those of `CaffeNet.forward`."""
-        if torch.is_grad_enabled() or _is_traced() or self._is_watched():
+        if torch.is_grad_enabled() or _is_traced() or isinstance(inputs, fx.Proxy) or self._is_watched():
             return super().forward(inputs, blobs)
-        table = self._take_inputs(inputs)
+        table = self.take_inputs(inputs)
         plain = all(_is_plain(tensor) for tensor in (*table.values(), *self.parameters()))
         if not plain or not all(_is_finite(tensor) for tensor in table.values()):
             return super().forward(table, blobs)

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from cpm_port.caffe import NetSpec
 from cpm_port.errors import UsageError
 from cpm_port.graph import CaffeNet
+from cpm_port.graph.net import Blob
 
 __all__ = ["PRECISIONS", "PreciseNet", "Precision", "arithmetic"]
 
@@ -121,10 +122,11 @@ class PreciseNet(nn.Module):
         """Shape of every blob for the inputs of the last call."""
         return self.net.blob_shapes
 
-    def forward(self, inputs: Mapping[str, Tensor], blobs: Sequence[str] | None = None) -> dict[str, Tensor]:
+    def forward(self, inputs: Mapping[str, Blob] | Blob, blobs: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Run the net; `inputs` and `blobs` as of `CaffeNet.forward`, results float32 and contiguous."""
+        table = self.net.take_inputs(inputs)
         with _TURN, torch.inference_mode():
-            return self._compute({name: _channels_last(tensor) for name, tensor in inputs.items()}, blobs)
+            return self._compute({name: _channels_last(tensor) for name, tensor in table.items()}, blobs)
 
     def _compute(self, inputs: Mapping[str, Tensor], blobs: Sequence[str] | None) -> dict[str, Tensor]:
         with arithmetic(self.precision, self.device):

@@ -91,6 +91,8 @@ def load_net(
         if weights is None and not is_prototxt(prototxt):
             weights = prototxt
     net = CaffeNet(spec, input_shapes, strict=strict)
+    if any(parameter.is_meta for parameter in net.parameters()):  # under `torch.device("meta")`: shapes without values
+        return net
     if weights is None:
         net.fill()
     else:

@@ -127,6 +127,14 @@ class LayerModule(nn.Module):
         """The parameters in Caffe's order."""
         return tuple(self.blob(index) for index in range(self._num_blobs))
 
+    def extra_repr(self) -> str:
+        """Return bottoms, tops, the numbers that the prototxt gives, and the parameters' shapes."""
+        numbers = [f"{name} {_shown(value)}" for name in vars(self.fields) if name in self.given
+                   and _is_plain(value := getattr(self.fields, name))]  # fmt: skip
+        blobs = ["x".join(map(str, blob.shape)) for blob in self.blobs]
+        parts = [f"{', '.join(self.spec.bottoms)} -> {', '.join(self.spec.tops)}", ", ".join(numbers)]
+        return "; ".join(part for part in (*parts, f"parameters {', '.join(blobs)}" if blobs else "") if part)
+
     def blob(self, index: int) -> nn.Parameter:
         """Return parameter `index`."""
         found = self._parameters[str(index)]
@@ -140,6 +148,21 @@ class LayerModule(nn.Module):
     def fill_blob(self, index: int) -> None:
         """Run the filler of parameter `index`, drawing from torch's default generator."""
         fill(self.blob(index), self.fillers()[index], self.spec.name)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a field's value is a number, a word, or several of them, rather than a message."""
+    return all(isinstance(one, bool | int | float | str) for one in (value if isinstance(value, tuple) else (value,)))
+
+
+def _shown(value: Any) -> str:
+    return (
+        " ".join(map(_shown, value))
+        if isinstance(value, tuple)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def _plain_fields(spec: LayerSpec, message: str) -> tuple[Any, frozenset[str]]:

@@ -18,11 +18,12 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from cpm_port.caffe import LayerSpec, NetSpec
 from cpm_port.caffe.liveness import released
@@ -239,7 +240,9 @@ class CaffeNet(nn.Module):
         DataError
             Values that are not floats, or tensors of another dtype or device than the net's.
         """
-        table = self._take_inputs(inputs)
+        if isinstance(inputs, fx.Proxy):
+            return self._follow(inputs)
+        table = self.take_inputs(inputs)
         wanted = self._wanted(blobs)
         if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):  # type: ignore[attr-defined, no-untyped-call]
             self._reshape({name: tuple(tensor.shape) for name, tensor in table.items()})
@@ -257,6 +260,27 @@ class CaffeNet(nn.Module):
             for name in drop:
                 del table[name]
         return {name: table[name] for name in wanted}
+
+    def _follow(self, inputs: Any) -> dict[str, Any]:
+        """Write down for `torch.fx.symbolic_trace` how the blobs go through the layers, each a node of its own.
+
+        `inputs` stands for a bare tensor where the net has one input, for a dict by name where it has several.
+        """
+        names = list(self.inputs)
+        table = {names[0]: inputs} if len(names) == 1 else {name: inputs[name] for name in names}
+        for step in self.steps:
+            path = inputs.tracer.path_of_module(self._modules[step.key])
+            bottoms = tuple(table[bottom] for bottom in step.spec.bottoms)
+            tops = inputs.tracer.create_proxy("call_module", path, bottoms, {})
+            table.update({top: tops[index] for index, top in enumerate(step.spec.tops)})
+        return {name: table[name] for name in self._wanted(None)}
+
+    def extra_repr(self) -> str:
+        """Return the inputs and outputs; the layers follow, each with its shape."""
+        inputs = ", ".join(f"{name} {_times(shape)}" for name, shape in self.inputs.items())
+        outputs = ", ".join(f"{name} {_times(self._blob_shapes[name])}" for name in self.outputs)
+        count = sum(parameter.numel() for parameter in self.parameters())
+        return f"{self.spec.name or 'net'}: {inputs} -> {outputs}; {count:,} parameters"
 
     def total_loss(self, outputs: Mapping[str, Tensor]) -> Tensor:
         """Return the sum of every loss blob times its weight.
@@ -276,7 +300,8 @@ class CaffeNet(nn.Module):
         terms = [weight * outputs[name].sum() for name, weight in self.loss_weights.items()]
         return torch.stack(terms).sum()
 
-    def _take_inputs(self, inputs: Mapping[str, Blob] | Blob) -> dict[str, Tensor]:
+    def take_inputs(self, inputs: Mapping[str, Blob] | Blob) -> dict[str, Tensor]:
+        """Return the inputs by name as tensors of the net; errors as of `forward`."""
         if not isinstance(inputs, Mapping):
             if len(self.inputs) != 1:
                 raise UsageError(
@@ -328,6 +353,10 @@ class CaffeNet(nn.Module):
             tops = module.reshape([shapes[bottom] for bottom in step.spec.bottoms])
             shapes.update(zip(step.spec.tops, tops, strict=True))
         self._current_inputs, self._blob_shapes = inputs, shapes
+
+
+def _times(shape: Shape) -> str:
+    return "x".join(map(str, shape))
 
 
 def _as_tensor(name: str, value: Blob, like: Tensor | None) -> Tensor:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from cpm_port.caffe import NetSpec
 from cpm_port.caffe.layer_types import LAYER_TYPES, is_source
-from cpm_port.caffe.shapes import layer_shapes
+from cpm_port.caffe.shapes import layer_shapes, stated_shapes
 from cpm_port.errors import LayerError, UsageError
 from cpm_port.graph.module import Shape
 
@@ -41,8 +41,9 @@ def source_shapes(net: NetSpec, given: Mapping[str, Shape]) -> dict[str, Shape]:
     """
     shapes: dict[str, Shape] = {}
     for layer in filter(is_source, net.layers):
-        if all(top in given for top in layer.tops):
-            tops = [given[top] for top in layer.tops]
+        stated = stated_shapes(layer, given)
+        if stated is not None:
+            tops = stated
         else:
             try:
                 tops = layer_shapes(layer, [])

@@ -32,7 +32,7 @@ from cpm_port.caffe.files import read_text
 from cpm_port.caffe.kinds import HDF5_MAGIC, looks_like_text
 from cpm_port.caffe.layer_types import origin_of
 from cpm_port.caffe.liveness import peak_size
-from cpm_port.caffe.shapes import Shape, layer_flops, layer_shapes, param_shapes
+from cpm_port.caffe.shapes import Shape, layer_flops, layer_shapes, param_shapes, stated_shapes
 from cpm_port.errors import LayerError, MissingFileError, UnsupportedLayerError
 from cpm_port.formats import safetensors
 from cpm_port.graph import unsupported_layers
@@ -173,10 +173,8 @@ def _walk(net: NetSpec, given: Mapping[str, Shape]) -> tuple[dict[str, Shape], l
                 shapes.pop(top, None)
             continue
         try:
-            if layer.tops and all(top in given for top in layer.tops):
-                tops = [given[top] for top in layer.tops]
-            else:
-                tops = layer_shapes(layer, bottoms)
+            tops = stated_shapes(layer, given) if not layer.bottoms else None
+            tops = layer_shapes(layer, bottoms) if tops is None else tops
             blobs = param_shapes(layer, bottoms)
         except (LayerError, UnsupportedLayerError) as error:
             reasons.append(str(error))

@@ -65,6 +65,7 @@ def test_the_forks_random_sequence_is_replayed(shared: Path, tmp_path: Path) -> 
             ["--pictures", "p"],
             "tops data and label expected, the net has a",
         ),
+        ('input: "data" input_shape { dim: 1 dim: 2 }', [], "a deploy net: it declares its inputs (data)"),
     ],
 )
 def test_what_cannot_be_shown_is_bad_input(

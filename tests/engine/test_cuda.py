@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -290,6 +290,18 @@ def test_float32_stays_so_under_autocast_from_outside() -> None:
     precise = PreciseNet(net)
     with torch.autocast("cpu", torch.bfloat16):
         assert largest(precise({"data": x})["conv3"], expected) < 1e-6
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("kind", [fast_net, PreciseNet])
+def test_a_bare_tensor_or_array_is_taken_in_every_precision(kind: Callable[..., nn.Module], precision: str) -> None:
+    net = kind(load_net(parse_net(NET)), precision)
+    data = torch.rand(2, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        named, bare, array = net({"data": data}), net(data), net(data.numpy())
+    for name, blob in named.items():
+        assert torch.equal(bare[name], blob)
+        assert torch.equal(array[name], blob)
 
 
 def test_precisions_that_are_not_there_are_refused() -> None:

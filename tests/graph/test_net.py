@@ -367,3 +367,52 @@ def test_a_net_on_a_gpu_gives_what_the_cpu_gives(tiny: CaffeNet) -> None:
     assert torch.allclose(on_gpu(data.numpy())["fc"].cpu(), expected, atol=1e-5)
     with pytest.raises(DataError, match="input 'data' is on cpu, the net on cuda"):
         on_gpu(data)
+
+
+@pytest.mark.parametrize("text", [TINY, deploy_text(architecture("flic", stages=2, width=4, box=(64, 64)))])
+def test_a_net_is_traced_by_fx_layer_by_layer(text: str) -> None:
+    net = net_of(text)
+    traced = torch.fx.symbolic_trace(net)
+    data = image(2, *next(iter(net.inputs.values()))[1:])
+    for name, blob in net(data).items():
+        assert torch.equal(traced(data)[name], blob)
+    called = [node.target for node in traced.graph.nodes if node.op == "call_module"]
+    assert called == [step.key for step in net.steps]
+
+
+def test_a_net_of_several_inputs_is_traced_by_their_names() -> None:
+    text = """
+    input: "a" input_shape { dim: 1 dim: 2 } input: "b" input_shape { dim: 1 dim: 2 }
+    layer { name: "sum" type: "Eltwise" bottom: "a" bottom: "b" top: "c" }
+    """
+    traced = torch.fx.symbolic_trace(net_of(text))
+    inputs = {"a": image(3, 2), "b": image(3, 2) + 1}
+    assert torch.equal(traced(inputs)["c"], inputs["a"] + inputs["b"])
+
+
+def test_a_net_on_the_meta_device_has_shapes_and_no_values() -> None:
+    with torch.device("meta"):
+        net = net_of(TINY)
+        found = net(torch.empty(2, 3, 8, 8))
+    assert {parameter.device.type for parameter in net.parameters()} == {"meta"}
+    assert {name: tuple(blob.shape) for name, blob in found.items()} == {"fc": (2, 2)}
+
+
+def test_a_net_prints_its_layers_with_their_numbers(tiny: CaffeNet) -> None:
+    assert repr(tiny) == (
+        "CaffeNet(\n"
+        "  tiny: data 1x3x8x8 -> fc 1x2; 242 parameters\n"
+        "  (conv): Convolution(data -> conv; num_output 4, pad 1, kernel_size 3; parameters 4x3x3x3, 4)\n"
+        "  (relu): ReLU(conv -> conv)\n"
+        "  (pool): Pooling(conv -> pool; kernel_size 3, stride 2)\n"
+        "  (fc): InnerProduct(pool -> fc; num_output 2; parameters 2x64, 2)\n"
+        ")"
+    )
+
+
+def test_the_shape_of_images_tells_that_of_their_labels() -> None:
+    text = """
+    layer { name: "d" type: "Data" top: "data" top: "label" data_param { batch_size: 4 } }
+    layer { name: "loss" type: "SoftmaxWithLoss" bottom: "data" bottom: "label" top: "loss" }
+    """
+    assert net_of(text, input_shapes={"data": (4, 3)}).inputs == {"data": (4, 3), "label": (4,)}

@@ -88,6 +88,18 @@ def test_another_input_shape_changes_the_cost_and_not_the_parameters() -> None:
         inspect_file(path, input_shapes={"image": (1, 3, 8, 8)})
 
 
+def test_a_stated_shape_of_a_data_layers_images_tells_the_labels_too(tmp_path: Path) -> None:
+    path = tmp_path / "lenet.prototxt"
+    path.write_text(
+        'layer { name: "mnist" type: "Data" top: "data" top: "label" data_param { batch_size: 64 } }'
+        'layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 10 } }'
+        'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }'
+    )
+    report = inspect_file(path, input_shapes={"data": (64, 1, 28, 28)})
+    assert report["inputs"] == {"data": [64, 1, 28, 28], "label": [64]}
+    assert (report["parameters"], report["shapes_unknown"]) == (7850, [])
+
+
 def test_unsupported_layers_are_listed_and_stop_the_shapes_only_behind_them() -> None:
     text = """
     input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 }
