@@ -19,6 +19,7 @@ __all__ = [
     "UnsupportedLayerError",
     "UsageError",
     "WeightsError",
+    "WriteError",
 ]
 
 
@@ -78,3 +79,7 @@ class TrainingError(CpmPortError, RuntimeError):
 
 class UsageError(CpmPortError, ValueError):
     """Arguments that contradict each other."""
+
+
+class WriteError(CpmPortError, OSError):
+    """A file cannot be written: a full disk, no permission, a folder in its place. What stood there before stays."""

@@ -37,7 +37,8 @@ def test_a_full_disk_is_said_with_the_file(
     monkeypatch.setattr(os, "replace", full)
     assert main(["prototxt", "--arch", "flic", "--out", str(tmp_path)]) == 2
     assert (
-        capsys.readouterr().err == f"cpm-port prototxt: {tmp_path / 'flic_deploy.prototxt'}: No space left on device\n"
+        capsys.readouterr().err
+        == f"cpm-port prototxt: {tmp_path / 'flic_deploy.prototxt'}: cannot be written: No space left on device\n"
     )
     assert list(tmp_path.iterdir()) == []
 
