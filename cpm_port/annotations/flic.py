@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from cpm_port.annotations.centricity import check_centricity
 from cpm_port.annotations.samples import Box, Person, Sample, Split, stack_joints
 from cpm_port.errors import DataError
-from cpm_port.files.hdf5 import open_hdf5, read_array, read_names
-from cpm_port.files.matlab import field, load_matlab, number, numeric, require_file, text
+from cpm_port.files.hdf5 import open_hdf5
+from cpm_port.files.matlab import field, load_matlab, number, number_array, numeric, require_file, text
 from cpm_port.parts import FLIC9, FLIC11, Centricity, from_matlab
 from cpm_port.release import FLIC_SCALE_PER_TORSO, flic_center
 
@@ -127,11 +127,11 @@ def read_flic_h5(path: str | Path, images: str | Path | None = None, *, split: S
     """
     path = require_file(path, _ORIGIN)
     with open_hdf5(path) as file:
-        part = read_array(file, "part", (None, 11, 2), path)[:, list(LABELLED)]
-        names = read_names(file, "imgname", len(part), path)
-        center = read_array(file, "center", (len(part), 2), path)
-        scale = read_array(file, "scale", (len(part),), path)
-        boxes = read_array(file, "torsobox", (len(part), 4), path)
+        part = file.array("part", (None, 11, 2))[:, list(LABELLED)]
+        names = file.texts("imgname", len(part))
+        center = file.array("center", (len(part), 2))
+        scale = file.array("scale", (len(part),))
+        boxes = file.array("torsobox", (len(part), 4))
     if not np.isfinite(part).all():
         raise DataError(f"{path}: 'part' holds a coordinate that is not finite")
     seen = np.ones(len(FLIC9), dtype=bool)
@@ -156,18 +156,18 @@ def read_flic_h5(path: str | Path, images: str | Path | None = None, *, split: S
 
 
 def _example(record: Any, centric: Centricity, images: str | Path | None, where: str) -> Sample:
-    coords = np.asarray(field(record, "coords", where), dtype=np.float64)
+    coords = number_array(field(record, "coords", where), f"{where}: coords")
     if coords.shape != (2, 29):
         raise DataError(f"{where}: 'coords' is {coords.shape}, expected (2, 29)")
     given = coords[:, ~np.isnan(coords).any(axis=0)].T
     if len(given) != 11:
         raise DataError(f"{where}: {len(given)} joints are labelled, expected 11")
-    torso = np.asarray(field(record, "torsobox", where), dtype=np.float64).ravel()
+    torso = number_array(field(record, "torsobox", where), f"{where}: torsobox").ravel()
     if torso.shape != (4,) or not np.isfinite(torso).all():
         raise DataError(f"{where}: 'torsobox' is not four finite numbers")
     file = text(field(record, "filepath", where), f"{where}: filepath")
-    size = np.asarray(field(record, "imgdims", where)).ravel()
-    if size.size < 2:
+    size = number_array(field(record, "imgdims", where), f"{where}: imgdims").ravel()
+    if size.size < 2 or not np.isfinite(size).all():
         raise DataError(f"{where}: 'imgdims' has {size.size} numbers, expected height, width, channels")
     train = number(field(record, "istrain", where), f"{where}: istrain") != 0
     test = number(field(record, "istest", where), f"{where}: istest") != 0

@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from cpm_port.annotations.samples import Person, Sample, Split
 from cpm_port.errors import DataError
-from cpm_port.files.hdf5 import open_hdf5, read_array, read_names
-from cpm_port.files.matlab import field, load_matlab, number, numeric, require_file, text
+from cpm_port.files.hdf5 import open_hdf5
+from cpm_port.files.matlab import field, load_matlab, number, number_array, numeric, require_file, text
 from cpm_port.parts import MPII16, from_matlab
 from cpm_port.release import MPII_HEAD_SHARE
 
@@ -73,7 +73,7 @@ def read_mpii(path: str | Path, images: str | Path | None = None, *, split: Spli
         raise DataError(f"{path}: no variable 'RELEASE'; found {', '.join(sorted(variables)) or 'none'}")
     release = variables["RELEASE"]
     annolist = np.asarray(field(release, "annolist", f"{path}: RELEASE")).ravel()
-    in_training = np.asarray(field(release, "img_train", f"{path}: RELEASE")).ravel()
+    in_training = number_array(field(release, "img_train", f"{path}: RELEASE"), f"{path}: RELEASE.img_train").ravel()
     if len(in_training) != len(annolist):
         raise DataError(f"{path}: RELEASE.annolist has {len(annolist)} images, img_train {len(in_training)}")
     samples: list[Sample] = []
@@ -125,6 +125,8 @@ def read_mpii_validation(path: str | Path) -> list[Sample]:
     annolist = variables["annolist"].ravel()
     image_index = numeric(variables, "RELEASE_img_index", (1, len(annolist)), path)[0]
     person_index = numeric(variables, "RELEASE_person_index", (1, len(annolist)), path)[0]
+    if not np.isfinite([image_index, person_index]).all():
+        raise DataError(f"{path}: an index is not finite")
     samples = []
     for i, entry in enumerate(annolist):
         where = f"{path}: annolist({i + 1})"
@@ -191,17 +193,17 @@ def read_mpii_hourglass(
     """
     path = require_file(path, _ORIGIN_VALIDATION)
     with open_hdf5(path) as file:
-        part = read_array(file, "part", (None, 16, 2), path)
+        part = file.array("part", (None, 16, 2))
         count = len(part)
-        visible = read_array(file, "visible", (count, 16), path) != 0
-        center = read_array(file, "center", (count, 2), path)
-        scale = read_array(file, "scale", (count,), path) / _HOURGLASS_SCALE
-        head = read_array(file, "normalize", (count,), path)
-        image_index = read_array(file, "index", (count,), path)
-        person_index = read_array(file, "person", (count,), path)
-        names = read_names(file, "imgname", count, path)
-    if not all(np.isfinite(a).all() for a in (part, center, scale, head)):
-        raise DataError(f"{path}: a coordinate, scale or head size is not finite")
+        visible = file.array("visible", (count, 16)) != 0
+        center = file.array("center", (count, 2))
+        scale = file.array("scale", (count,)) / _HOURGLASS_SCALE
+        head = file.array("normalize", (count,))
+        image_index = file.array("index", (count,))
+        person_index = file.array("person", (count,))
+        names = file.texts("imgname", count)
+    if not all(np.isfinite(a).all() for a in (part, center, scale, head, image_index, person_index)):
+        raise DataError(f"{path}: a coordinate, scale, head size or index is not finite")
     missing = (part == 0).all(axis=2)
     xy = from_matlab(part)
     xy[missing] = np.nan
@@ -269,7 +271,7 @@ def _person(rect: Any, where: str) -> Person:
         for k, point in enumerate(listed):
             spot = f"{where}.annopoints.point({k + 1})"
             joint = number(field(point, "id", spot), f"{spot}.id")
-            if joint != int(joint) or not 0 <= joint < len(MPII16):
+            if joint not in range(len(MPII16)):
                 raise DataError(f"{spot}: id is {joint:g}, expected 0..15")
             index = int(joint)
             if not np.isnan(xy[index, 0]):
@@ -302,5 +304,5 @@ def _visible(value: Any, where: str) -> bool:
     mark = np.asarray(value).ravel()[0]
     try:
         return bool(int(mark))
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         raise DataError(f"{where}: is_visible is {str(mark)!r}, expected 0, 1, '0', '1' or nothing") from None

@@ -16,6 +16,7 @@ statement that contradicts a file of this package is an error.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -24,8 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.errors import DataError, MissingFileError, UsageError
-from cpm_port.files.atomic import atomic_path
-from cpm_port.files.hdf5 import open_hdf5
+from cpm_port.files.hdf5 import create_hdf5, open_hdf5
 from cpm_port.parts import CENTRICITIES, MPII16, ORDERS, Centricity, Convention, Joints, PartOrder
 from cpm_port.predictions.json_files import centricity_of, read_coco, read_openpose, write_coco, write_openpose
 from cpm_port.predictions.mat_files import read_prediction_mat, write_prediction_all
@@ -126,10 +126,8 @@ def _restated(read: Predictions, assumed: int, stated: int) -> Predictions:
 
 
 def _write_h5(path: Path, predictions: Predictions) -> None:
-    import h5py  # a tenth of a second, which most runs can save
-
     convention = predictions.joints.convention
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+    with create_hdf5(path, track_order=True) as file:
         file.attrs["format"] = _FORMAT
         file.attrs["order"] = convention.order.name
         file.attrs["base"] = convention.base
@@ -146,12 +144,10 @@ def _read_h5(
 ) -> tuple[Predictions, int]:
     """Return the predictions, 0-based, and the base that was taken for the file's."""
     with open_hdf5(path) as file:
-        if "preds" not in file:
-            raise DataError(f"{path}: no data set 'preds'; found {', '.join(sorted(file)) or 'none'}")
-        xy = np.asarray(file["preds"][()], dtype=np.float64)
-        attributes = dict(file.attrs)
-        scores = np.asarray(file["scores"][()], dtype=np.float64) if "scores" in file else None
-        names = tuple(name.decode() for name in file["names"][()]) if "names" in file else None
+        xy = file.array("preds")
+        attributes = {name: file.attribute(name) for name in ("format", "order", "base", "centric")}
+        scores = file.array("scores") if file.member("scores") is not None else None
+        names = tuple(file.texts("names", len(xy))) if file.member("names") is not None else None
     if attributes.get("format") == _FORMAT:
         convention = _stated_convention(attributes, path)
         for name, stated, found in (
@@ -173,7 +169,7 @@ def _read_h5(
     return Predictions(joints.to(Convention(order, 0, joints.convention.centric)), scores, names, str(path)), 1
 
 
-def _stated_convention(attributes: dict[str, object], path: Path) -> Convention:
+def _stated_convention(attributes: Mapping[str, str | int | None], path: Path) -> Convention:
     order, base, centric = (attributes.get(name) for name in ("order", "base", "centric"))
     if order not in ORDERS or base not in (0, 1) or centric not in CENTRICITIES:
         raise DataError(

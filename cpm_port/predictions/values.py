@@ -6,6 +6,7 @@ index base, centricity: `cpm_port.parts.Joints`), for a file that only holds num
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -54,7 +55,7 @@ class Predictions:
         if self.names is not None and len(self.names) != len(self.joints):
             raise ShapeError(f"{self.source}: {len(self.names)} names for {len(self.joints)} people")
         if self.names is not None and len(set(self.names)) != len(self.names):
-            twice = next(name for name in self.names if self.names.count(name) > 1)
+            (twice, _) = Counter(self.names).most_common(1)[0]
             raise DataError(f"{self.source}: {twice!r} comes more than once")
 
     def __len__(self) -> int:

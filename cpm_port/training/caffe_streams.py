@@ -24,7 +24,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -32,12 +31,15 @@ from numpy.typing import NDArray
 from cpm_port.caffe import LayerSpec, message_class
 from cpm_port.caffe.kinds import foreign_kind, looks_like_text
 from cpm_port.errors import DataError, LayerError
+from cpm_port.files.hdf5 import open_hdf5
 from cpm_port.graph.fillers import fill
 from cpm_port.records.lmdb import ReadOnlyEnvironment
 from cpm_port.training.image_transform import ImageTransform
 from cpm_port.training.streams import Blobs, Task, order_of_epoch, tops_of
 
 __all__ = ["DataStream", "DummyStream", "HDF5Stream", "InputStream", "batch_size_of", "listed_files"]
+
+_MAX_BYTES = 1 << 40  # of one HDF5 file's arrays: data sets may be large, and compress as they like
 
 
 class DataStream:
@@ -101,7 +103,7 @@ class DataStream:
         return values.reshape(shape), datum.label
 
     def _decode_file(self, data: bytes, index: int) -> NDArray[Any]:
-        import cv2
+        from cpm_port.imaging.opencv import cv2
 
         given = self._layer.params.transform_param
         if given.force_color and given.force_gray:
@@ -194,20 +196,23 @@ class HDF5Stream:
 
     def _shapes_of(self, path: Path) -> dict[str, tuple[int, ...]]:
         try:
-            with h5py.File(path, "r") as content:
-                missing = [top for top in self._tops if not isinstance(content.get(top), h5py.Dataset)]
+            with open_hdf5(path, _MAX_BYTES) as content:
+                found = {top: content.member(top) for top in self._tops}
+                missing = [top for top, member in found.items() if member is None or content.is_group(member)]
                 if missing:
-                    raise DataError(f"{self._where}: {path} has no data set {', '.join(missing)}")
-                shapes = {top: tuple(content[top].shape) for top in self._tops}
-        except OSError as error:
-            raise DataError(f"{self._where}: {path} is not there or not HDF5 ({error})") from error
+                    raise DataError(f"{path} has no data set {', '.join(missing)}")
+                for top, member in found.items():
+                    content.check(member, f"{path}: {top!r}")
+                shapes = {top: tuple(member.shape) for top, member in found.items()}
+        except DataError as error:
+            raise DataError(f"{self._where}: {error}") from error
         if len({shape[:1] for shape in shapes.values()}) != 1 or () in shapes.values():
             raise DataError(f"{self._where}: data sets of {path} differ in length: {shapes}")
         return shapes
 
     def _read(self, file: int) -> dict[str, NDArray[np.float32]]:
-        with h5py.File(self._files[file], "r") as content:
-            return {top: np.asarray(content[top][()], np.float32) for top in self._tops}
+        with open_hdf5(self._files[file], _MAX_BYTES) as content:
+            return {top: np.asarray(content.member(top)[()], np.float32) for top in self._tops}
 
 
 def listed_files(path: Path, layer: LayerSpec) -> list[str]:

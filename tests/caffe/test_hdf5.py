@@ -183,7 +183,7 @@ def nothing(file):
         (soft, "SoftLink"),
         (external, "ExternalLink"),
         (external_group, "ExternalLink"),
-        (cycle, "nest deeper than 32|contains itself"),
+        (cycle, "linked more than once"),
         (integers, "expected float32 or float64"),
         (half, "expected float32 or float64"),
         (strings, "claims more|expected float32"),
@@ -219,8 +219,8 @@ def test_a_great_array_of_zeros_that_compresses_well_is_refused_by_its_size(tmp_
 
 
 def test_one_array_shown_many_times_is_refused_before_memory_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(hdf5, "_FREE_BYTES", 10_000)
-    monkeypatch.setattr(hdf5, "_MAX_TOTAL_INFLATION", 1)
+    monkeypatch.setattr("cpm_port.files.hdf5.FREE_BYTES", 10_000)
+    monkeypatch.setattr("cpm_port.files.hdf5.MAX_TOTAL_INFLATION", 1)
     path = tmp_path / "net.caffemodel.h5"
     with h5py.File(path, "w") as file:
         file["data/ip/0"] = np.zeros(1000, np.float32)
@@ -235,7 +235,7 @@ def test_arrays_that_inflate_to_many_times_the_file_are_refused(tmp_path, monkey
     with h5py.File(path, "w") as file:
         file.create_dataset("data/ip/0", data=np.zeros(2**22, np.float32), chunks=(2**20,), compression="gzip")
     assert read_weights(path)["ip"][0].size == 2**22, "a moderate size may compress as it likes"
-    monkeypatch.setattr(hdf5, "_FREE_BYTES", 10_000)
+    monkeypatch.setattr("cpm_port.files.hdf5.FREE_BYTES", 10_000)
     with pytest.raises(CaffeFormatError, match="too many bytes in all"):
         read_weights(path)
 
@@ -285,7 +285,7 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(MissingFileError):
         read_weights(tmp_path / "none.h5")
     (tmp_path / "magic.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 500)
-    with pytest.raises(CaffeFormatError, match=r"magic\.h5: the HDF5 file is corrupt or truncated"):
+    with pytest.raises(CaffeFormatError, match=r"magic\.h5: not a readable HDF5 file"):
         read_weights(tmp_path / "magic.h5")
 
 

@@ -218,7 +218,7 @@ def test_hdf5_files_that_do_not_fit_are_named(hdf5_list: Path) -> None:
         opened(hdf5_layer(hdf5_list, 2).replace('top: "y"', 'top: "w"'))
     (folder / "c.h5").write_bytes(b"no")
     (folder / "list.txt").write_text("c.h5")
-    with pytest.raises(DataError, match=r"c\.h5 is not there or not HDF5"):
+    with pytest.raises(DataError, match=r"c\.h5: not a readable HDF5 file"):
         opened(hdf5_layer(hdf5_list, 2))
     (folder / "list.txt").write_text("\n")
     with pytest.raises(DataError, match="list of files is empty"):

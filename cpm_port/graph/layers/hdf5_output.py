@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from cpm_port.errors import DataError
-from cpm_port.files.atomic import atomic_path
+from cpm_port.files.atomic import writing
+from cpm_port.files.hdf5 import create_hdf5
 from cpm_port.graph.module import LayerModule
 from cpm_port.graph.registry import register
 
@@ -57,7 +58,7 @@ def _create(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
     if path.exists() and os.path.getsize(path) and not h5py.is_hdf5(path):
         raise DataError(f"{path}: exists and is no HDF5 file; an HDF5Output layer would replace it")
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with create_hdf5(path) as file:
         for name, array in arrays.items():
             file.create_dataset(name, data=array, maxshape=(None, *array.shape[1:]))
 
@@ -65,7 +66,7 @@ def _create(path: Path, arrays: dict[str, np.ndarray]) -> None:
 def _append(path: Path, arrays: dict[str, np.ndarray]) -> None:
     import h5py
 
-    with h5py.File(path, "r+") as file:
+    with writing(path, RuntimeError), h5py.File(path, "r+") as file:
         for name, array in arrays.items():
             before = file[name].shape[0]
             file[name].resize(before + array.shape[0], axis=0)
