@@ -5,18 +5,12 @@ int16, and subtracting those wraps around: `load_matlab` restores the arrays' ow
 own class is an integer may have lost coordinates before they were saved: one that reaches the largest value of its
 class is refused, and so are labels of one byte each.
 
-Only format 5 (`save -v7` and older) is read; `-v7.3` is HDF5 of another layout and gets an error that says so.
-
-SciPy is imported by the calls that need it: it takes a quarter of a second, which most runs can save.
+Only formats 4 and 5 (`save -v7` and older) are read, by `matlab_format.py`; `-v7.3` is HDF5 of another layout and gets
+an error that says so. SciPy writes; it is imported where it does.
 """
 
 from __future__ import annotations
 
-import struct
-import warnings
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +19,19 @@ from numpy.typing import NDArray
 
 from cpm_port.errors import DataError, MissingFileError
 from cpm_port.files.atomic import atomic_path
+from cpm_port.files.matlab_format import names_of, variables_of
 
-__all__ = ["field", "load_matlab", "number", "numeric", "require_file", "save_matlab", "text", "variable_names"]
-
-_CORRUPT = (
-    ValueError, TypeError, OSError, EOFError, KeyError, IndexError, OverflowError, MemoryError,
-    struct.error, zlib.error,
-)  # fmt: skip
+__all__ = [
+    "field",
+    "load_matlab",
+    "number",
+    "number_array",
+    "numeric",
+    "require_file",
+    "save_matlab",
+    "text",
+    "variable_names",
+]
 
 
 def require_file(path: str | Path, origin: str) -> Path:
@@ -56,15 +56,7 @@ def load_matlab(path: Path) -> dict[str, NDArray[Any]]:
     DataError
         The file is no MATLAB file, is truncated or corrupt, was saved with `-v7.3`, or holds complex numbers.
     """
-    from scipy.io import loadmat
-
-    try:
-        with _reading(path), warnings.catch_warnings():
-            warnings.simplefilter("error", np.exceptions.ComplexWarning)
-            variables = loadmat(path, mat_dtype=True)
-    except np.exceptions.ComplexWarning as error:
-        raise DataError(f"{path}: holds complex numbers, expected real ones") from error
-    return {name: value for name, value in variables.items() if not name.startswith("__")}
+    return variables_of(_content(path), str(path))
 
 
 def variable_names(path: Path) -> set[str]:
@@ -75,10 +67,7 @@ def variable_names(path: Path) -> set[str]:
     DataError
         The file is no MATLAB file, is truncated or corrupt, or was saved with `-v7.3`.
     """
-    from scipy.io import whosmat
-
-    with _reading(path):
-        return {name for name, _, _ in whosmat(path)}
+    return names_of(_content(path), str(path))
 
 
 def save_matlab(path: str | Path, variables: dict[str, NDArray[Any]]) -> None:
@@ -89,17 +78,11 @@ def save_matlab(path: str | Path, variables: dict[str, NDArray[Any]]) -> None:
         savemat(stream, variables, do_compression=True)
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn whatever SciPy raises on a file that it cannot read into a DataError."""
-    from scipy.io.matlab import MatReadError
-
+def _content(path: Path) -> bytes:
     try:
-        yield
-    except NotImplementedError as error:
-        raise DataError(f"{path}: saved with -v7.3, which is not read here; save it again with -v7") from error
-    except (*_CORRUPT, MatReadError) as error:
-        raise DataError(f"{path}: not a readable MATLAB file ({type(error).__name__}: {error})") from error
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: not a readable MATLAB file ({error.strerror or error})") from error
 
 
 def numeric(
@@ -181,6 +164,20 @@ def number(value: Any, where: str) -> float:
     return float(array.ravel()[0])
 
 
+def number_array(value: Any, where: str) -> NDArray[np.float64]:
+    """Return an array of numbers, of any shape, as float64.
+
+    Raises
+    ------
+    DataError
+        It holds something else.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{where}: expected numbers, found {array.dtype} of shape {array.shape}")
+    return array.astype(np.float64)
+
+
 def text(value: Any, where: str) -> str:
     """Return the only string in `value`.
 
@@ -192,4 +189,7 @@ def text(value: Any, where: str) -> str:
     array = np.asarray(value)
     if array.size != 1 or array.dtype.kind != "U":
         raise DataError(f"{where}: expected one string, found {array.dtype} of shape {array.shape}")
-    return str(array.ravel()[0])
+    found = str(array.ravel()[0])
+    if "\0" in found:
+        raise DataError(f"{where}: a zero character in {found!r:.80}")
+    return found

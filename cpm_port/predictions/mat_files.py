@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.errors import DataError
-from cpm_port.files.matlab import field, load_matlab, number, numeric, save_matlab
+from cpm_port.files.matlab import field, load_matlab, number, number_array, numeric, save_matlab, text
 from cpm_port.parts import FLIC9, FLIC11, LSP14, MPII16, Centricity, Convention, Joints, PartOrder, reorder, to_matlab
 from cpm_port.predictions.values import Predictions
 
@@ -121,13 +121,13 @@ def write_mpii_submission(
     DataError
         The annotations are not MPII's, an index is not in them, or there are not as many indices as predictions.
     """
-    from scipy.io import loadmat
-
     if len(people) != len(predictions):
         raise DataError(f"{len(people)} annolist indices for {len(predictions)} predictions")
     source = Path(annotations)
-    load_matlab(source)  # raises where the file cannot be read
-    release = loadmat(source)["RELEASE"]
+    variables = load_matlab(source)
+    if "RELEASE" not in variables:
+        raise DataError(f"{source}: no variable 'RELEASE'; found {', '.join(sorted(variables)) or 'none'}")
+    release = variables["RELEASE"]
     annolist = field(release, "annolist", f"{source}: RELEASE")
     own = predictions.joints.to(_zero_based(predictions))
     xy = to_matlab(reorder(own.xy, own.convention.order, MPII16))
@@ -172,7 +172,7 @@ def _benchmark(
 def _tompson(variables: dict[str, NDArray[Any]], path: Path) -> NDArray[np.float64]:
     if "output_joints" not in variables:
         raise DataError(f"{path}: 'keypointsAll' without 'output_joints'")
-    labels = [str(np.asarray(cell).ravel()[0]) for cell in variables["output_joints"].ravel()]
+    labels = [text(cell, f"{path}: output_joints") for cell in variables["output_joints"].ravel()]
     unknown = [label for label in labels if label not in _TOMPSON]
     if unknown:
         raise DataError(f"{path}: unknown output_joints {', '.join(unknown)}")
@@ -182,7 +182,7 @@ def _tompson(variables: dict[str, NDArray[Any]], path: Path) -> NDArray[np.float
     for i, cell in enumerate(cells):
         if np.shape(cell) != (len(labels), 2):
             raise DataError(f"{path}: keypointsAll({i + 1}) is {np.shape(cell)}, expected ({len(labels)}, 2)")
-        xy[i, index] = cell
+        xy[i, index] = number_array(cell, f"{path}: keypointsAll({i + 1})")
     return xy
 
 
@@ -198,10 +198,10 @@ def _submission(release: NDArray[Any], path: Path) -> tuple[NDArray[np.float64],
             where = f"{path}: RELEASE.annolist({i + 1}).annorect({j + 1})"
             xy = np.full((len(MPII16), 2), np.nan)
             for point in np.asarray(field(points, "point", where)).ravel():
-                part = int(number(field(point, "id", where), f"{where}: id"))
-                if not 0 <= part < len(MPII16):
-                    raise DataError(f"{where}: point id {part}, expected 0..15")
-                xy[part] = number(field(point, "x", where), where), number(field(point, "y", where), where)
+                part = number(field(point, "id", where), f"{where}: id")
+                if part not in range(len(MPII16)):
+                    raise DataError(f"{where}: point id {part:g}, expected 0..15")
+                xy[int(part)] = number(field(point, "x", where), where), number(field(point, "y", where), where)
             rows.append(xy)
             names.append(f"annolist{i + 1}_{j + 1}")
     if not rows:

@@ -33,8 +33,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -45,6 +43,8 @@ import numpy as np
 
 from cpm_port.caffe import message_class
 from cpm_port.errors import DataError, MissingFileError, UsageError
+from cpm_port.files.atomic import partial_folder, writing
+from cpm_port.files.lmdb_pages import PageFile
 from cpm_port.records.record import Annotation, Record
 from cpm_port.release import PAD_VALUE
 
@@ -102,36 +102,35 @@ class LmdbRecords:
 
 
 class ReadOnlyEnvironment:
-    """An LMDB opened for reading, without a lock file; one per file and process, as LMDB asks.
+    """An LMDB opened for reading, without a lock file; `shared` opens each but once in a process.
 
     Parameters
     ----------
     path : path
-        The LMDB's folder. `shared` gives the environment that the process already has open.
+        The LMDB's folder.
 
     Raises
     ------
-    MissingFileError
-        There is no such folder, or no LMDB in it.
     DataError
-        It is not an LMDB, or its end is missing (reading on would be a memory fault, not an error).
+        It is not an LMDB, damaged, or its end is missing.
     """
 
     _open: ClassVar[weakref.WeakValueDictionary[tuple[int, int], ReadOnlyEnvironment]] = weakref.WeakValueDictionary()
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        try:
-            self.environment = lmdb.open(os.fspath(path), readonly=True, lock=False, readahead=False, subdir=True)
-        except lmdb.Error as error:
-            raise DataError(f"{path}: not an LMDB ({error})") from error
-        needed = (self.environment.info()["last_pgno"] + 1) * self.environment.stat()["psize"]
-        size = (Path(path) / "data.mdb").stat().st_size
-        if size < needed:
-            raise DataError(f"{path}: data.mdb has {size} bytes, its pages take {needed}: truncated")
+        self._file = PageFile(Path(path) / "data.mdb", os.fspath(path))
 
     @classmethod
     def shared(cls, path: str | os.PathLike[str]) -> ReadOnlyEnvironment:
-        """Open, or return the one that is open."""
+        """Open, or return the one that is open.
+
+        Raises
+        ------
+        MissingFileError
+            There is no such folder, or no LMDB in it.
+        DataError
+            As the class itself.
+        """
         data = Path(path) / "data.mdb"
         if not data.is_file():
             raise MissingFileError(f"{path}: no LMDB there; expected a folder that holds data.mdb")
@@ -144,21 +143,19 @@ class ReadOnlyEnvironment:
 
     def keys(self) -> list[bytes]:
         """Return all keys, in order."""
-        with self.environment.begin() as transaction:
-            return [bytes(key) for key in transaction.cursor().iternext(values=False)]
+        return list(self._file.places)
 
     def get(self, key: bytes) -> bytes:
-        """Return a key's value; KeyError where there is no such key."""
-        with self.environment.begin() as transaction:
-            value = transaction.get(key)
-        if value is None:
-            raise KeyError(key)
-        return bytes(value)
+        """Return a key's value.
 
-    def __del__(self) -> None:
-        environment = getattr(self, "environment", None)
-        if environment is not None:
-            environment.close()
+        Raises
+        ------
+        KeyError
+            There is no such key.
+        DataError
+            The file ends before it: it was cut since it was opened.
+        """
+        return self._file.read(self._file.places[key])
 
 
 def decode_datum(value: bytes, num_joints: int = 16, where: str = "datum") -> Record:
@@ -291,29 +288,35 @@ def write_lmdb(path: str | os.PathLike[str], records: Iterable[Record]) -> int:
         The folder exists.
     DataError
         No records, a record that does not fit its image, or one that is numbered otherwise.
+    WriteError
+        It cannot be written: a full disk.
     """
     target = Path(path)
     if target.exists():
         raise UsageError(f"{target}: it exists; an LMDB is written to a new folder")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
-    try:
-        count = total = 0
-        with contextlib.closing(lmdb.open(os.fspath(temporary), map_size=1 << 26, subdir=True)) as environment:
-            for count, record in enumerate(records, start=1):
-                if record.write_number != count - 1 or (count > 1 and record.total_write_number != total):
-                    raise DataError(
-                        f"{record.name}: numbered {record.write_number} of {record.total_write_number}; "
-                        f"expected {count - 1} of {total or record.total_write_number}"
-                    )
-                total = record.total_write_number
-                _put(environment, f"{count - 1:07d}".encode(), encode_datum(record))
-        if count == 0 or count != total:
-            raise DataError(f"{target}: {count} records written, expected {total} by their annotations")
-        temporary.chmod(0o755)
-        os.rename(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with writing(target, lmdb.Error):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with partial_folder(target.parent) as folder:
+            count = _write_records(folder / target.name, target, records)
+            os.rename(folder / target.name, target)
+    return count
+
+
+def _write_records(folder: Path, target: Path, records: Iterable[Record]) -> int:
+    """Write a new LMDB; errors name the `target` that it is for."""
+    folder.mkdir()
+    count = total = 0
+    with contextlib.closing(lmdb.open(os.fspath(folder), map_size=1 << 26, subdir=True)) as environment:
+        for count, record in enumerate(records, start=1):
+            if record.write_number != count - 1 or (count > 1 and record.total_write_number != total):
+                raise DataError(
+                    f"{record.name}: numbered {record.write_number} of {record.total_write_number}; "
+                    f"expected {count - 1} of {total or record.total_write_number}"
+                )
+            total = record.total_write_number
+            _put(environment, f"{count - 1:07d}".encode(), encode_datum(record))
+    if count == 0 or count != total:
+        raise DataError(f"{target}: {count} records written, expected {total} by their annotations")
     return count
 
 
