@@ -1,6 +1,7 @@
 """What the compiled loops use: vectors of 16 floats, threads that share a loop, memory that is kept between calls.
 
-- `simd.py`: a vector type for numba; `threads.py`: `share`, a loop over threads; `memory.py`: `Workspace`;
+- `kernels.py`: numba's compiler, and where its machine code is kept; `simd.py`: a vector type for numba;
+- `threads.py`: `share`, a loop over threads; `memory.py`: `Workspace`;
 - `devices.py`: the device that a user names, and which process of several this is;
 - `machine.py`: what a figure was measured on.
 

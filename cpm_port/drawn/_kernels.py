@@ -15,6 +15,8 @@ import numpy as np
 from numba import float32, float64, int16, njit, types, uint8, uint32, void
 from numpy.typing import NDArray
 
+from cpm_port.compute.kernels import kernel
+
 __all__ = ["CARD", "CONE", "MATERIAL_FIELDS", "SHAPE_FIELDS", "cast", "complete", "shade"]
 
 SHAPE_FIELDS = ("x0", "y0", "z0", "r0", "x1", "y1", "z1", "r1", "kind", "material", "unit")
@@ -97,7 +99,7 @@ def _hit(shape: NDArray[np.float64], x: float, y: float) -> Hit:
     return z, (q * ex - beside * ey) / radius, (q * ey + beside * ex) / radius, w / radius, part, beside / radius
 
 
-@njit(void(_SHAPES, float32[:, ::1], int16[:, ::1]), cache=True, error_model="numpy", nogil=True)
+@kernel(void(_SHAPES, float32[:, ::1], int16[:, ::1]), nogil=True)
 def cast(shapes: NDArray[np.float64], depth: NDArray[np.float32], seen: NDArray[np.int16]) -> None:
     """Find the shape that the middle of each pixel sees.
 
@@ -206,7 +208,7 @@ def _nearest(shapes: NDArray[np.float64], numbers: NDArray[np.int64], x: float, 
     return found
 
 
-@njit(
+@kernel(
     void(
         _SHAPES,
         _MATERIALS,
@@ -216,8 +218,6 @@ def _nearest(shapes: NDArray[np.float64], numbers: NDArray[np.int64], x: float, 
         uint32,
         uint8[:, :, ::1],
     ),
-    cache=True,
-    error_model="numpy",
     nogil=True,
 )
 def shade(

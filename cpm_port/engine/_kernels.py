@@ -29,9 +29,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba as nb
 from numba import types
 
+from cpm_port.compute.kernels import kernel
 from cpm_port.compute.simd import broadcast, copy, fma, load, maximum, store, zeros
 from cpm_port.engine._lines import inline, transform
 
@@ -86,7 +86,6 @@ _TARGET = _named_tuple(types.int64, len(Target._fields), Target)
 _READ = types.Array(types.float32, 1, "C", readonly=True)
 _WRITE = types.Array(types.float32, 1, "C")
 _I = types.int64
-_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 
 def scratch_floats(size: int) -> int:
@@ -172,7 +171,7 @@ def _finish_inverse(
                 store(out, to + px * target.channels, best)
 
 
-@nb.njit(types.void(_READ, _TILES, _I, _WRITE, _I, _READ, _READ, _WRITE, _I, _I, _I), **_OPTIONS)
+@kernel(types.void(_READ, _TILES, _I, _WRITE, _I, _READ, _READ, _WRITE, _I, _I, _I), nogil=True)
 def forward(
     maps: Any,
     tiles: Tiles,
@@ -217,7 +216,7 @@ def forward(
             _finish_forward(grid, tiles, out, a, b, channels, stride, tw, cs)
 
 
-@nb.njit(types.void(_READ, _TILES, _I, _WRITE, _READ, _READ, _WRITE, _I, _I, _I), **_OPTIONS)
+@kernel(types.void(_READ, _TILES, _I, _WRITE, _READ, _READ, _WRITE, _I, _I, _I), nogil=True)
 def forward_few(
     maps: Any,
     tiles: Tiles,
@@ -252,7 +251,7 @@ def forward_few(
         _finish_forward(grid, tiles, to, 0, 32, 16, 64, tw, cs)
 
 
-@nb.njit(types.void(_READ, _I, _TILES, _TARGET, _READ, _WRITE, _READ, _READ, _WRITE, _I, _I, _I), **_OPTIONS)
+@kernel(types.void(_READ, _I, _TILES, _TARGET, _READ, _WRITE, _READ, _READ, _WRITE, _I, _I, _I), nogil=True)
 def inverse(
     spectra: Any,
     stride: int,
@@ -304,7 +303,7 @@ def _product_at(a: int, b: int, channels: int) -> Any:
     return real, imaginary
 
 
-@nb.njit(types.void(_READ, _I, _READ, _TILES, _TARGET, _READ, _WRITE, _READ, _READ, _WRITE, _I, _I, _I), **_OPTIONS)
+@kernel(types.void(_READ, _I, _READ, _TILES, _TARGET, _READ, _WRITE, _READ, _READ, _WRITE, _I, _I, _I), nogil=True)
 def inverse_few(
     spectra: Any,
     channels: int,

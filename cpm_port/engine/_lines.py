@@ -16,6 +16,7 @@ import numba as nb
 import numpy as np
 from numba import types
 
+from cpm_port.compute.kernels import kernel
 from cpm_port.compute.simd import broadcast, fma, load, store, zeros
 
 __all__ = ["CONSTANTS", "inline", "transform"]
@@ -126,7 +127,7 @@ def _butterflies(
         _butterfly_8(x, i, step, out, o, out_step, twiddles, constants)
 
 
-@nb.njit(types.void(*[types.int64] * 9), cache=True, nogil=True, error_model="numpy")
+@kernel(types.void(*[types.int64] * 9), nogil=True)
 def transform(
     x: int, step: int, out: int, out_step: int, work: int, r1: int, r2: int, twiddles: int, constants: int
 ) -> None:

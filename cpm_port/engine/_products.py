@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba as nb
 from numba import types
 
+from cpm_port.compute.kernels import kernel
 from cpm_port.compute.simd import WIDE, complex_block, real_block
 
 __all__ = ["panel_of", "pointwise", "product"]
@@ -23,7 +23,6 @@ __all__ = ["panel_of", "pointwise", "product"]
 _READ = types.Array(types.float32, 1, "C", readonly=True)
 _WRITE = types.Array(types.float32, 1, "C")
 _I = types.int64
-_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 # Rows of one product block, so that its sums fit the registers: 32 of 16 lanes (AVX-512), or 16 of 8 (AVX2).
 _TALL, _MIDDLE, _SHORT = (6, 4, 4) if WIDE else (2, 2, 2)
@@ -35,7 +34,7 @@ def panel_of(outputs: int) -> int:
     return 32 if WIDE and outputs % 32 == 0 else 16
 
 
-@nb.njit(types.void(_READ, _I, _I, _I, _READ, _I, _I, _WRITE, _I, _I, _I, _I), **_OPTIONS)
+@kernel(types.void(_READ, _I, _I, _I, _READ, _I, _I, _WRITE, _I, _I, _I, _I), nogil=True)
 def product(
     spectra: Any,
     stride: int,
@@ -80,7 +79,7 @@ def product(
                     row += 2
 
 
-@nb.njit(types.void(_READ, _READ, _READ, _WRITE, _I, _I, _I, _I, _I, _I), **_OPTIONS)
+@kernel(types.void(_READ, _READ, _READ, _WRITE, _I, _I, _I, _I, _I, _I), nogil=True)
 def pointwise(
     maps: Any,
     weights: Any,

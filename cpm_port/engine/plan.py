@@ -30,6 +30,7 @@ from cpm_port.engine.fft import FEW_CHANNELS, LANES, TILE_SIZES, FourierConv, Po
 from cpm_port.engine.pointwise import PointwiseConv
 from cpm_port.errors import UsageError
 from cpm_port.files.atomic import atomic_path
+from cpm_port.files.json_text import read_json
 
 __all__ = ["ConvJob", "Way", "cache_file", "choose", "estimate", "prepare", "run_direct", "time_ways"]
 
@@ -232,7 +233,7 @@ def _time(job: ConvJob, size: int, workspace: int) -> float:
 def _read_times(path: Path) -> dict[str, dict[str, dict[str, float]]]:
     """Return the file's times; none where it is absent or is not what `time_ways` wrote."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError):
         return {}
     whole = isinstance(content, dict) and all(

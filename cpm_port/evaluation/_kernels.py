@@ -6,8 +6,10 @@ No `fastmath` and no parallel sums: a count is exact, and an error is compared w
 from __future__ import annotations
 
 import numpy as np
-from numba import boolean, float64, int64, njit, types, void
+from numba import boolean, float64, int64, types, void
 from numpy.typing import NDArray
+
+from cpm_port.compute.kernels import kernel
 
 __all__ = ["bin_errors", "scaled_distances"]
 
@@ -16,7 +18,7 @@ _MATRIX = types.Array(float64, 2, "C", readonly=True)
 _POINTS = types.Array(float64, 3, "C", readonly=True)
 
 
-@njit(void(_POINTS, _POINTS, _VECTOR, float64[:, ::1]), cache=True, error_model="numpy")
+@kernel(void(_POINTS, _POINTS, _VECTOR, float64[:, ::1]))
 def scaled_distances(
     predicted: NDArray[np.float64],
     truth: NDArray[np.float64],
@@ -35,7 +37,7 @@ def scaled_distances(
 _BUCKETS = 1024
 
 
-@njit(void(_MATRIX, _VECTOR, boolean, int64[:, ::1]), cache=True, error_model="numpy")
+@kernel(void(_MATRIX, _VECTOR, boolean, int64[:, ::1]))
 def bin_errors(
     errors: NDArray[np.float64], thresholds: NDArray[np.float64], strict: bool, out: NDArray[np.int64]
 ) -> None:

@@ -8,8 +8,10 @@ are taken in the order of the taps, in float64, without `fastmath`: the last bit
 from __future__ import annotations
 
 import numpy as np
-from numba import boolean, float32, float64, int64, njit, types, uint8, void
+from numba import boolean, float32, float64, int64, types, uint8, void
 from numpy.typing import NDArray
+
+from cpm_port.compute.kernels import kernel
 
 __all__ = ["LANES", "band_product", "resample"]
 
@@ -19,13 +21,11 @@ _INDEX = types.Array(int64, 2, "C", readonly=True)
 _WEIGHT = types.Array(float64, 2, "C", readonly=True)
 
 
-@njit(
+@kernel(
     [
         void(types.Array(pixel, 3, "C", readonly=True), _INDEX, _WEIGHT, _INDEX, _WEIGHT, boolean, pixel[:, :, ::1])
         for pixel in (uint8, float32, float64)
     ],
-    cache=True,
-    error_model="numpy",
     nogil=True,
 )
 def resample(
@@ -89,12 +89,7 @@ def resample(
                     out[block + lane, column, channel] = lane_sums[lane]
 
 
-@njit(
-    void(_INDEX, _WEIGHT, types.Array(float64, 2, "C", readonly=True), float64[:, ::1]),
-    cache=True,
-    error_model="numpy",
-    nogil=True,
-)
+@kernel(void(_INDEX, _WEIGHT, types.Array(float64, 2, "C", readonly=True), float64[:, ::1]), nogil=True)
 def band_product(
     index: NDArray[np.int64],
     weight: NDArray[np.float64],

@@ -25,6 +25,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from cpm_port.compute.kernels import kernel
+
 __all__ = [
     "COORDINATE_BITS",
     "FRACTION_BITS",
@@ -45,7 +47,7 @@ _LANE_BIAS = 1 << 17  # more than the largest negative sum, 255 * 2048 * 0.19
 _BIASES = _LANE_BIAS | _LANE_BIAS << _LANE | _LANE_BIAS << 2 * _LANE
 
 
-@njit(void(float64, int64, int64[::1], int64[:, ::1]), cache=True, error_model="numpy", nogil=True)
+@kernel(void(float64, int64, int64[::1], int64[:, ::1]), nogil=True)
 def resize_taps(step: float, start: int, first: NDArray[np.int64], weights: NDArray[np.int64]) -> None:
     """Find the four taps of output pixels from `start` on, one input pixel being `1 / step` output pixels.
 
@@ -73,7 +75,7 @@ def resize_taps(step: float, start: int, first: NDArray[np.int64], weights: NDAr
         weights[3, i] = np.int64(np.rint((one - outer - inner - next_inner) * unit))
 
 
-@njit(
+@kernel(
     void(
         types.Array(uint8, 3, "C", readonly=True),
         types.Array(int64, 1, "C", readonly=True),
@@ -83,8 +85,6 @@ def resize_taps(step: float, start: int, first: NDArray[np.int64], weights: NDAr
         types.Array(int64, 1, "C", readonly=True),
         uint8[:, :, ::1],
     ),
-    cache=True,
-    error_model="numpy",
     nogil=True,
 )
 def resize_window(
@@ -239,7 +239,7 @@ def _edge_pixel(
         line[c, x] = np.uint8(min(max(total >> WEIGHT_BITS, 0), 255))
 
 
-@njit(
+@kernel(
     void(
         types.Array(uint8, 1, "C", readonly=True),
         int64[::1],
@@ -251,8 +251,6 @@ def _edge_pixel(
         int64,
         uint8[:, :, ::1],
     ),
-    cache=True,
-    error_model="numpy",
     nogil=True,
 )
 def warp_window(

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba as nb
 from numba import types
 
+from cpm_port.compute.kernels import kernel
 from cpm_port.compute.simd import WIDE, broadcast, fma, load, maximum, real_block, store, zeros
 
 __all__ = ["BLOCK", "ROWS", "buffer_floats", "search"]
@@ -30,7 +30,6 @@ ROWS, _PANEL = (12, 2) if WIDE else (4, 1)  # rows and columns of one product, s
 
 _F = types.float32
 _I = types.int64
-_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 
 def buffer_floats(cell_rows: int, depth: int, levels: int) -> int:
@@ -42,12 +41,12 @@ def _array(dtype: Any, axes: int, readonly: bool = True) -> Any:
     return types.Array(dtype, axes, "C", readonly=readonly)
 
 
-@nb.njit(
+@kernel(
     types.void(
         _array(_F, 4), _array(_I, 2), _array(_F, 3), _array(_I, 2), _array(_F, 3), _I, _I, _I, _I,
         _array(_F, 1, False), _array(_I, 2, False), _array(_F, 1, False), _I, _I,
     ),
-    **_OPTIONS,
+    nogil=True,
 )  # fmt: skip
 def search(
     cells: Any,

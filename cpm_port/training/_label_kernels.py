@@ -7,15 +7,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import float32, float64, int64, njit, types, uint8, void
+from numba import float32, float64, int64, types, uint8, void
 from numpy.typing import NDArray
 
+from cpm_port.compute.kernels import kernel
 from cpm_port.release import PAD_VALUE, PEAK_CUTOFF, PIXEL_DIVISOR
 
 __all__ = ["add_gaussian", "label_maps", "normalize"]
 
 
-@njit(void(float32[:, ::1], float32, float32, int64, float64), cache=True, error_model="numpy", nogil=True)
+@kernel(void(float32[:, ::1], float32, float32, int64, float64), nogil=True)
 def add_gaussian(out: NDArray[np.float32], x: float, y: float, stride: int, sigma: float) -> None:
     """Add a peak at (x, y) to a map and keep the map at most 1.
 
@@ -45,12 +46,7 @@ def add_gaussian(out: NDArray[np.float32], x: float, y: float, stride: int, sigm
                 out[row, column] = min(out[row, column] + np.exp(-exponent), np.float32(1))
 
 
-@njit(
-    void(types.Array(float32, 3, "C", readonly=True), int64, int64, float64, float32[:, :, ::1]),
-    cache=True,
-    error_model="numpy",
-    nogil=True,
-)
+@kernel(void(types.Array(float32, 3, "C", readonly=True), int64, int64, float64, float32[:, :, ::1]), nogil=True)
 def label_maps(people: NDArray[np.float32], parts: int, stride: int, sigma: float, out: NDArray[np.float32]) -> None:
     """Draw both label sets and their backgrounds.
 
@@ -85,7 +81,7 @@ def label_maps(people: NDArray[np.float32], parts: int, stride: int, sigma: floa
                 background[row, column] = max(np.float32(1) - background[row, column], np.float32(0))
 
 
-@njit(void(types.Array(uint8, 3, "C", readonly=True), float32[:, :, ::1]), cache=True, error_model="numpy", nogil=True)
+@kernel(void(types.Array(uint8, 3, "C", readonly=True), float32[:, :, ::1]), nogil=True)
 def normalize(planes: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
     """Write `(value - 128) / 256`, which float32 holds exactly, of planes of shape (C, H, W)."""
     values, written = planes.reshape(planes.size), out.reshape(out.size)

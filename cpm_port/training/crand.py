@@ -14,9 +14,10 @@ sum of the numbers 3 and 31 places before it, modulo 2**32, its lowest bit dropp
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, uint32, void
+from numba import uint32, void
 from numpy.typing import NDArray
 
+from cpm_port.compute.kernels import kernel
 from cpm_port.errors import UsageError
 
 __all__ = ["RAND_MAX", "CRand"]
@@ -72,7 +73,7 @@ class CRand:
         self._block = (history[: _DEGREE - 1 : -1] >> 1).tolist()
 
 
-@njit(void(uint32[::1]), cache=True, error_model="numpy", nogil=True)
+@kernel(void(uint32[::1]), nogil=True)
 def _extend(history: NDArray[np.uint32]) -> None:
     """Continue a history of 31 numbers to the array's end."""
     for i in range(_DEGREE, history.size):
