@@ -14,7 +14,6 @@ import sys
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,8 +24,9 @@ from cpm_port.cli import main as command_line
 from cpm_port.drawn.source import DrawnPeople
 from cpm_port.evaluation.pck import normalized_errors
 from cpm_port.evaluation.pdj import torso_diameter
-from cpm_port.files.atomic import atomic_path
+from cpm_port.imaging.opencv import cv2
 from cpm_port.imaging.reading import read_image
+from cpm_port.imaging.writing import write_png
 from cpm_port.inference.predict import predict_person
 from cpm_port.inference.whereabouts import search_of
 from cpm_port.models import Architecture, architecture, build, from_caffe, to_caffe, write_files
@@ -121,8 +121,7 @@ def find_drawn_people(folder: Path) -> bool:
         pictures.append(cv2.resize(draw_joints(image, found, CPM14), (256, 256), interpolation=cv2.INTER_AREA))
     sheet = folder / "drawn_people.png"
     rows = [np.hstack(pictures[i : i + PER_ROW]) for i in range(0, PEOPLE, PER_ROW)]
-    with atomic_path(sheet) as temporary:
-        cv2.imwrite(str(temporary), np.vstack(rows))
+    write_png(sheet, np.vstack(rows))
     print(f"1. the default model on {PEOPLE} drawn people: PCK@{THRESHOLD} {100 * hits / count:.1f} % ({hits}/{count})")
     print(f"   what it found: {sheet}")
     return hits >= BAR * count
@@ -152,8 +151,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"3. read the weights back: {'every bit the same' if same_bits else 'THEY DIFFER'}")
 
     picture = folder / "figure.png"
-    with atomic_path(picture) as temporary:
-        cv2.imwrite(str(temporary), draw_figure())
+    write_png(picture, draw_figure())
     image = read_image(picture)
     caffe_net = cpm_port.load_net(deploy, model)
     center = (image.shape[1] / 2 - 0.5, image.shape[0] / 2 - 0.5)

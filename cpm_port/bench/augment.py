@@ -23,7 +23,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,6 +32,7 @@ from cpm_port.caffe import parse_net
 from cpm_port.drawn.source import DrawnRecords
 from cpm_port.errors import DataError
 from cpm_port.imaging import warp
+from cpm_port.imaging.opencv import cv2
 from cpm_port.records.lmdb import write_lmdb
 from cpm_port.training.augment import augment, blob_shapes, decide, draw, write_example
 from cpm_port.training.batches import open_data_layers

@@ -23,7 +23,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -32,6 +31,7 @@ from cpm_port.bench._timing import take_turns
 from cpm_port.bench.person import drawn_image
 from cpm_port.errors import DataError
 from cpm_port.imaging.boxing import BoxGeometry, box_geometry, crop_to_box
+from cpm_port.imaging.opencv import cv2
 from cpm_port.imaging.pyramid import build_pyramid, lsp_search
 from cpm_port.imaging.resize import _resample_reference, imresize, taps
 from cpm_port.release import BOX_SIZE, PAD_VALUE

@@ -10,6 +10,10 @@ Conventions, where viewers leave a choice:
 - of an animation or a multi-page file the first picture counts;
 - colour profiles are not applied, CMYK is turned into RGB by the plain formula of its inks.
 
+What a picture claims is held against the memory that decoding it takes before any is asked for: a file of 20 KB may say
+that it has 178 million pixels. Pictures other than JPEGs are turned into colour in bands of rows, so that no mode takes
+more than its own decoded samples and the result.
+
 Ordinary JPEGs are decoded by OpenCV: those are the pixels that the reference results were made with. Everything else
 goes through Pillow, which raises where a file ends early. Of a JPEG that ends early the decoder fills the rest
 with grey without an error, so the end marker is looked for here.
@@ -20,18 +24,18 @@ from __future__ import annotations
 import io
 import os
 import re
+import stat
 import struct
 import warnings
 import zlib
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from cpm_port.errors import DataError, MissingFileError
+from cpm_port.errors import CpmPortError, DataError, MissingFileError
 
 __all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "decode_image", "from_pillow", "image_size", "read_image"]
 
@@ -42,6 +46,17 @@ IMAGE_SUFFIXES = frozenset(
 
 MAX_PIXELS = 178_956_970
 """Larger images are refused before they are decoded: a few bytes can claim any size. (Pillow's own limit.)"""
+
+FREE_BYTES = 256 << 20
+"""What decoding may take however small the file is; larger files may take `MAX_INFLATION` times their size."""
+MAX_INFLATION = 128  # a photograph as a JPEG of half a bit per pixel takes 96 times its size while it is turned
+
+_BYTES_PER_PIXEL = 7  # Pillow's samples, up to 4, and the result's 3; a JPEG takes 3, and 3 more to be turned
+_BAND_ROWS = 256
+_DECODER_ERRORS = (
+    OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, KeyError, TypeError,
+    OverflowError, RuntimeError, AttributeError, ZeroDivisionError, AssertionError,
+)  # fmt: skip
 
 _JPEG_MARKER = re.compile(rb"\xff+([^\xff\x00\x01\xd0-\xd7])", re.DOTALL)
 """A marker with a segment behind it, or the end marker: not a stuffed byte, a fill byte or a restart marker."""
@@ -70,11 +85,15 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     """
     file = Path(path)
     try:
+        if stat.S_ISCHR(file.stat().st_mode):
+            raise DataError(f"{file}: a device; expected an image file")
         data = file.read_bytes()
     except FileNotFoundError:
         raise MissingFileError(f"{file}: no such image") from None
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError, MemoryError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     return decode_image(data, str(file))
 
 
@@ -99,7 +118,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         raise DataError(f"{os.fspath(path)}: more than {MAX_PIXELS} pixels") from None
     except UnidentifiedImageError:
         raise DataError(f"{os.fspath(path)}: not an image of a known kind") from None
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, KeyError) as error:
+    except _DECODER_ERRORS as error:
         raise DataError(f"{os.fspath(path)}: not a readable image ({error})") from error
 
 
@@ -111,7 +130,7 @@ def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of what is either harmless or checked here
             with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
-                _check_size(picture.size, name)
+                _check_size(picture.size, len(data), name)
                 if picture.format in ("JPEG", "MPO") and picture.mode in ("RGB", "L"):
                     image = _decode_jpeg(data, name)
                 else:
@@ -123,8 +142,10 @@ def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
         raise DataError(f"{name}: more than {MAX_PIXELS} pixels") from None
     except UnidentifiedImageError:
         raise DataError(f"{name}: not an image of a known kind (found {data[:8]!r} at its start)") from None
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, KeyError) as error:
-        if isinstance(error, DataError):
+    except MemoryError:
+        raise DataError(f"{name}: there is not enough memory to decode it") from None
+    except _DECODER_ERRORS as error:
+        if isinstance(error, CpmPortError):
             raise
         raise DataError(f"{name}: corrupt or cut short: {error}") from error
     return np.ascontiguousarray(_turn(image, orientation))
@@ -138,19 +159,32 @@ def from_pillow(picture: Image.Image, name: str) -> NDArray[np.uint8]:
     DataError
         It is too large, or its samples have no known white; `name` is what the error calls it.
     """
-    _check_size(picture.size, name)
+    _check_pixels(picture.size, name)
     return np.ascontiguousarray(_turn(_bgr(picture, name), _orientation(picture)))
 
 
-def _check_size(size: tuple[int, int], name: str) -> None:
+def _check_pixels(size: tuple[int, int], name: str) -> None:
     width, height = size
     if width < 1 or height < 1 or width * height > MAX_PIXELS:
         raise DataError(f"{name}: an image of {width} x {height}; expected 1 to {MAX_PIXELS} pixels")
 
 
+def _check_size(size: tuple[int, int], file_bytes: int, name: str) -> None:
+    _check_pixels(size, name)
+    width, height = size
+    needed, allowed = _BYTES_PER_PIXEL * width * height, max(FREE_BYTES, MAX_INFLATION * file_bytes)
+    if needed > allowed:
+        raise DataError(
+            f"{name}: an image of {width} x {height}, which takes {needed >> 20} MiB to decode, in a file of "
+            f"{file_bytes} bytes; expected at most {allowed >> 20} MiB for one of this size"
+        )
+
+
 def _decode_jpeg(data: bytes, name: str) -> NDArray[np.uint8]:
     if not _jpeg_is_whole(data):
         raise DataError(f"{name}: the JPEG ends before its end marker")
+    from cpm_port.imaging.opencv import cv2
+
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -180,21 +214,33 @@ def _check_png(data: bytes) -> None:
 def _bgr(picture: Image.Image, name: str) -> NDArray[np.uint8]:
     """Turn a picture of any mode into BGR bytes, over white where it is transparent."""
     picture.load()
-    if picture.mode.startswith("I"):
-        wide = np.asarray(picture).astype(np.int64)
-        if wide.min() < 0 or wide.max() > 0xFFFF:
-            raise DataError(f"{name}: samples from {wide.min()} to {wide.max()}; expected 8 or 16 bits")
-        grey = (wide >> 8).astype(np.uint8)
-        key = picture.info.get("transparency")
-        if isinstance(key, int):
-            grey[wide == key] = 255
-        return np.repeat(grey[:, :, None], 3, axis=2)
     if picture.mode == "F":
         raise DataError(f"{name}: samples are floats, whose white is not known; expected 8 or 16 bits")
+    width, height = picture.size
+    image = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, _BAND_ROWS):
+        band = picture.crop((0, top, width, min(top + _BAND_ROWS, height)))
+        image[top : top + _BAND_ROWS] = _grey(band, name) if band.mode.startswith("I") else _colour(band)
+    return image
+
+
+def _grey(picture: Image.Image, name: str) -> NDArray[np.uint8]:
+    """Return the high bytes of 16-bit samples, (H, W, 1)."""
+    wide = np.asarray(picture).astype(np.int64)
+    if wide.min() < 0 or wide.max() > 0xFFFF:
+        raise DataError(f"{name}: samples from {wide.min()} to {wide.max()}; expected 8 or 16 bits")
+    grey = (wide >> 8).astype(np.uint8)
+    key = picture.info.get("transparency")
+    if isinstance(key, int):
+        grey[wide == key] = 255
+    return grey[:, :, None]
+
+
+def _colour(picture: Image.Image) -> NDArray[np.uint8]:
+    """Return 8-bit samples of any kind as BGR, over white where they are transparent."""
     if picture.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
         layer = picture.convert("RGBA")
-        ground = Image.new("RGBA", layer.size, "white")
-        picture = Image.alpha_composite(ground, layer)
+        picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     return np.asarray(picture.convert("RGB"), np.uint8)[:, :, ::-1]
 
 

@@ -5,28 +5,35 @@ Where in the flow: before prediction on a video's frames, and after the drawing 
 Conventions: frames are (H, W, 3) uint8, BGR, all of one size, turned upright as the file says; times are seconds from
 the start. Frames are decoded one at a time, when asked for.
 
+FFmpeg also opens texts: playlists, which name other files to be read in their place. What does not begin as one of the
+containers begins is refused before FFmpeg sees it, and names are given to it in a form that it does not interpret
+(`concat:`, `%d`).
+
 A decoder does not say whether a file has ended or was cut off. But the container claims
 a number of frames: where clearly fewer come, the file is cut short (`VideoReader.cut_short`).
 """
 
 from __future__ import annotations
 
+import errno
 import math
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
 from typing import Self
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.errors import DataError, MissingFileError
+from cpm_port.imaging.opencv import cv2
 from cpm_port.imaging.reading import MAX_PIXELS
 
 __all__ = ["VIDEO_SUFFIXES", "CameraReader", "VideoReader", "VideoWriter", "written_suffix"]
@@ -38,6 +45,16 @@ UNKNOWN_RATE = 25.0
 """Frames a second of a written video whose source has no known rate."""
 
 _CODES = {".mp4": "mp4v", ".avi": "MJPG"}
+_HEAD_BYTES = 1024
+_CONTAINERS = tuple(
+    re.compile(start, re.DOTALL)
+    for start in (
+        rb".{4}(ftyp|moov|mdat|free|skip|wide|pnot|uuid)",  # MP4, MOV
+        rb"RIFF.{4}AVI |\x1aE\xdf\xa3|OggS|FLV\x01|\x30\x26\xb2\x75\x8e\x66\xcf\x11",  # AVI, Matroska, Ogg, FLV, WMV
+        rb"\x00\x00\x01[\xb3\xba]|\x47.{187}\x47.{187}\x47|.{4}\x47.{191}\x47.{191}\x47",  # MPEG
+    )
+)
+_UNSAFE_NAME = re.compile(r"[%\udc80-\udcff]")  # a pattern of numbered files, or bytes that are not UTF-8
 _COUNT_SLACK = 0.02  # containers without an index give their count by duration times rate
 
 
@@ -72,15 +89,17 @@ class VideoReader:
         self.path = Path(path)
         if not self.path.is_file():
             raise MissingFileError(f"{self.path}: no such video")
-        self._capture = cv2.VideoCapture(str(self.path))
-        self._first = self._next() if self._capture.isOpened() else None
+        _check_container(self.path)
+        with _plain_name(self.path) as name:
+            self._capture = cv2.VideoCapture(name)
+        claimed = self._capture.get(cv2.CAP_PROP_FRAME_WIDTH) * self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+        self._first = self._next() if self._capture.isOpened() and claimed <= MAX_PIXELS else None
         if self._first is None:
             self.close()
+            if claimed > MAX_PIXELS:
+                raise DataError(f"{self.path}: frames of {claimed:.0f} pixels, more than {MAX_PIXELS}")
             raise DataError(f"{self.path}: not a video that can be decoded here, or cut short before its index")
         height, width = self._first[1].shape[:2]
-        if height * width > MAX_PIXELS:
-            self.close()
-            raise DataError(f"{self.path}: frames of {width} x {height} px, more than {MAX_PIXELS} pixels")
         self.size = (height, width)
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
         self.rate = rate if math.isfinite(rate) and rate > 0 else None
@@ -201,11 +220,15 @@ class VideoWriter:
     ------
     DataError
         The encoder does not start.
+    OSError
+        At the end: the file does not hold the frames, as on a full disk, of which the encoder says nothing.
     """
 
     def __init__(self, path: str | os.PathLike[str], rate: float | None, size: tuple[int, int]) -> None:
         code = cv2.VideoWriter.fourcc(*_CODES[Path(path).suffix])
-        self._writer = cv2.VideoWriter(str(path), code, rate or UNKNOWN_RATE, (size[1], size[0]))
+        self._path, self._count = Path(path), 0
+        with _plain_name(self._path) as name:
+            self._writer = cv2.VideoWriter(name, code, rate or UNKNOWN_RATE, (size[1], size[0]))
         if not self._writer.isOpened():
             raise DataError(f"{path}: no encoder for {size[1]} x {size[0]} px")
 
@@ -216,10 +239,53 @@ class VideoWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._writer.release()
+        if kind is None and self._count:
+            self._check()
 
     def write(self, frame: NDArray[np.uint8]) -> None:
         """Append a frame, (H, W, 3) uint8, BGR."""
         self._writer.write(frame)
+        self._count += 1
+
+    def _check(self) -> None:
+        """Open what was written."""
+        try:
+            with VideoReader(self._path) as written:
+                found = written.declared
+        except DataError:
+            found = 0
+        if found != self._count:
+            raise OSError(errno.EIO, f"{found} of its {self._count} frames are there", str(self._path))
+
+
+def _check_container(path: Path) -> None:
+    """Refuse what does not begin as a video file does.
+
+    Raises
+    ------
+    DataError
+        It is a playlist or another text, or of a kind that is not known.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if not any(pattern.match(head) for pattern in _CONTAINERS):
+        raise DataError(
+            f"{path}: not a video that can be decoded here, or cut short before its index (found {head[:8]!r} at its "
+            "start; expected a video file of a known kind)"
+        )
+
+
+@contextmanager
+def _plain_name(path: Path) -> Iterator[str]:
+    """Give a name for a path that OpenCV and FFmpeg take as it stands, through a link where they would not."""
+    name = os.path.abspath(path)
+    if not _UNSAFE_NAME.search(name):
+        yield name
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / f"video{path.suffix if path.suffix in VIDEO_SUFFIXES else ''}"
+        link.symlink_to(name)
+        yield str(link)
 
 
 @lru_cache(maxsize=1)

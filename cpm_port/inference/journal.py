@@ -22,13 +22,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.errors import DataError, ShapeError, UsageError
 from cpm_port.files.atomic import atomic_path
+from cpm_port.files.json_text import parse_json, read_json
 
 __all__ = ["Entry", "Journal", "open_journal", "read_entries"]
 
@@ -63,10 +64,9 @@ def open_journal(folder: Path, identity: Mapping[str, str]) -> None:
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(dict(identity), indent=1) + "\n", encoding="utf-8")
         return
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: not JSON ({error}); remove {folder} to begin again") from error
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: not what a run is of; remove {folder} to begin again")
     if found != dict(identity):
         differing = [key for key in {*found, *identity} if found.get(key) != identity.get(key)]
         raise UsageError(
@@ -155,9 +155,9 @@ class Journal:
 
 def _parse(line: bytes, where: str) -> tuple[str, Entry]:
     try:
-        content: Any = json.loads(line)
+        content = parse_json(line, where)
         name, joints, scores = content["name"], np.array(content["joints"], float), np.array(content["scores"], float)
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: not a prediction ({error})") from error
     if not isinstance(name, str) or joints.shape != (len(scores), 2):
         raise DataError(f"{where}: not a prediction")

@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
-
 from cpm_port.errors import UsageError
-from cpm_port.files.atomic import atomic_path
+from cpm_port.imaging.writing import write_png
 from cpm_port.inference.results import Result
 from cpm_port.inference.targets import Target
 from cpm_port.predictions.people_files import PEOPLE_FORMATS, PersonRow, write_people
@@ -79,9 +77,6 @@ class RunOutput:
             for path in write_people(form, self._out, self._rows)
         ]
         if self._thumbnails:
-            done, data = cv2.imencode(".png", contact_sheet(self._thumbnails))
-            assert done
-            with atomic_path(self._out / SHEET) as temporary:
-                temporary.write_bytes(data.tobytes())
+            write_png(self._out / SHEET, contact_sheet(self._thumbnails))
             written.append(self._out / SHEET)
         return written

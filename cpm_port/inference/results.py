@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.errors import UsageError
 from cpm_port.files.atomic import atomic_path
+from cpm_port.files.names import printable
 from cpm_port.imaging.pyramid import lsp_search
+from cpm_port.imaging.writing import write_png
 from cpm_port.inference.model import ReadyNet
 from cpm_port.inference.predict import Prediction, predict_person
 from cpm_port.inference.targets import Target
@@ -266,7 +267,7 @@ class Result:
         size = self.image.shape[0], self.image.shape[1]
         if self.person_model is not None:
             return NotebookResult(
-                self.name, size, BOX_SIZE / size[0], interface.box_size, interface.part_order.name, people,
+                printable(self.name), size, BOX_SIZE / size[0], interface.box_size, interface.part_order.name, people,
                 self.person_model, self.model.record,
             )  # fmt: skip
         first = self.people[0].prediction if self.people else None
@@ -279,7 +280,8 @@ class Result:
         else:
             search = search_record(first)
         joints = people[0].joints if people else ()
-        return ImageResult(self.name, search, joints, self.place, self.model.record, people if self.several else None)
+        several = people if self.several else None
+        return ImageResult(printable(self.name), search, joints, self.place, self.model.record, several)
 
 
 def write_image_results(
@@ -312,14 +314,15 @@ def write_image_results(
     """
     written = []
     if pictures:
-        _write_png(target.joints, result.draw(min_score))
+        write_png(target.joints, result.draw(min_score))
         written.append(target.joints)
     grids = [_grid(result, person.prediction) for person in result if person.prediction is not None] if maps else []
     if grids:
-        _write_png(target.maps, _stacked(grids))
+        write_png(target.maps, _stacked(grids))
         written.append(target.maps)
     if json:
-        _write(target.json, result.record().text().encode())
+        with atomic_path(target.json) as temporary:
+            temporary.write_text(result.record().text(), encoding="utf-8")
         written.append(target.json)
     return written
 
@@ -366,14 +369,3 @@ def _stacked(grids: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     width = max(grid.shape[1] for grid in grids)
     wide = [np.pad(grid, ((0, 0), (0, width - grid.shape[1]), (0, 0)), constant_values=255) for grid in grids]
     return np.concatenate(wide)
-
-
-def _write_png(path: Path, picture: NDArray[np.uint8]) -> None:
-    done, data = cv2.imencode(".png", picture)
-    assert done
-    _write(path, data.tobytes())
-
-
-def _write(path: Path, data: bytes) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from cpm_port.errors import CpmPortError, DataError
 from cpm_port.files.atomic import atomic_path
+from cpm_port.files.names import printable
 from cpm_port.imaging.pyramid import ScaleSearch
 from cpm_port.imaging.video import VideoReader, VideoWriter
 from cpm_port.inference.model import ReadyNet
@@ -64,7 +65,7 @@ def predict_video(target: Target, model: ReadyNet, where: Whereabouts) -> None:
             drawn = draw_joints(outcome.image, outcome.prediction.joints_image, outcome.prediction.part_order)
             if result is None or writer is None:
                 writer = stack.enter_context(VideoWriter(video_path, video.rate, (drawn.shape[0], drawn.shape[1])))
-                head = VideoHead(str(target.path), video.rate, search_record(outcome.prediction), model.record)
+                head = VideoHead(printable(target.path), video.rate, search_record(outcome.prediction), model.record)
                 result = VideoResultWriter(text, head)
             writer.write(drawn)
             result.add(FrameRecord(index, times.popleft(), joint_records(outcome.prediction)))

@@ -10,11 +10,11 @@ from __future__ import annotations
 import colorsys
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.errors import ShapeError
+from cpm_port.imaging.opencv import cv2
 from cpm_port.release import PAD_VALUE, PIXEL_DIVISOR
 
 __all__ = ["example_picture"]

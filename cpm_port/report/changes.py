@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +15,7 @@ from cpm_port.annotations.cleaning import Change
 from cpm_port.annotations.samples import Sample
 from cpm_port.errors import DataError, UsageError
 from cpm_port.files.atomic import atomic_path
+from cpm_port.imaging.opencv import cv2
 from cpm_port.imaging.reading import read_image
 from cpm_port.report.drawing import draw_joints
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.errors import ShapeError
+from cpm_port.imaging.opencv import cv2
 from cpm_port.imaging.pyramid import ScaleSearch
 from cpm_port.parts import PartOrder
 

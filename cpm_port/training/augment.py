@@ -279,7 +279,7 @@ def _enhanced(planes: NDArray[np.uint8], parameters: TransformParameters) -> NDA
     """Apply CLAHE to the lightness, then turn to grey, as asked. These functions agree in all OpenCV from 4.8 to 5."""
     if not parameters.do_clahe and parameters.gray != 1:
         return planes
-    import cv2
+    from cpm_port.imaging.opencv import cv2
 
     image: Any = np.ascontiguousarray(planes.transpose(1, 2, 0))
     if parameters.do_clahe:

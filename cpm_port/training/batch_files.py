@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.errors import UsageError
 from cpm_port.files.atomic import atomic_path
+from cpm_port.imaging.writing import write_png
 from cpm_port.report.batch_pictures import example_picture
 from cpm_port.training.batches import DataSource
 
@@ -67,5 +67,4 @@ def write_batches(
 
 def _draw(folder: Path, number: int, data: NDArray[Any], label: NDArray[Any], names: Sequence[str]) -> None:
     for row, (crop, maps, name) in enumerate(zip(data, label, names, strict=True)):
-        with atomic_path(folder / f"batch{number:03d}_row{row:02d}.png") as temporary:
-            cv2.imwrite(str(temporary), example_picture(crop, maps, Path(name).name))
+        write_png(folder / f"batch{number:03d}_row{row:02d}.png", example_picture(crop, maps, Path(name).name))

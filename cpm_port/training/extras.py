@@ -107,7 +107,7 @@ class ExtraDraws:
         """Return an image, planes (3, H, W) uint8, in other colours."""
         if self.color_map is None:
             return planes
-        import cv2
+        from cpm_port.imaging.opencv import cv2
 
         image = np.ascontiguousarray(planes.transpose(1, 2, 0))
         return np.ascontiguousarray(cv2.transform(image, self.color_map).transpose(2, 0, 1))

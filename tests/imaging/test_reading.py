@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from PIL import Image, ImageOps
 
 from cpm_port.errors import DataError, MissingFileError
 from cpm_port.imaging.reading import decode_image, image_size, read_image
+from tests.support import ROOT
 
 
 def colours(height: int = 24, width: int = 40) -> np.ndarray:
@@ -216,3 +219,66 @@ def test_files_without_permission_are_refused(tmp_path: Path) -> None:
     path.chmod(0)
     with pytest.raises(DataError, match="cannot be read"):
         read_image(path)
+
+
+def png_of(width: int, height: int, colour_type: int, claimed: int | None = None) -> bytes:
+    """A PNG whose pixels are all 0, of any size in few bytes; it may claim more rows than it has."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    row = 1 + width * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour_type]
+    packer, packed = zlib.compressobj(9), []
+    for _ in range(height):
+        packed.append(packer.compress(bytes(row)))
+    palette = chunk(b"PLTE", bytes(3)) + chunk(b"tRNS", b"\x80") if colour_type == 3 else b""
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, claimed or height, 8, colour_type, 0, 0, 0))
+    content = chunk(b"IDAT", b"".join(packed) + packer.flush())
+    return b"\x89PNG\r\n\x1a\n" + head + palette + content + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("colour_type", [0, 2, 3, 6])
+def test_a_picture_that_takes_much_more_than_its_file_is_refused_before_it_is_decoded(colour_type: int) -> None:
+    with pytest.raises(DataError, match="an image of 13000 x 13000, which takes 1128 MiB to decode, in a file of"):
+        decode_image(png_of(13_000, 10, colour_type, claimed=13_000), "x")
+
+
+@pytest.mark.parametrize("colour_type", [2, 3, 4, 6])
+def test_decoding_takes_what_it_says(colour_type: int) -> None:
+    """7 bytes a pixel, in a process of its own whose peak is measured."""
+    code = (
+        "import resource, sys\nfrom cpm_port.imaging.reading import decode_image\n"
+        "from tests.imaging.test_reading import png_of\n"
+        "small, large = (png_of(3000, rows, int(sys.argv[1])) for rows in (10, 10_000))\ndecode_image(small, 'x')\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\ndecode_image(large, 'x')\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(colour_type)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) * 1024 < 7.5 * 30e6
+
+
+def test_memory_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("cpm_port.imaging.reading._bgr", fail)
+    with pytest.raises(DataError, match="x: there is not enough memory to decode it"):
+        decode_image(encoded(Image.fromarray(colours()), "PNG"), "x")
+
+
+def test_bands_of_rows_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(0)
+    for mode, shape in (("RGBA", (40, 30, 4)), ("LA", (40, 30, 2)), ("RGB", (40, 30, 3)), ("L", (40, 30))):
+        data = encoded(Image.fromarray(draw.integers(0, 256, shape, np.uint8), mode), "PNG")
+        whole = decode_image(data, "x")
+        with monkeypatch.context() as patch:
+            patch.setattr("cpm_port.imaging.reading._BAND_ROWS", 7)
+            assert (decode_image(data, "x") == whole).all()
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "nul\0name"])
+def test_what_is_no_file_is_not_read(name: str) -> None:
+    with pytest.raises(DataError):
+        read_image(name)
