@@ -20,15 +20,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import IO, Any
 from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from cpm_port.errors import MissingFileError, ModelFileError, UsageError
+from cpm_port.errors import MissingFileError, ModelFileError, UsageError, WriteError
 from cpm_port.files.atomic import atomic_path
+from cpm_port.files.json_text import read_json
 from cpm_port.version import __version__
 from cpm_port.zoo.entries import GONE, ModelEntry
 from cpm_port.zoo.recognition import weight_bytes
@@ -41,6 +42,7 @@ _TIMEOUT = 30.0  # seconds without a byte
 _STALLS = 3  # tries in a row that bring nothing, after which an address is given up
 _ROOM = 16 << 20  # what a file may hold besides its weights and their gradients, bytes
 _URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=~"  # what quoting leaves as it is
+_MOST_DIGITS = 18  # of a length in bytes
 _WEB_PAGE = re.compile(rb"\s*<(!doctype|html|head|body|\?xml)", re.IGNORECASE)
 
 
@@ -66,7 +68,7 @@ class _Part:
     def origin(self) -> dict[str, Any]:
         """Return the note: `url`, and `validator`, which tells one state of the file there from another."""
         try:
-            content: Any = json.loads(self.note.read_text(encoding="utf-8"))
+            content: Any = read_json(self.note)
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
@@ -118,7 +120,7 @@ def download(
         fetched already.
     MissingFileError
         No address gave the file; the message says why each did not, and what to do.
-    OSError
+    WriteError
         What comes cannot be written to the folder of installed models.
     """
     if entry.embedded:
@@ -133,7 +135,7 @@ def download(
         try:
             result, reasons = _try_all((*urls, *entry.urls), part, entry, sha256, pause)
         except _UnwritableError as error:
-            raise OSError(
+            raise WriteError(
                 f"{part.file.name}: cannot be written beyond {part.size} bytes: {error}; {entry.name} takes about "
                 f"{weight_bytes(entry)} bytes twice over while it is installed. What came is kept: call again to go on"
             ) from error
@@ -190,11 +192,13 @@ def _fetch(url: str, part: _Part, entry: ModelEntry, pause: float) -> None:
                 return
             reason = "the connection broke"
         except HTTPError as error:
-            reason = f"it answers {error.code} {error.reason}"
+            reason = f"it answers {error.code} {_on_one_line(error.reason)}"
             if error.code < 500:
                 raise _RefusalError(reason) from error
         except (OSError, HTTPException) as error:
-            reason = str(getattr(error, "reason", error)) or type(error).__name__
+            reason = _on_one_line(getattr(error, "reason", error)) or type(error).__name__
+        except ValueError as error:  # of an address that it sends us to
+            raise _RefusalError(f"it sends to what is no address: {_on_one_line(error)}") from error
         stalls = 0 if part.size > furthest else stalls + 1
         furthest = max(furthest, part.size)
         if stalls == _STALLS:
@@ -214,7 +218,8 @@ def _receive(url: str, part: _Part, entry: ModelEntry) -> bool:
     if same and have:
         headers |= {"Range": f"bytes={have}-", "If-Range": same}
     try:
-        response = urlopen(Request(quote(url, safe=_URL_CHARACTERS), headers=headers), timeout=_TIMEOUT)
+        request = Request(quote(url, safe=_URL_CHARACTERS), headers=headers)
+        response = build_opener(_HttpOnly).open(request, timeout=_TIMEOUT)
     except HTTPError as error:
         if error.code != 416 or not have:
             raise
@@ -263,6 +268,7 @@ def _check_address(url: str) -> None:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        (parts.hostname or "").encode("idna")
     except ValueError:
         usable = False
     if not usable:
@@ -282,4 +288,24 @@ def _range(content_range: str | None) -> tuple[int | None, int | None]:
 
 
 def _whole_number(text: str | None) -> int | None:
-    return int(text) if text and text.isdecimal() else None
+    """Return a number that a server says; one of more digits than any file needs as a very large one."""
+    if not text or not text.isdecimal():
+        return None
+    return int(text) if len(text) <= _MOST_DIGITS else 10**_MOST_DIGITS
+
+
+def _on_one_line(text: object) -> str:
+    """Return what a server says as text that cannot command the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[:200])
+
+
+class _HttpOnly(HTTPRedirectHandler):
+    """Follows a server's redirections to HTTP only."""
+
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> Request | None:
+        """Refuse another scheme."""
+        if urlsplit(newurl).scheme not in ("http", "https"):
+            raise ValueError(f"{newurl}: expected http or https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -27,6 +27,19 @@ NAME = "mpii-6s"
 FILE = "pose_iter_630000.caffemodel"
 
 
+HEADS = {
+    "endless-length": b"HTTP/1.0 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n",
+    "endless-range": b"HTTP/1.0 206 OK\r\nContent-Range: bytes 0-1/" + b"9" * 5000 + b"\r\n",
+    "endless-416": b"HTTP/1.0 416 no\r\nContent-Range: bytes */" + b"9" * 5000 + b"\r\n",
+    "to-half-an-address": b"HTTP/1.0 302 to\r\nLocation: http://[::1\r\n",
+    "to-a-long-name": b"HTTP/1.0 302 to\r\nLocation: http://" + b"a" * 300 + b".com/\r\n",
+    "to-ftp": b"HTTP/1.0 302 to\r\nLocation: ftp://127.0.0.1:1/x\r\n",
+    "to-a-file": b"HTTP/1.0 302 to\r\nLocation: file:///dev/null\r\n",
+    "commands": b"HTTP/1.0 404 \x1b[31mred\x1b]0;title\x07\r\n",
+}
+"""What a server with ill will, or none, begins with."""
+
+
 class Handler(BaseHTTPRequestHandler):
     """Serves `server.content` in the way that the path's first part says; notes every request."""
 
@@ -46,6 +59,9 @@ class Handler(BaseHTTPRequestHandler):
         if way in ("page", "disguised"):
             kind = "text/html" if way == "page" else "application/octet-stream"
             self.answer(200, b"\n <!DOCTYPE html><title>sign in</title>" + b" " * 9999, {"Content-Type": kind})
+            return
+        if way in HEADS:
+            self.wfile.write(HEADS[way] + b"\r\n")
             return
         if way == "empty":
             self.answer(200, b"", {})
@@ -402,3 +418,28 @@ def test_two_at_once_do_not_write_into_one_part(server: Server, folder: Path) ->
 def test_the_default_model_is_not_fetched() -> None:
     with pytest.raises(UsageError, match="ships with the package"):
         download(ENTRIES["default"])
+
+
+@pytest.mark.parametrize(
+    ("way", "reason"),
+    [
+        ("endless-length", "it offers 1000000000000000000 bytes"),
+        ("endless-range", "it offers 1000000000000000000 bytes"),
+        ("endless-416", "it answers 416"),
+        ("to-half-an-address", "it sends to what is no address: Invalid IPv6 URL"),
+        ("to-a-long-name", "it sends to what is no address: .*idna"),
+        ("to-ftp", "it sends to what is no address: ftp://127.0.0.1:1/x: expected http or https"),
+        ("to-a-file", "it answers 302 .*not allowed"),
+        ("commands", r"it answers 404 \\x1b\[31mred\\x1b\]0;title\\x07"),
+    ],
+)
+def test_what_a_server_says_is_not_believed(way: str, reason: str, server: Server, folder: Path) -> None:
+    with pytest.raises(MissingFileError, match=f"/{way}/{FILE}: {reason}"):
+        get(server.url(way))
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("url", ["http://.example.com/a", "http://" + "a" * 300 + ".com/a", "http://[::1", "ftp://x/a"])
+def test_an_address_that_is_none_is_refused_before_anything_is_sent(url: str) -> None:
+    with pytest.raises(UsageError, match="expected an address of http or https"):
+        get(url)
