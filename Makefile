@@ -3,6 +3,7 @@
 #   make demo    build, write, read back and run a small CPM on a drawn image
 #   make test    the whole test suite, on two processes
 #   make lint    ruff, formatting, strict types
+#   make fuzz    spoiled files for every reader, COUNT of each (two hours for a million in all)
 #   make bench   speed beside named peers, parity first
 #   make peers   a second environment with the oldest protobuf and OpenCV 4, which some tests use where it exists
 #   make clean   what runs and builds leave behind; the environments stay
@@ -13,10 +14,11 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
 PEERS ?= .venv-peers
+COUNT ?= 26000
 BIN := $(VENV)/bin
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench peers clean install
+.PHONY: demo test lint fuzz bench peers clean install
 
 install: $(VENV)/.installed
 
@@ -40,6 +42,9 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+fuzz: $(VENV)/.installed
+	OMP_NUM_THREADS=1 CPM_PORT_FUZZ=$(COUNT) $(BIN)/python -m pytest tests/fuzz
 
 bench: $(VENV)/.installed
 	$(BIN)/cpm-port bench
