@@ -6,7 +6,6 @@ pasted as it is.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ import torch
 
 from cpm_port.compute.machine import describe_machine
 from cpm_port.engine.plan import cache_file
+from cpm_port.errors import CpmPortError
+from cpm_port.files.json_text import read_json
 from cpm_port.zoo import models_dir
 from cpm_port.zoo.choice import describe_all
 from cpm_port.zoo.entries import GONE
@@ -119,8 +120,8 @@ def _times(path: Path) -> str:
     if not path.exists():
         return f"none ({path}; `--plan measure` writes it)"
     try:
-        machines = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        machines = read_json(path)
+    except CpmPortError:
         return f"{path}, not readable"
     return f"{path}, of {len(machines)} machine{'' if len(machines) == 1 else 's'}"
 

@@ -17,7 +17,6 @@ its suffix.
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cpm_port.errors import DataError, MissingFileError
+from cpm_port.files.json_text import parse_json
 
 __all__ = ["BoxFile", "NamedBox", "read_boxes"]
 
@@ -103,10 +103,7 @@ def _read(path: Path) -> Iterator[NamedBox]:
         return _csv(text, path)
     if path.suffix != ".json":
         raise DataError(f"{path}: expected .json (COCO, OpenPose), .txt (YOLO) or .csv")
-    try:
-        content = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON ({error})") from error
+    content = parse_json(text.encode(), str(path))
     if isinstance(content, dict) and "people" in content:
         return _openpose(content["people"], path)
     return _coco(content, path)

@@ -24,7 +24,6 @@ The image names have no folder in the release; where they have one, it is kept.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -33,6 +32,7 @@ from numpy.typing import NDArray
 
 from cpm_port.annotations.samples import Person, Sample
 from cpm_port.errors import DataError
+from cpm_port.files.json_text import read_json
 from cpm_port.files.matlab import require_file
 from cpm_port.parts import FLIC9, MPII16, Centricity, PartOrder, from_matlab
 
@@ -79,10 +79,7 @@ def read_genjson(path: str | Path, images: str | Path | None = None) -> list[Sam
         its own, or counts that contradict each other. The message gives the record's number.
     """
     path = require_file(path, _ORIGIN)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: not JSON ({error})") from error
+    content = read_json(path)
     own = None
     if isinstance(content, dict) and "root" in content:
         own = _own_order(content.get("parts"), f"{path}: parts")
@@ -160,7 +157,7 @@ def _numbers(value: Any, shape: tuple[int, ...], where: str) -> NDArray[np.float
     """Return nested lists as an array, with JSONLab's collapsed axes of one restored."""
     try:
         array = np.asarray(_plain(value), dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: not an array of numbers ({error})") from error
     if array.size == int(np.prod(shape)) and (array.ndim == len(shape) or array.size == 0 or shape[:1] == (1,)):
         array = array.reshape(shape)

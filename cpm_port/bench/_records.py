@@ -16,6 +16,7 @@ from typing import Any
 
 from cpm_port.errors import DataError, UsageError
 from cpm_port.files.atomic import atomic_path
+from cpm_port.files.json_text import read_json
 from cpm_port.resources import resource_dir
 
 __all__ = ["Record", "checkout", "read_records", "records_folder", "write_results"]
@@ -70,7 +71,7 @@ def read_records(folder: Path) -> dict[str, Record]:
     records = {}
     for path in sorted(folder.glob("*.json")):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             result = content["results"][path.stem]
             record = Record(path.stem, content["command"], content["date"], content["machine"], result)
         except (OSError, ValueError, KeyError, TypeError) as error:

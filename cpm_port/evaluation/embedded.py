@@ -29,6 +29,7 @@ from cpm_port.errors import DataError
 from cpm_port.evaluation.protocols import PROTOCOLS, Protocol
 from cpm_port.evaluation.truth import Truth
 from cpm_port.files.atomic import atomic_path
+from cpm_port.files.json_text import read_json
 from cpm_port.parts import CENTRICITIES, FLIC9, LSP14, MPII16, ORDERS, Centricity, Convention, Joints, PartOrder
 from cpm_port.predictions.values import Predictions
 
@@ -55,7 +56,7 @@ def read_embedded(path: Path) -> tuple[Predictions, Truth]:
         The file is not what this module writes.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         order, centric = ORDERS[content["order"]], content["centric"]
         if centric not in CENTRICITIES:
             raise ValueError(f"centric {centric!r}")

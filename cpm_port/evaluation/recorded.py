@@ -11,11 +11,11 @@ everything else in it is for its readers. `python -m cpm_port.scorecard` writes 
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from cpm_port.errors import DataError
 from cpm_port.evaluation.reference import Row
+from cpm_port.files.json_text import read_json
 from cpm_port.resources import resource_dir
 
 __all__ = ["default_record", "recorded_row"]
@@ -33,7 +33,7 @@ def default_record() -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = read_json(path)
         digest, size = content["weights"]["sha256"], content["weights"]["bytes"]
         whole = len(bytes.fromhex(digest)) == 32 and isinstance(size, int)
         found = [_checked(score) for score in content["scores"]]

@@ -20,7 +20,6 @@ source prints.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +28,7 @@ from typing import Any
 from cpm_port.errors import DataError
 from cpm_port.evaluation.diagnose import SLIPS
 from cpm_port.evaluation.protocols import PROTOCOLS
+from cpm_port.files.json_text import read_json
 from cpm_port.parts import CENTRICITIES, Centricity
 from cpm_port.resources import resource_dir
 
@@ -173,10 +173,7 @@ def load_file(path: Path) -> Reference:
     DataError
         Not JSON, a key missing or unknown, a value of another kind, or a status that its fields contradict.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: not readable JSON ({error})") from error
+    content = read_json(path)
     checked = _keys(content, {"schema": int, "title": str, "dataset": str}, {"rows": list, "facts": list}, str(path))
     if checked["schema"] != SCHEMA:
         raise DataError(f"{path}: schema is {checked['schema']}, expected {SCHEMA}")

@@ -31,6 +31,7 @@ from cpm_port.evaluation.scores import Result
 from cpm_port.evaluation.truth import Truth, read_truth
 from cpm_port.files.atomic import atomic_path
 from cpm_port.files.digest import file_sha256
+from cpm_port.files.json_text import read_json
 from cpm_port.predictions.files import read_predictions
 from cpm_port.predictions.values import Predictions
 
@@ -270,7 +271,7 @@ def record(references: Sequence[Reference], outcomes: Sequence[Outcome], data: P
     passed = {outcome.row.id: outcome for outcome in outcomes if outcome.verdict == "pass"}
     written = []
     for reference in references:
-        content = json.loads(reference.file.read_text(encoding="utf-8"))
+        content = read_json(reference.file)
         for row, entry in zip(reference.rows, content.get("rows", []), strict=True):
             outcome = passed.get(row.id)
             if outcome is None or outcome.result is None or row.inputs is None:

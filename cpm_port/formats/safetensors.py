@@ -19,7 +19,7 @@ import safetensors.numpy
 from cpm_port.caffe import format_prototxt, snapshot_message, snapshot_net
 from cpm_port.caffe.dialects import parse_message
 from cpm_port.errors import MissingFileError, ModelFileError
-from cpm_port.files.atomic import atomic_path
+from cpm_port.files.atomic import atomic_path, writing
 from cpm_port.formats.values import Array, Format, Model
 
 __all__ = ["FORMAT", "read", "write"]
@@ -87,7 +87,7 @@ def write(path: Path, model: Model) -> list[str]:
         text = format_prototxt(snapshot_message(model.net))
         metadata |= {"net": model.net.name, "dialect": model.net.dialect, "prototxt": text}
         metadata["prototxt_sha256"] = hashlib.sha256(text.encode()).hexdigest()
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, writing(path, safetensors.SafetensorError):
         safetensors.numpy.save_file(arrays, temporary, metadata)
     return []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,10 +50,10 @@ class JsonObject:
 
     def _checked(self, key: str, fits: bool, expected: str) -> Any:
         if not fits:
-            raise DataError(f"{self._where}: {key} is {self[key]!r}, expected {expected}")
+            raise DataError(f"{self._where}: {key} is {self[key]!r:.80}, expected {expected}")
         return self[key]
 
 
 def is_number(value: Any) -> bool:
-    """Whether a JSON value is a number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether a JSON value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -29,6 +29,8 @@ from numpy.typing import NDArray
 
 from cpm_port.errors import DataError, UsageError
 from cpm_port.files.atomic import atomic_path
+from cpm_port.files.json_text import read_json
+from cpm_port.files.names import printable
 from cpm_port.parts import BODY25, COCO18, FLIC9, MPI15, Centricity, Convention, Joints, PartOrder
 from cpm_port.predictions.values import Predictions
 
@@ -71,7 +73,7 @@ def read_coco(path: Path, convention: Convention) -> Predictions:
         Not JSON, not such a list, another number of keypoints than the order has, two people in one image, or an image
         that the file's own `images` lack.
     """
-    results, files = _load(path), None
+    results, files = read_json(path), None
     if isinstance(results, dict) and {"images", "annotations"} <= set(results):
         results, files = results["annotations"], _file_names(results["images"], path)
     if not isinstance(results, list) or not results:
@@ -133,7 +135,7 @@ def read_openpose(folder: Path, order: PartOrder | None = None, centric: Centric
     files = sorted(folder.glob(f"*{_SUFFIX}"), key=natural_key)
     if not files:
         raise DataError(f"{folder}: no *{_SUFFIX} in it")
-    people = [_openpose_person(_load(file), str(file)) for file in files]
+    people = [_openpose_person(read_json(file), str(file)) for file in files]
     found = [(file, values) for file, values in zip(files, people, strict=True) if values is not None]
     if not found:
         raise DataError(f"{folder}: not one person in {len(files)} files")
@@ -143,7 +145,7 @@ def read_openpose(folder: Path, order: PartOrder | None = None, centric: Centric
         nobody if values is None else _row(values, layout, str(file))
         for file, values in zip(files, people, strict=True)
     ]
-    names = [file.name.removesuffix(_SUFFIX) for file in files]
+    names = [printable(file.name).removesuffix(_SUFFIX) for file in files]
     return _predictions(rows, names, Convention(layout, 0, centricity_of(layout, centric)), folder)
 
 
@@ -200,17 +202,14 @@ def _triples(predictions: Predictions) -> tuple[tuple[str, ...], NDArray[np.floa
     return predictions.names, triples
 
 
-def _load(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: not JSON ({error})") from error
+def _has_keypoints(person: Any) -> bool:
+    return isinstance(person, dict) and "pose_keypoints_2d" in person
 
 
 def _row(values: Any, order: PartOrder, where: str) -> NDArray[np.float64]:
     try:
         flat = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: keypoints are not numbers ({error})") from error
     if flat.shape != (3 * len(order),):
         raise DataError(f"{where}: {flat.size} values, expected {3 * len(order)} for order {order.name!r}")

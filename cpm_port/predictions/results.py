@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from cpm_port.errors import DataError
+from cpm_port.files.json_text import read_json
 from cpm_port.predictions._objects import JsonObject, is_number
 
 __all__ = [
@@ -452,10 +453,7 @@ def read_result(path: Path) -> ImageResult | NotebookResult | VideoResult:
     DataError
         Not readable JSON, or not such a result; the message says where.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: not readable JSON ({error})") from error
+    content = read_json(path)
     if isinstance(content, dict) and "video" in content:
         return VideoResult.from_json(content, str(path))
     if isinstance(content, dict) and content.get("mode") == "notebook":

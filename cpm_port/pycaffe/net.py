@@ -76,8 +76,6 @@ class Net:
         A .caffemodel or HDF5 file; layers that it lacks keep their fillers' values.
     allow_python_layers : bool
         Whether Python layers may import the module that the file names; None leaves it to `install`'s setting.
-    input_shapes : mapping of str to tuple of int
-        Shapes of inputs that the file does not tell: tops of layers of unknown type without bottoms.
 
     Raises
     ------
@@ -96,7 +94,6 @@ class Net:
         stages: Sequence[str] | None = None,
         weights: str | os.PathLike[str] | None = None,
         allow_python_layers: bool | None = None,
-        input_shapes: Mapping[str, Shape] | None = None,
     ) -> None:
         for value in phase_or_weights:
             if isinstance(value, str | os.PathLike):
@@ -117,7 +114,6 @@ class Net:
         self._device = modes.current_device()
         self._sources = _open_sources(self._spec)
         shapes = {top: shape for source in self._sources.values() for top, shape in source.shapes.items()}
-        shapes.update(input_shapes or {})
         with allowing_python_layers(allow_python_layers):
             self._core = CaffeNet(self._spec, shapes)
         if weights is None:
@@ -165,8 +161,8 @@ class Net:
 
     @property
     def inputs(self) -> list[str]:
-        """Names of the blobs that the caller fills: tops of Input layers, and of unknown layers without bottoms."""
-        return [name for name in self._core.inputs if self._producer(name).spec.type not in DATA_TYPES]
+        """Names of the blobs that the caller fills: tops of Input layers."""
+        return [name for name in self._core.inputs if self._producer(name).spec.type == "Input"]
 
     @property
     def outputs(self) -> list[str]:
@@ -304,7 +300,7 @@ class Net:
     def _forward(self, first: int, last: int) -> float:
         """Run layers number `first` to `last`; return the sum of the losses among them."""
         loss = 0.0
-        self.sync_parameters()
+        self._sync_parameters()
         with torch.no_grad():
             for index in range(first, last + 1):
                 self._call("before_forward", index)
@@ -319,7 +315,7 @@ class Net:
     def _backward(self, first: int, last: int) -> None:
         """Run layers number `first` down to `last` backward."""
         written: Written = set()
-        self.sync_parameters()
+        self._sync_parameters()
         for index in range(first, last - 1, -1):
             self._call("before_backward", index)
             if self._steps[index].visit.needed:
@@ -435,7 +431,7 @@ class Net:
             Arrays of other counts or shapes than the net's.
         """
         require_openable(path)
-        self.sync_parameters()
+        self._sync_parameters()
         self._core.load_weights(path, strict=False)
 
     load_hdf5 = copy_from
@@ -448,8 +444,6 @@ class Net:
         UsageError
             Layers of one name whose parameters have other counts or shapes.
         """
-        self.sync_parameters()
-        other.sync_parameters()
         theirs = {module.spec.name: module for module in other._modules()}
         for module in self._modules():
             source = theirs.get(module.spec.name)
@@ -465,7 +459,7 @@ class Net:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the net and its weights as a binary .caffemodel, whatever the file's suffix."""
-        self.sync_parameters()
+        self._sync_parameters()
         write_weights(path, self._arrays(), self._spec)
 
     def save_hdf5(self, path: str | os.PathLike[str]) -> None:
@@ -478,8 +472,8 @@ class Net:
     def _arrays(self) -> dict[str, list[NDArray[np.float32]]]:
         return {name: [blob.data for blob in blobs] for name, blobs in self.params.items()}
 
-    def sync_parameters(self) -> None:
-        """On a GPU, send what was written into parameters' arrays; on the CPU they are the parameters themselves."""
+    def _sync_parameters(self) -> None:
+        """On a GPU, send what was written into parameters' arrays."""
         if self._device.type != "cpu":
             for blob in self._parameter_blobs.values():
                 blob.values.tensor()

@@ -12,9 +12,6 @@ or says that the named module may be imported: `caffe.Net(..., allow_python_laye
 The class works on blobs, in NumPy: it writes `top[i].data` in `forward` and `bottom[i].diff` in `backward`. Inside a
 pycaffe `Net` these are the net's own blobs. In `load_net` and in the training loop an autograd function copies tensors
 into blobs of the layer's own and back.
-
-Importing this module makes Python a known type everywhere: one without bottoms, that nobody has registered, is then no
-input of the net any more, but refused.
 """
 
 from __future__ import annotations
@@ -121,39 +118,25 @@ def allowing_python_layers(allowed: bool | None) -> Iterator[None]:
         _allowed = before
 
 
-def _named_class(spec: LayerSpec) -> Callable[..., Any] | None:
-    """Return the registered class that a Python layer names; None where there is none."""
-    module, name = spec.params.python_param.module, spec.params.python_param.layer
-    return _REGISTERED.get((module, name)) or _REGISTERED.get((None, name))
-
-
-def _refusal(spec: LayerSpec) -> str | None:
-    """Say why a Python layer is not run, where that is so."""
-    if _allowed or _named_class(spec) is not None:
-        return None
-    module, name = spec.params.python_param.module, spec.params.python_param.layer
-    return (
-        f"a Python layer, {module}.{name}, that nobody has registered. A net file alone runs no code: call "
-        f"cpm_port.pycaffe.register_python_layer({name}), or give allow_python_layers=True to import {module!r}"
-    )
-
-
 def _layer_class(spec: LayerSpec) -> Callable[..., Any]:
-    """Return the class that a Python layer names, which must not be refused.
+    """Return the class that a Python layer names.
 
     Raises
     ------
     UnsupportedLayerError
-        It is.
+        Nobody registered it, and its module may not be imported.
     LayerError
         The module cannot be imported, or has no such class.
     """
-    found = _named_class(spec)
+    module, name = spec.params.python_param.module, spec.params.python_param.layer
+    found = _REGISTERED.get((module, name)) or _REGISTERED.get((None, name))
     if found is not None:
         return found
-    if reason := _refusal(spec):
-        raise UnsupportedLayerError(f"layer {spec.name!r}: {reason}")
-    module, name = spec.params.python_param.module, spec.params.python_param.layer
+    if not _allowed:
+        raise UnsupportedLayerError(
+            f"layer {spec.name!r}: a Python layer, {module}.{name}, that nobody has registered. A net file alone runs "
+            f"no code: call caffe.register_python_layer({name}), or give allow_python_layers=True to import {module!r}"
+        )
     try:
         resolved: Callable[..., Any] = pkgutil.resolve_name(f"{module}:{name}")  # the caller has allowed it
     except (ImportError, AttributeError, ValueError) as error:
@@ -161,7 +144,7 @@ def _layer_class(spec: LayerSpec) -> Callable[..., Any]:
     return resolved
 
 
-@register("Python", refuse=_refusal)
+@register("Python")
 class PythonModule(LayerModule):
     """A Python layer among torch's modules.
 

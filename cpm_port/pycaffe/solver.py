@@ -145,7 +145,6 @@ class Solver:
         rate, self._current_step = self._rate()
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        self.net.sync_parameters()
         for info in self._infos:
             info.tensor.grad = self.net.gradient_of(info.tensor)
         self._optimizer.set_iteration(self.iter)

@@ -189,11 +189,7 @@ class ModuleStep(Step):
             for blob, tensor in zip(self.tops, tops, strict=True):
                 blob.values.shape = tuple(tensor.shape)
             return
-        held = {  # memory of the CPU that callers may write to: a top that is a view of it gets a copy
-            blob.values.tensor().untyped_storage().data_ptr()
-            for blob in self.bottoms
-            if blob.values.in_memory and blob.values.device.type == "cpu"
-        }
+        held = {blob.values.tensor().untyped_storage().data_ptr() for blob in self.bottoms if blob.values.in_memory}
         for blob, tensor, replaced in zip(self.tops, tops, self.replaced, strict=True):
             own = tensor.clone() if held and tensor.untyped_storage().data_ptr() in held else tensor
             blob.values.store(own, last=replaced > end)

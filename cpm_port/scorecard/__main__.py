@@ -30,6 +30,7 @@ from cpm_port.engine.modes import fast_net
 from cpm_port.errors import CpmPortError
 from cpm_port.files.atomic import atomic_path
 from cpm_port.files.digest import file_sha256
+from cpm_port.files.json_text import read_json
 from cpm_port.graph import load_net
 from cpm_port.inference.interface import BeliefNet, read_interface
 from cpm_port.report.inspect import inspect_net
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         entry = model_named("default")
         place = checkout() / "reference_results" / "default_model.json"
         card = entry.net.with_name("MODEL_CARD.md")
-        before = json.loads(place.read_text(encoding="utf-8"))
+        before = read_json(place)
         head, tail = around_numbers(card.read_text(encoding="utf-8"))
         record, pictures = measure_all(entry, args.lspet, args.lsp_labels, args.lsp_images, before)
         files = {

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 from cpm_port.errors import DataError, MissingDependencyError
 from cpm_port.files.atomic import atomic_path
+from cpm_port.files.json_text import parse_json
 
 __all__ = ["Clock", "Progress", "read_metrics"]
 
@@ -116,12 +117,13 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     DataError
         Another line is not a JSON object with `kind` and `iteration`.
     """
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    lines = Path(path).read_bytes().splitlines()
     records = []
     for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line)
-            if not isinstance(record, dict) or not {"kind", "iteration"} <= record.keys():
+            record = parse_json(line, f"{path}:{number}")
+            known = isinstance(record, dict) and isinstance(record.get("kind"), str)
+            if not known or not isinstance(record.get("iteration"), int):
                 raise ValueError("no object with 'kind' and 'iteration'")
         except ValueError as error:
             if number == len(lines):

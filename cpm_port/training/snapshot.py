@@ -35,6 +35,7 @@ from cpm_port.caffe import NetSpec, SolverSpec, SolverState, read_solverstate, w
 from cpm_port.errors import MissingFileError, TrainingError
 from cpm_port.files.atomic import atomic_path
 from cpm_port.files.digest import file_sha256
+from cpm_port.files.json_text import read_json
 
 __all__ = [
     "RunState",
@@ -226,7 +227,7 @@ def latest_snapshot(prefix: str | os.PathLike[str]) -> Path | None:
 def _read_side(side_path: Path, iteration: int, weights: Path) -> RunState:
     """Read the JSON beside a solver state and check that it belongs to both other files."""
     try:
-        side = json.loads(side_path.read_text(encoding="utf-8"))
+        side = read_json(side_path)
         version, stated, digest = side.pop("version"), side.pop("iteration"), side.pop("weights_sha256")
         run = RunState(**{**side, "losses": tuple(side["losses"])})
         _check_types(run, digest)

@@ -23,6 +23,7 @@ from cpm_port.caffe.kinds import HDF5_MAGIC
 from cpm_port.errors import ModelFileError, UsageError
 from cpm_port.files.atomic import atomic_path
 from cpm_port.files.digest import file_sha256
+from cpm_port.files.json_text import read_json
 from cpm_port.zoo.entries import ModelEntry
 from cpm_port.zoo.recognition import recognise
 
@@ -100,7 +101,7 @@ def find_installed(entry: ModelEntry) -> Installed | None:
         return None
     again = f"remove {path.parent} and add the model again"
     try:
-        installed = Installed(**json.loads(path.read_text(encoding="utf-8")))
+        installed = Installed(**read_json(path))
     except (OSError, ValueError, TypeError) as error:
         raise ModelFileError(f"{path}: not a model's record ({error}); {again}") from error
     if installed.name != entry.name or Path(installed.file).name != installed.file:

@@ -67,7 +67,7 @@ def test_a_table_names_its_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.json", "{", "not JSON"),
+        ("a.json", "{", "not readable JSON"),
         ("a.json", {"images": 3, "annotations": []}, "'images': a list"),
         ("a.json", {"a": 1}, "'annotations', expected"),
         ("a.json", [{"image_id": 1}], "entry 0: 'image_id', and 'bbox' or 'keypoints'"),

@@ -114,7 +114,7 @@ def test_contradictions_are_refused_with_their_record(tmp_path: Path, content: A
 
 def test_a_file_that_is_no_json_or_not_there(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("[")
-    with pytest.raises(DataError, match="not JSON"):
+    with pytest.raises(DataError, match="not readable JSON"):
         read_genjson(tmp_path / "a.json")
     with pytest.raises(MissingFileError, match=r"genJSON\.m"):
         read_genjson(tmp_path / "b.json")

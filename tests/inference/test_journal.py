@@ -71,7 +71,7 @@ def test_another_runs_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"of another run \(weights differ\)"):
         open_journal(tmp_path, {**RUN, "weights": "c"})
     (tmp_path / "run.json").write_text("{")
-    with pytest.raises(DataError, match="not JSON"):
+    with pytest.raises(DataError, match="not readable JSON"):
         open_journal(tmp_path, RUN)
 
 

@@ -189,7 +189,7 @@ def test_coco_and_openpose_look_as_their_tools_expect(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        ("{", "not JSON"),
+        ("{", "not readable JSON"),
         ("{}", "a list of COCO results"),
         ("[]", "a list of COCO results"),
         ('[{"image_id": 1}]', "result 0: expected 'image_id' and 'keypoints'"),

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import cpm_port.pycaffe as caffe
 from cpm_port import load_net
@@ -302,40 +301,6 @@ def test_a_missing_file_is_a_runtime_error_as_in_pycaffe(tmp_path: Path) -> None
         caffe.Net(write(tmp_path, CHAIN), "nowhere", caffe.TEST)
     with pytest.raises(TypeError, match="phase"):
         caffe.Net(write(tmp_path, CHAIN))
-
-
-def test_an_unknown_layer_without_bottoms_is_an_input_of_a_given_shape(tmp_path: Path) -> None:
-    text = """layer { name: "d" type: "OPData" top: "d" }
-    layer { name: "p" type: "Power" bottom: "d" top: "p" power_param { scale: 2 } }"""
-    net = caffe.Net(write(tmp_path, text), caffe.TEST, input_shapes={"d": (3,)})
-    assert net.inputs == ["d"]
-    assert net.forward(d=np.ones(3))["p"].tolist() == [2, 2, 2]
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_gives_the_cpus_blobs_gradients_and_updates(tmp_path: Path) -> None:
-    on_cpu = small_net(tmp_path)
-    on_cpu.save(tmp_path / "weights")
-    caffe.set_mode_gpu()
-    try:
-        net = small_net(tmp_path)
-    finally:
-        caffe.set_mode_cpu()
-    net.copy_from(tmp_path / "weights")
-    for one in (on_cpu, net):
-        one.params["ip"][1].data[...] = 0.5
-        one.forward(end="data")
-    net.blobs["data"].data[...] = on_cpu.blobs["data"].data
-    for one in (on_cpu, net):
-        one.forward(start="conv")
-        one.backward()
-    for name in net.blobs:
-        np.testing.assert_allclose(net.blobs[name].data, on_cpu.blobs[name].data, **CLOSE)
-        np.testing.assert_allclose(net.blobs[name].diff, on_cpu.blobs[name].diff, **CLOSE)
-    for name, blobs in net.params.items():
-        for mine, theirs in zip(blobs, on_cpu.params[name], strict=True):
-            np.testing.assert_allclose(mine.data, theirs.data, **CLOSE)
-            np.testing.assert_allclose(mine.diff, theirs.diff, **CLOSE)
 
 
 def test_the_layer_types_are_listed() -> None:
