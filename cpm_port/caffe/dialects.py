@@ -38,8 +38,9 @@ def parse_message(text: str, name: str, *, source: str, dialect: str | None = No
         Where the text is not protobuf's; where it holds fields, but none that the message has.
     """
     parsed = parse_text(text, message_class(name, dialect or "bvlc")(), source=source)
+    fields = [field for field in parsed.unknown if not field.wanted]  # others are fields of upstream's
     if dialect is None and (
-        _has_fork_layer(parsed.message) or any(_is_fork_field(f.message, f.name) for f in parsed.unknown)
+        _has_fork_layer(parsed.message) or any(_is_fork_field(field.message, field.name) for field in fields)
     ):
         parsed = parse_text(text, message_class(name, "cpm")(), source=source)
     if parsed.unknown and all(field.name == UNKNOWN_TEXT for field, _ in parsed.message.ListFields()):

@@ -63,29 +63,38 @@ def strangers_of(layer: Any, places: Places, *, flat: bool) -> tuple[str, ...]:
     is_source = entry is not None and entry.kind == "source"
     skipped = _OTHERS if is_source else (*_OTHERS, "transform_param")
     found = []
-    for message, name in _strangers(layer, whole=flat, skipped=skipped):
+    for message, name, trouble in _strangers(layer, whole=flat, skipped=skipped):
         own_message = not flat and message == "LayerParameter"  # as `conv_param {`, or the message of a user's own type
         if (message, name) in HARMLESS or (own_message and entry is not None and entry.by_module):
             continue
         written_in = "V0LayerParameter" if flat and message == "LayerParameter" else message
         place = "".join(places.get((layer.name, written_in, name), ())[:1])
-        found.append(f"{place}{written_in} has no field {name!r}, which may change what the layer computes")
+        what = (
+            f"'s {name} {trouble}" if trouble else f" has no field {name!r}, which may change what the layer computes"
+        )
+        found.append(f"{place}{written_in}{what}")
     return tuple(dict.fromkeys(found))
 
 
-def _strangers(message: Any, whole: bool, skipped: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
-    """Yield (message, field) of unknown fields; of the message's own, with `whole` false, only those of messages."""
+def _strangers(message: Any, whole: bool, skipped: Sequence[str] = ()) -> Iterator[tuple[str, str, str]]:
+    """Yield (message, field, "") of unknown fields, and (message, field, trouble) of known ones with unknown values.
+
+    With `whole` false, of the message's own only those of messages.
+    """
     kind = message.DESCRIPTOR.name
     if kind == "FillerParameter":
         return
     for text in getattr(message, UNKNOWN_TEXT):
-        name = text.split(None, 1)[0]
-        if whole or not name.endswith(":"):
-            yield kind, name.rstrip(":")
+        name, value = text.split(None, 1)
+        known = message.DESCRIPTOR.fields_by_name.get(name.rstrip(":"))
+        if whole and known is not None and known.enum_type is not None:
+            yield kind, known.name, f"is {value}; expected one of {', '.join(known.enum_type.values_by_name)}"
+        elif whole or not name.endswith(":"):
+            yield kind, name.rstrip(":"), ""
     if whole:
         unknown: Any = UnknownFieldSet(message)
         for number in sorted({field.field_number for field in unknown}):
-            yield kind, str(number)
+            yield kind, str(number), ""
     for descriptor, value in message.ListFields():
         if descriptor.message_type is not None and descriptor.name not in skipped:
             for child in value if is_repeated(descriptor) else (value,):

@@ -5,9 +5,11 @@
 protobuf's C++ text parser, as Caffe uses it: a singular field given twice is an error, `,` or `;` may follow a field,
 `<>` may stand for `{}`, neighbouring strings join, `#` opens a comment.
 
-It knowingly differs from Caffe's in two things. A field that the schema does not know is no error: it is reported as a
-note, kept as text in the message (`schema.UNKNOWN_TEXT`) and written back by `format_text`. And a carriage return alone
-ends a line, and so a comment, as old Mac editors write it; to Caffe, such a file is one comment from its first `#` on.
+It knowingly differs from Caffe's in three things. A field that the schema does not know is no error: it is reported as
+a note, kept as text in the message (`schema.UNKNOWN_TEXT`) and written back by `format_text`. So is an unknown name in
+an enum of a layer's own parameters, and an unknown V1 type; `strangers.py` says what becomes of the layer. And a
+carriage return alone ends a line, and so a comment, as old Mac editors write it; to Caffe, such a file is one comment
+from its first `#` on.
 """
 
 from __future__ import annotations
@@ -48,12 +50,15 @@ _INTEGER_RANGES = {
 }
 _LINE_END = re.compile(r"\r\n?")
 _CLOSING = {"{": "}", "<": ">"}
+_STRICT = (  # messages that are not one layer type's own
+    "FillerParameter", "LayerParameter", "NetParameter", "SolverParameter", "V0LayerParameter", "V1LayerParameter",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class UnknownField:
-    """A field that the schema does not know: the message it stands in, its name, its place (both 1-based), and the
-    layer in which it stands, if in any.
+    """A field that the schema does not know: the message it stands in, its name, its place (both 1-based), the layer in
+    which it stands, if in any, and `wanted`, what was expected, where only the field's value is not known.
     """
 
     message: str
@@ -61,10 +66,13 @@ class UnknownField:
     line: int
     column: int
     layer: str = ""
+    wanted: str = ""
 
     def __str__(self) -> str:
-        where = f"layer {self.layer!r}: " if self.layer else ""
-        return f"{self.line}:{self.column}: {where}{self.message} has no field {self.name!r}; kept as text, not used"
+        where = f"{self.line}:{self.column}: " + (f"layer {self.layer!r}: " if self.layer else "")
+        if self.wanted:
+            return f"{where}{self.message}'s {self.name} is none that is known, {self.wanted}; kept as text, not used"
+        return f"{where}{self.message} has no field {self.name!r}; kept as text, not used"
 
 
 @dataclass(frozen=True)
@@ -206,11 +214,30 @@ class _Parser:
                     replace(field, layer=field.layer or child.name) for field in self.unknown[before:]
                 ]
             return
+        if self.is_strange(message, known):
+            getattr(message, UNKNOWN_TEXT).append(f"{known.name}: {self.token}")
+            place, wanted = self.place(self.start), f"expected {_expected(known)}"
+            self.unknown.append(UnknownField(message.DESCRIPTOR.name, known.name, *place, wanted=wanted))
+            self.advance()
+            return
         value = self.scalar(known)
         if repeated:
             getattr(message, known.name).append(value)
         else:
             setattr(message, known.name, value)
+
+    def is_strange(self, message: Any, known: Any) -> bool:
+        """Tell whether the next token is a name that an enum of a layer's own parameters does not have."""
+        if (
+            known.type != FieldDescriptor.TYPE_ENUM
+            or self.kind != "name"
+            or self.token in known.enum_type.values_by_name
+        ):
+            return False
+        name = message.DESCRIPTOR.name
+        return (name, known.name) == ("V1LayerParameter", "type") or (
+            name.endswith("Parameter") and name not in _STRICT
+        )
 
     def scalar(self, known: Any) -> Any:
         begin = self.start

@@ -312,6 +312,9 @@ def _upgrade_v1(net: Any) -> None:
             if type_name not in V1_TYPES:
                 raise CaffeFormatError(f"layer {old.name!r}: unknown V1 layer type {type_name}")
             new.type = V1_TYPES[type_name]
+        strange = [text for text in getattr(old, UNKNOWN_TEXT) if text.startswith("type: ")]
+        if strange:  # a fork's; the code that builds the net refuses it, with all others
+            new.type = strange[0].removeprefix("type: ")
         for descriptor, value in old.ListFields():
             name = descriptor.name
             if name in ("type", "param", "blob_share_mode", "blobs_lr", "weight_decay"):
@@ -319,7 +322,7 @@ def _upgrade_v1(net: Any) -> None:
             if name == "name":
                 new.name = value
             elif hasattr(value, "extend"):
-                getattr(new, name).extend(value)
+                getattr(new, name).extend(item for item in value if item not in strange)
             else:
                 getattr(new, name).CopyFrom(value)
         for source, target in (

@@ -242,8 +242,8 @@ def test_tables_of_rotations_are_missed_by_name(database: Path, tmp_path: Path) 
 
 def test_what_cannot_be_opened_is_refused() -> None:
     layer = 'layer { name: "x" type: "%s" top: "a" }'
-    with pytest.raises(UnsupportedLayerError, match=r"'x' \(OPData\), 'y' \(Python\); supported: CPMData, Data"):
-        open_data_layers(parse_net(layer % "OPData" + 'layer { name: "y" type: "Python" top: "b" }'), phase="TEST")
+    with pytest.raises(UnsupportedLayerError, match=r"'x' \(OPData\), 'y' \(VideoData\); supported: CPMData, Data"):
+        open_data_layers(parse_net(layer % "OPData" + 'layer { name: "y" type: "VideoData" top: "b" }'), phase="TEST")
     with pytest.raises(UsageError, match="no data layer in phase TEST"):
         open_data_layers(parse_net('layer { name: "p" type: "Parameter" top: "a" }'), phase="TEST")
     drawn = "drawn:count=2,size=64"
