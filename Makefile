@@ -6,6 +6,7 @@
 #   make fuzz    spoiled files for every reader, COUNT of each (two hours for a million in all)
 #   make bench   speed beside named peers, parity first
 #   make peers   a second environment with the oldest protobuf and OpenCV 4, which some tests use where it exists
+#   make docs    the documentation, strict, into build/docs; its tools have an environment of their own
 #   make clean   what runs and builds leave behind; the environments stay
 #
 # TORCH names the build of PyTorch to install first, for instance `make test TORCH=torch==2.4.1`.
@@ -14,11 +15,12 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
 PEERS ?= .venv-peers
+DOCS ?= .venv-docs
 COUNT ?= 26000
 BIN := $(VENV)/bin
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint fuzz bench peers clean install
+.PHONY: demo test lint fuzz bench peers docs clean install
 
 install: $(VENV)/.installed
 
@@ -54,6 +56,18 @@ peers: $(PEERS)/.installed
 $(PEERS)/.installed:
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet 'opencv-python-headless==4.14.*' 'protobuf==4.25.0' numpy h5py pytest pytest-xdist hypothesis
+	touch $@
+
+docs: $(VENV)/.installed $(DOCS)/.installed
+	$(BIN)/python docs/generate.py
+	$(DOCS)/bin/mkdocs build --strict --quiet
+
+# The tools alone, as the extra names them: the pages of Python names are read from the source, not imported.
+$(DOCS)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"]))' \
+		> $(DOCS)/requirements.txt
+	$(DOCS)/bin/python -m pip install --quiet --requirement $(DOCS)/requirements.txt
 	touch $@
 
 clean:

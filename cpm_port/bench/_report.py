@@ -1,6 +1,6 @@
-"""The README's part about speed, from the recorded benches: a table, two pictures. `cpm-port bench report` writes them.
+"""The page of speed, from the recorded benches: a table, two pictures. `cpm-port bench report` writes them.
 
-Nothing is typed by hand: what stands between `BEGIN` and `END` in the README is `markdown(records)`.
+Nothing is typed by hand: what stands between `BEGIN` and `END` in `PAGE` is `markdown(records)`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from cpm_port.bench._records import Record, checkout, read_records, records_fold
 from cpm_port.errors import CpmPortError, DataError, UsageError
 from cpm_port.files.atomic import atomic_path
 
-__all__ = ["BEGIN", "END", "growth_picture", "markdown", "speed_picture", "write_report"]
+__all__ = ["BEGIN", "END", "PAGE", "growth_picture", "markdown", "speed_picture", "write_report"]
 
+PAGE = "docs/reference/speed.md"
 BEGIN, END = "<!-- written by `cpm-port bench report` -->", "<!-- end -->"
 
 _ROWS = (  # bench, what it measures, our side
@@ -31,24 +32,24 @@ _OURS, _OTHERS, _INK = "#1f5fa8", "#a9b4c0", "#222222"
 
 
 def write_report() -> list[Path]:
-    """Write pictures and README of the checkout from its records; return what was written.
+    """Write pictures and page of the checkout from its records; return what was written.
 
     Raises
     ------
     UsageError
-        No checkout, nothing recorded, or no place for it in the README.
+        No checkout, nothing recorded, or no place for it in the page.
     DataError
         A record is not what its bench gives.
     """
     root, records = checkout(), read_records(records_folder())
     if not records:
         raise UsageError(f"nothing is recorded in {records_folder()}; `cpm-port bench --record` does it")
-    readme = root / "README.md"
+    page = root / PAGE
     try:
         pictures = {root / "docs/pictures/speed.svg": speed_picture(records)}
         if "scaling" in records:
             pictures[root / "docs/pictures/growth.svg"] = growth_picture(records["scaling"])
-        text = with_report(readme.read_text(encoding="utf-8"), records)
+        text = with_report(page.read_text(encoding="utf-8"), records)
     except CpmPortError:
         raise
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -56,18 +57,18 @@ def write_report() -> list[Path]:
             f"{records_folder()}: a record lacks a value that the report shows ({error!r}); "
             f"there are {', '.join(records)}; record that bench again"
         ) from error
-    for path, content in {**pictures, readme: text.encode()}.items():
+    for path, content in {**pictures, page: text.encode()}.items():
         with atomic_path(path) as temporary:
             temporary.write_bytes(content)
-    return [*pictures, readme]
+    return [*pictures, page]
 
 
-def with_report(readme: str, records: Mapping[str, Record]) -> str:
-    """Return the README with `markdown(records)` in its place."""
-    before, begin, rest = readme.partition(BEGIN)
+def with_report(page: str, records: Mapping[str, Record]) -> str:
+    """Return the page with `markdown(records)` in its place."""
+    before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise UsageError(f"README.md has no place for the report: expected a line {BEGIN!r} and a line {END!r}")
+        raise UsageError(f"{PAGE} has no place for the report: expected a line {BEGIN!r} and a line {END!r}")
     return f"{before}{BEGIN}\n\n{markdown(records)}\n{END}{after}"
 
 
@@ -85,9 +86,9 @@ def markdown(records: Mapping[str, Record]) -> str:
             ]
             lines.append(f"| `{name}`: {what} | {_seconds(result['medians'][side])} | {', '.join(ratios)} |")
     lines += ["", *_sentences(records), "", *_machines(records), ""]
-    lines += ["![Seconds of each side](docs/pictures/speed.svg)", ""]
+    lines += ["![Seconds of each side](../pictures/speed.svg)", ""]
     if "scaling" in records:
-        lines += ["![How the cost of a person grows](docs/pictures/growth.svg)", ""]
+        lines += ["![How the cost of a person grows](../pictures/growth.svg)", ""]
         for name, growth in records["scaling"].result["growth"].items():
             lines.append(f"- {name}: {_line(growth)}; {growth['meaning']}.")
     return "\n".join(lines) + "\n"

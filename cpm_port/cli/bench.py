@@ -1,7 +1,7 @@
 """`cpm-port bench [NAME]`: run one bench of `cpm_port/bench`, or all of them; a table, and with `--json F` a file.
 
 `--record` keeps the results in the checkout's `reference_results/benchmarks`, one file a bench; `cpm-port bench report`
-writes the README's table and pictures from them. Exit code 1 where a bench falls short of a target.
+writes the page of speed and its pictures from them. Exit code 1 where a bench falls short of a target.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "name",
         nargs="?",
         metavar="NAME",
-        help=f"one of {names}; all of them where it is left out; or {_REPORT}: write the README's table and pictures",
+        help=f"one of {names}; all of them where it is left out; or {_REPORT}: write the page of speed and its pictures",
     )
     _add_targets(parser)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""What is recorded is what was measured, and the README says what was recorded. Oracles: results made up here."""
+"""What is recorded is what was measured, and the page of speed says what was recorded. Oracles: results made up here."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., d
     """Make a checkout, and return what records results in it."""
     (tmp_path / "reference_results").mkdir()
     (tmp_path / "pyproject.toml").touch()
-    (tmp_path / "README.md").write_text(f"# Title\n{_report.BEGIN}\nold\n{_report.END}\nrest\n")
+    (tmp_path / _report.PAGE).write_text(f"# Title\n{_report.BEGIN}\nold\n{_report.END}\nrest\n")
     monkeypatch.setattr(_records, "resource_dir", lambda name: tmp_path / name)
 
     def record(**results: Any) -> dict[str, Record]:
@@ -85,13 +85,13 @@ def test_the_machine_is_described() -> None:
     json.dumps(said)
 
 
-def test_the_readme_says_what_was_recorded(recorded: Callable[..., dict[str, Record]], tmp_path: Path) -> None:
+def test_the_page_says_what_was_recorded(recorded: Callable[..., dict[str, Record]], tmp_path: Path) -> None:
     recorded(**RESULTS)
     written = [path.relative_to(tmp_path).as_posix() for path in _report.write_report()]
-    assert written == ["docs/pictures/speed.svg", "docs/pictures/growth.svg", "README.md"]
-    readme = (tmp_path / "README.md").read_text()
-    assert readme.startswith("# Title\n")
-    assert readme.endswith(f"{_report.END}\nrest\n")
+    assert written == ["docs/pictures/speed.svg", "docs/pictures/growth.svg", _report.PAGE]
+    page = (tmp_path / _report.PAGE).read_text()
+    assert page.startswith("# Title\n")
+    assert page.endswith(f"{_report.END}\nrest\n")
     for said in (
         "| `person`: a person at seven scales, image to joints | 500 ms | plain PyTorch 9.0 |",
         "| `net`: one pass of the net | 80 ms | plain PyTorch 10, OpenCV 4 importer 30 |",
@@ -101,8 +101,8 @@ def test_the_readme_says_what_was_recorded(recorded: Callable[..., dict[str, Rec
         "- scales: 0.1 s + 0.25 s each; every scale is one more pass.",
         "Measured (`net`, `person`, `scaling`): P, 2 threads of 2 cores, load before 0.1; torch 2;",
     ):
-        assert said in readme
-    assert "old" not in readme
+        assert said in page
+    assert "old" not in page
     before = [path.read_bytes() for path in map(tmp_path.joinpath, written)]
     _report.write_report()
     assert before == [path.read_bytes() for path in map(tmp_path.joinpath, written)]
@@ -113,7 +113,7 @@ def test_a_report_needs_records_and_a_place(recorded: Callable[..., dict[str, Re
     with pytest.raises(UsageError, match="nothing is recorded"):
         _report.write_report()
     recorded(net=NET)
-    (tmp_path / "README.md").write_text("# Title\n")
+    (tmp_path / _report.PAGE).write_text("# Title\n")
     with pytest.raises(UsageError, match="has no place for the report"):
         _report.write_report()
 
@@ -130,19 +130,19 @@ def test_a_record_that_lacks_something_is_bad_input(
     broken: dict[str, Any], recorded: Callable[..., dict[str, Record]], tmp_path: Path
 ) -> None:
     recorded(**broken)
-    before = (tmp_path / "README.md").read_text()
+    before = (tmp_path / _report.PAGE).read_text()
     with pytest.raises(DataError, match="benchmarks: a record lacks what the report says of it"):
         _report.write_report()
-    assert (tmp_path / "README.md").read_text() == before
+    assert (tmp_path / _report.PAGE).read_text() == before
 
 
-def test_the_checkouts_readme_is_that_of_its_records() -> None:
-    """What `cpm-port bench report` would write is there already; numbers in the README are recorded ones."""
+def test_the_checkouts_page_is_that_of_its_records() -> None:
+    """What `cpm-port bench report` would write is there already; numbers in the page are recorded ones."""
     records = read_records(ROOT / "reference_results/benchmarks")
     if not records:
         pytest.skip("nothing is recorded")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert _report.with_report(readme, records) == readme
+    page = (ROOT / _report.PAGE).read_text(encoding="utf-8")
+    assert _report.with_report(page, records) == page
     for name in ("speed", "growth"):
         picture = ROOT / f"docs/pictures/{name}.svg"
         assert 1000 < picture.stat().st_size < PICTURE_LIMIT

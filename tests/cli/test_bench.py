@@ -87,6 +87,6 @@ def test_results_are_recorded_one_file_a_bench(made_up, tmp_path, monkeypatch, w
 
 
 def test_the_report_is_written_from_records(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(_report, "write_report", lambda: [tmp_path / "README.md"])
+    monkeypatch.setattr(_report, "write_report", lambda: [tmp_path / "speed.md"])
     assert run("report") == 0
-    assert "README.md" in capsys.readouterr().out
+    assert "speed.md" in capsys.readouterr().out
