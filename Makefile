@@ -60,7 +60,7 @@ $(PEERS)/.installed:
 
 docs: $(VENV)/.installed $(DOCS)/.installed
 	$(BIN)/python docs/generate.py
-	$(DOCS)/bin/mkdocs build --strict --quiet
+	$(DOCS)/bin/mkdocs build --strict
 
 # The tools alone, as the extra names them: the pages of Python names are read from the source, not imported.
 $(DOCS)/.installed: pyproject.toml

@@ -42,9 +42,12 @@ WRITTEN = {name: text for name, text in TEXTS.items() if name not in GENERATOR.P
 
 def anchors(text: str) -> set[str]:
     """Return the anchors of a page's headings, as Python-Markdown makes them."""
-    outside = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
-    titles = re.findall(r"^#+ (.+)$", outside, flags=re.MULTILINE)
+    titles = re.findall(r"^#+ (.+)$", without_blocks(text), flags=re.MULTILINE)
     return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower()) for title in titles}
+
+
+def without_blocks(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -162,7 +165,7 @@ def test_every_figure_of_the_concepts_is_drawn_by_the_script() -> None:
 
 @pytest.mark.skipif(not TOOLS.is_file(), reason="MkDocs is not installed; `make docs` installs it")
 def test_the_site_builds_strictly_and_asks_no_other_host_for_anything(tmp_path: Path) -> None:
-    command = [str(TOOLS), "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    command = [str(TOOLS), "build", "--strict", "--site-dir", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for page in tmp_path.rglob("*.html"):

@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "name",
         nargs="?",
         metavar="NAME",
-        help=f"one of {names}; all of them where it is left out; or {_REPORT}: write the page of speed and its pictures",
+        help=f"one of {names}; all of them where it is left out; or {_REPORT}: write the page of speed, its pictures",
     )
     _add_targets(parser)
     parser.add_argument(

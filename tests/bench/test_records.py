@@ -1,4 +1,7 @@
-"""What is recorded is what was measured, and the page of speed says what was recorded. Oracles: results made up here."""
+"""What is recorded is what was measured, and the page of speed says what was recorded.
+
+Oracles: results made up here.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +47,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., d
     """Make a checkout, and return what records results in it."""
     (tmp_path / "reference_results").mkdir()
     (tmp_path / "pyproject.toml").touch()
+    (tmp_path / _report.PAGE).parent.mkdir(parents=True)
     (tmp_path / _report.PAGE).write_text(f"# Title\n{_report.BEGIN}\nold\n{_report.END}\nrest\n")
     monkeypatch.setattr(_records, "resource_dir", lambda name: tmp_path / name)
 
@@ -131,7 +135,7 @@ def test_a_record_that_lacks_something_is_bad_input(
 ) -> None:
     recorded(**broken)
     before = (tmp_path / _report.PAGE).read_text()
-    with pytest.raises(DataError, match="benchmarks: a record lacks what the report says of it"):
+    with pytest.raises(DataError, match="benchmarks: a record lacks a value that the report shows"):
         _report.write_report()
     assert (tmp_path / _report.PAGE).read_text() == before
 
