@@ -36,6 +36,10 @@ GROUPS = {
         "EuclideanLoss SoftmaxWithLoss SigmoidCrossEntropyLoss HingeLoss ContrastiveLoss "
         "MultinomialLogisticLoss InfogainLoss Accuracy"
     ),
+    "Of widely used forks": (
+        "Permute PriorBox DetectionOutput Normalize ROIPooling SmoothL1Loss Upsample BN Interp DepthwiseConvolution "
+        "ConvolutionDepthwise ReLU6 ImResize Nms Maximum Switch Axpy"
+    ),
 }
 """The layer types as the list shows them; what is in no group is listed last."""
 
@@ -125,10 +129,12 @@ def layers_page() -> str:
         NOTE,
         "",
         f"""\
-A net may hold these {len(supported_types())} types. Each that computes is held to real Caffe's outputs and gradients
-(`tests/graph/test_layers.py`, 1e-5 relative). A net with another type, or with a field that this package does not
-know, is refused with all of them listed (`UnsupportedLayerError`); none is skipped. `cpm-port inspect FILE` tells
-before anything runs. [A type of your own](../how-to/own_model.md#a-layer-type-of-your-own) is one class.
+A net may hold these {len(supported_types())} types. Each of upstream Caffe that computes is held to real Caffe's
+outputs and gradients (`tests/graph/test_layers.py`, 1e-5 relative), each of the forks to OpenCV's Caffe importer or to loops
+written from the forks' descriptions (`tests/graph/test_fork_layers.py`). A net with another type, or with a field that
+this package does not know, is refused with all of them listed (`UnsupportedLayerError`); none is skipped.
+`cpm-port inspect FILE` tells before anything runs.
+[A type of your own](../how-to/own_model.md#a-layer-type-of-your-own) is one class.
 """,
     ]
     for title, names in groups.items():
@@ -147,7 +153,8 @@ def _layer_words(name: str) -> str:
     module = inspect.getmodule(inspect.unwrap(registry._ENTRIES[name].builder))
     text = (inspect.getdoc(module) or "").split("\n\n")[0] if module is not None else ""
     first = " ".join(text.split())
-    return first.split(": ", 1)[1] if first.startswith(f"{name}: ") else first
+    types, colon, words = first.partition(": ")
+    return words if colon and name in types.split(", ") else first
 
 
 def models_page() -> str:
