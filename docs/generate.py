@@ -130,9 +130,9 @@ def layers_page() -> str:
         "",
         f"""\
 A net may hold these {len(supported_types())} types. Each of upstream Caffe that computes is held to real Caffe's
-outputs and gradients (`tests/graph/test_layers.py`, 1e-5 relative), each of the forks to OpenCV's Caffe importer or to loops
-written from the forks' descriptions (`tests/graph/test_fork_layers.py`). A net with another type, or with a field that
-this package does not know, is refused with all of them listed (`UnsupportedLayerError`); none is skipped.
+outputs and gradients (`tests/graph/test_layers.py`, 1e-5 relative), each of the forks to OpenCV's Caffe importer or
+to loops written from the forks' descriptions (`tests/graph/test_fork_layers.py`). A net with another type, or with a
+field that this package does not know, is refused with all of them listed (`UnsupportedLayerError`); none is skipped.
 `cpm-port inspect FILE` tells before anything runs.
 [A type of your own](../how-to/own_model.md#a-layer-type-of-your-own) is one class.
 """,
