@@ -18,7 +18,7 @@ its rate and lengths are ours. No dropout layers, as in that run.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,22 @@ from cpm_port.caffe import message_class
 from cpm_port.caffe.text import format_fields
 from cpm_port.errors import UsageError
 from cpm_port.files.atomic import atomic_path
-from cpm_port.models.architectures import Architecture
+from cpm_port.models.architectures import ARCHITECTURES, Architecture
 from cpm_port.models.residual import residual_stages
 from cpm_port.models.writer import NetWriter
 
 __all__ = ["SolverSettings", "TrainingData", "deploy_text", "solver_text", "train_text", "write_files"]
 
 _MPII_ORDER = (14, 28)  # numbers of parts that the data layer makes from records of 16 joints
+
+
+_FINE_TUNING_CLIP = 100.0
+"""Longest gradient when training starts from a net for other parts.
+
+Losses are sums over the maps, so gradients grow with the box: from the model that ships, at a box of 184, they begin at
+2,300; at the released rate, and up to 8 times it (lr_mult), the third step is too long already. With 100, a first step
+moves the loss by a tenth of itself.
+"""
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,13 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class SolverSettings:
-    """The solver file's values; `net` and `snapshot_prefix` are filled in by `write_files`."""
+    """The solver file's values; `net` and `snapshot_prefix` are filled in by `write_files`.
+
+    Attributes
+    ----------
+    clip_gradients : float or None
+        Longest gradient, over all parameters; None: `write_files` chooses, for nets of other parts than the released.
+    """
 
     base_lr: float = 8e-5
     momentum: float = 0.9
@@ -81,6 +96,7 @@ class SolverSettings:
     max_iter: int = 600_000
     display: int = 20
     snapshot: int = 5_000
+    clip_gradients: float | None = None
 
 
 def deploy_text(net: Architecture) -> str:
@@ -146,6 +162,8 @@ def solver_text(net_path: str, snapshot_prefix: str, settings: SolverSettings | 
         ("snapshot", s.snapshot),
         ("snapshot_prefix", snapshot_prefix),
     ]
+    if s.clip_gradients is not None:
+        fields.append(("clip_gradients", s.clip_gradients))
     text = format_fields(fields, message_class("SolverParameter").DESCRIPTOR)
     return f"# The solver, written by `cpm-port prototxt`.\n{text}"
 
@@ -153,8 +171,16 @@ def solver_text(net_path: str, snapshot_prefix: str, settings: SolverSettings | 
 def write_files(
     net: Architecture, folder: Path, data: TrainingData | None = None, solver: SolverSettings | None = None
 ) -> tuple[Path, Path, Path]:
-    """Write `NAME_{deploy,train,solver}.prototxt` into `folder`; return the three paths."""
+    """Write `NAME_{deploy,train,solver}.prototxt` into `folder`; return the three paths.
+
+    A net for other parts than the released one starts from weights that were trained for those: its solver clips
+    gradients, or the first steps at the released rate throw such weights to infinity.
+    """
     stem = _stem(net)
+    solver = solver or SolverSettings()
+    released = ARCHITECTURES.get(net.name)
+    if solver.clip_gradients is None and (released is None or net.parts != released.parts):
+        solver = replace(solver, clip_gradients=_FINE_TUNING_CLIP)
     texts = {
         folder / f"{stem}_deploy.prototxt": deploy_text(net),
         folder / f"{stem}_train.prototxt": train_text(net, data),
