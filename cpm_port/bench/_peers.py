@@ -269,19 +269,26 @@ def net_operations(spec: NetSpec) -> int:
     return sum(layer_flops(layer, [shapes[bottom] for bottom in layer.bottoms]) or 0 for layer in spec.layers)
 
 
-def matrix_rate(device: torch.device | None = None, dtype: torch.dtype = torch.float32, seconds: float = 1.0) -> float:
+def matrix_rate(
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+    seconds: float = 1.0,
+    size: int | None = None,
+) -> float:
     """Return the fastest matrix rate seen on a device, operations a second.
 
-    On a CPU of torch's product and of a 1 x 1 convolution, on a GPU of the product of two large matrices.
+    On a CPU of torch's product and of a 1 x 1 convolution, on a GPU of the product of two large matrices, of `size`
+    rows and columns.
     """
     device = device or torch.device("cpu")
-    size = 8192 if device.type == "cuda" else 1536
+    size = size or (8192 if device.type == "cuda" else 1536)
+    channels = size // 3
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     sides: list[tuple[float, Callable[[], Tensor]]] = [(2.0 * size**3, lambda: a @ b)]
     if device.type == "cpu":
-        maps = torch.randn(1, 512, 64, 64).contiguous(memory_format=torch.channels_last).to(dtype)
-        weight = torch.randn(512, 512, 1, 1).to(dtype)
-        sides.append((2.0 * 512 * 512 * 64 * 64, lambda: torch.conv2d(maps, weight)))
+        maps = torch.randn(1, channels, 64, 64).contiguous(memory_format=torch.channels_last).to(dtype)
+        weight = torch.randn(channels, channels, 1, 1).to(dtype)
+        sides.append((2.0 * channels * channels * 64 * 64, lambda: torch.conv2d(maps, weight)))
     best, until = 0.0, time.perf_counter() + seconds
     with torch.inference_mode():
         while time.perf_counter() < until:

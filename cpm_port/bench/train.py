@@ -40,6 +40,7 @@ from cpm_port.training.presets import fill_like_he, recipe_of
 __all__ = ["configure", "run", "training_flops"]
 
 _NARROW, _FULL = (2, 16, 128, 8), (6, None, BOX_SIZE, 16)  # stages, width, box, batch
+_PRODUCT_SIZE, _CHANNELS = {"cuda": 8192, "cpu": 2048}, 128  # of what tells the machine's matrix rate
 _LOSS_TOLERANCE = {"bf16": 0.02, None: 1e-4}  # relative; bfloat16 keeps 8 bits
 _SOLVER = 'lr_policy: "fixed" base_lr: 1e-9 momentum: 0.9 weight_decay: 0.0005'
 
@@ -92,7 +93,7 @@ def _run(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
         optimizer.step()
         _wait(device)
 
-    size = 8192 if on_gpu else 2048
+    size = _PRODUCT_SIZE[device.type]
     dtype = torch.bfloat16 if amp else torch.float32
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     products = 10 if on_gpu else 2
@@ -102,9 +103,9 @@ def _run(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
             torch.mm(left, right)
         _wait(device)
 
-    images, cells = 64 if on_gpu else 2, BOX_SIZE // STRIDE
-    maps = torch.randn(images, 128, cells, cells, device=device, dtype=dtype)
-    kernels = torch.randn(128, 128, 9, 9, device=device, dtype=dtype)
+    images, channels, cells = 64 if on_gpu else 2, _CHANNELS, BOX_SIZE // STRIDE
+    maps = torch.randn(images, channels, cells, cells, device=device, dtype=dtype)
+    kernels = torch.randn(channels, channels, 9, 9, device=device, dtype=dtype)
 
     def convolution() -> None:
         with torch.no_grad():

@@ -27,8 +27,8 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         choices=("float32", "tf32", "bf16"),
         default="float32",
         help="the net's arithmetic (default %(default)s, as Caffe's); tf32, on GPUs only, and bf16 are coarser and "
-        "faster; on a CPU, bf16 is faster for nets of small kernels only, like the default model, and about four times "
-        "slower for the released ones (`cpm-port bench precision` measures it)",
+        "faster; on a CPU, bf16 is faster for nets of small kernels only, like the default model, and only if the CPU "
+        "has instructions for it (AVX512-BF16, AMX): else many times slower (`cpm-port bench precision` measures it)",
     )
     group.add_argument(
         "--flip", action="store_true", help="look at the mirror image too and average, which takes twice the time"

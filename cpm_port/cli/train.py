@@ -71,7 +71,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     speed.add_argument(
         "--device", metavar="D", help="cpu, cuda, cuda:1 (default: the solver's mode, if there is a GPU)"
     )
-    speed.add_argument("--amp", choices=("bf16",), help="bfloat16 arithmetic; weights stay float32")
+    speed.add_argument(
+        "--amp",
+        choices=("bf16",),
+        help="bfloat16 arithmetic; weights stay float32; on a CPU far slower, unless it has AVX512-BF16 or AMX",
+    )
     speed.add_argument("--compile", action="store_true", help="compile the net with torch.compile")
     speed.add_argument("--channels-last", action="store_true", help="lay images out as GPUs like them")
     speed.add_argument("--recompute", action="store_true", help="gradient checkpointing: less memory, a third slower")

@@ -5,7 +5,7 @@
 - `bf16`: autocast to bfloat16 (8 bits): convolutions, products and what lies between them. Weights stay float32 and
   are rounded anew in every pass. On a CPU that has its instructions it is faster than the Fourier engine in float32 for
   narrow nets (the default model), and several times slower for wide ones of large kernels (the full MPI net on two
-  cores with AVX512-BF16); elsewhere it is for its results alone.
+  cores with AVX512-BF16); elsewhere, many times slower, it is for its results alone (`compute.devices.slow_bfloat16`).
 
 Passes are started one at a time, whichever thread asks: TF32's switches are the process's.
 

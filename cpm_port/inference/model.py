@@ -5,10 +5,11 @@ Where in the flow: the first step of `run.py` and of `dataset.py`.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from cpm_port.compute.devices import checked_device
+from cpm_port.compute.devices import checked_device, slow_bfloat16
 from cpm_port.engine.modes import fast_net
 from cpm_port.engine.net import PlanSource
 from cpm_port.engine.precision import Precision
@@ -20,6 +21,8 @@ from cpm_port.predictions.results import FileRecord, ModelRecord
 from cpm_port.zoo import Choice, resolve
 
 __all__ = ["Engine", "ReadyNet", "fast_choice", "ready_net"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,11 @@ def ready_net(choice: Choice | None = None, engine: Engine | None = None) -> Rea
 
 def fast_choice(choice: Choice, engine: Engine) -> tuple[BeliefNet, ModelRecord]:
     """Load a net of any kind and make it fast; return it with what results say of it. Errors as of `ready_net`."""
+    device = checked_device(engine.device)
+    if engine.precision == "bf16" and (known := slow_bfloat16(device)) is not None:
+        _log.warning("%s", known)
     net = fast_net(
-        load_net(choice.net, choice.weights, device=checked_device(engine.device), **choice.state._asdict()),
+        load_net(choice.net, choice.weights, device=device, **choice.state._asdict()),
         engine.precision,
         memory_bound=engine.memory_bound,
         plan=engine.plan,

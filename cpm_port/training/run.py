@@ -21,7 +21,7 @@ import torch
 
 from cpm_port.caffe import MessageView, NetSpec, SolverSpec, read_net, read_solver
 from cpm_port.caffe.solverspec import with_changes
-from cpm_port.compute.devices import World
+from cpm_port.compute.devices import World, slow_bfloat16
 from cpm_port.errors import MissingFileError, TrainingError, UsageError
 from cpm_port.graph import CaffeNet, load_net
 from cpm_port.records.lmdb import LmdbRecords
@@ -168,6 +168,8 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
         )
         for note in (*solver.notes, *spec.notes, *_without_effect(solver), *_one_sided_flips(spec)):
             progress.say(note)
+        if options.bfloat16 and (known := slow_bfloat16(world.device)) is not None:
+            progress.say(known)
         preset = _preset(options.preset)
         torch.manual_seed(seed)
         net = load_net(spec, input_shapes=source.shapes)

@@ -30,6 +30,13 @@ def test_operations_are_counted_forward_for_weights_and_for_inputs_that_learn() 
     assert training_flops(load_net(parse_net(_NET, phase="TRAIN"))) == 2 * first + 3 * second
 
 
+@pytest.fixture(autouse=True)
+def small_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU without bfloat16 instructions multiplies the bench's own sizes for half a minute."""
+    monkeypatch.setattr(train, "_PRODUCT_SIZE", {"cpu": 64})
+    monkeypatch.setattr(train, "_CHANNELS", 4)
+
+
 @pytest.mark.parametrize("extra", [[], ["--amp", "bf16", "--channels-last", "--recompute"]])
 def test_the_bench_measures_a_small_net(extra: list[str]) -> None:
     parser = argparse.ArgumentParser()

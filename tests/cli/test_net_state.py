@@ -13,7 +13,7 @@ import pytest
 from cpm_port import load_net
 from cpm_port.caffe import NetState
 from cpm_port.cli import main
-from cpm_port.inference.model import load_model
+from cpm_port.inference.model import ready_net
 from cpm_port.models import architecture
 from cpm_port.models.prototxt import deploy_text
 from cpm_port.zoo import resolve
@@ -101,7 +101,7 @@ def test_a_model_for_prediction_takes_stages(tmp_path: Path) -> None:
     load_net(tmp_path / "plain.prototxt").save(tmp_path / "m.caffemodel")
     chosen = resolve(None, tmp_path / "staged.prototxt", tmp_path / "m.caffemodel", NetState(stages=("deploy",)))
     plain = resolve(None, tmp_path / "plain.prototxt", tmp_path / "m.caffemodel")
-    assert load_model(chosen).interface == load_model(plain).interface
+    assert ready_net(chosen).interface == ready_net(plain).interface
 
 
 @pytest.mark.parametrize("verb", [["forward", "--input", "x", "--output", "y"], ["predict", "x.jpg"]])

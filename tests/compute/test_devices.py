@@ -6,10 +6,11 @@ tests/training/test_run.py's.
 
 from __future__ import annotations
 
+import llvmlite.binding
 import pytest
 import torch
 
-from cpm_port.compute.devices import World, checked_device, default_device, joined_world
+from cpm_port.compute.devices import World, checked_device, default_device, joined_world, slow_bfloat16
 from cpm_port.errors import UsageError
 
 
@@ -38,3 +39,21 @@ def test_without_a_name_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.Mo
     for found in (True, False):
         monkeypatch.setattr(torch.cuda, "is_available", lambda found=found: found)
         assert default_device() == ("cuda" if found else "cpu")
+
+
+@pytest.mark.parametrize(
+    ("features", "slow"),
+    [
+        ({"avx2": True, "fma": True}, True),
+        ({"avx512f": True, "avx512bf16": False}, True),
+        ({"avx512f": True, "avx512bf16": True}, False),
+        ({"avx2": True, "amx-bf16": True}, False),
+        ({"neon": True, "bf16": True}, False),
+    ],
+)
+def test_a_cpu_without_bfloat16_instructions_is_told(
+    features: dict[str, bool], slow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", lambda: features)
+    assert (slow_bfloat16("cpu") is not None) == slow
+    assert slow_bfloat16("cuda") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -25,6 +26,7 @@ from cpm_port.models import SolverSettings, TrainingData, architecture, write_fi
 from cpm_port.parts import CPM14, MPII16, PartOrder
 from cpm_port.records.genjson import write_genjson
 from cpm_port.records.lmdb import write_lmdb
+from cpm_port.training import run
 from cpm_port.training.loop import Trainer
 from cpm_port.training.progress import read_metrics
 from cpm_port.training.run import RunOptions, open_run, solver_device
@@ -434,3 +436,14 @@ def test_a_prefix_that_is_a_folder_is_caffes_place_for_snapshots(here: Path) -> 
     with open_run(RunOptions(**options, snapshot="latest", changes=f"{changes} max_iter: 3"), CPU) as trainer:
         assert trainer.iteration == 2
     assert list(here.glob("models_*")) == []
+
+
+def test_bfloat16_on_a_cpu_without_its_instructions_is_told(
+    cpm: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "slow_bfloat16", lambda device: f"slow on {device}")
+    for bfloat16 in (False, True):
+        console = io.StringIO()
+        with open_run(RunOptions(cpm, bfloat16=bfloat16), CPU, console=console):
+            pass
+        assert ("slow on cpu" in console.getvalue()) == bfloat16
