@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from cpm_port.caffe import PLAIN_STATE, NetState, read_net
+from cpm_port.caffe import PLAIN_STATE, NetSpec, NetState, read_net
 from cpm_port.errors import UsageError, WeightsError
 from cpm_port.formats import FORMATS, Format, Model, format_of
 
@@ -16,6 +17,7 @@ def convert(
     target: Path,
     net: Path | None = None,
     state: NetState = PLAIN_STATE,
+    describe: Callable[[NetSpec], Mapping[str, str]] | None = None,
 ) -> list[str]:
     """Read `source`, write `target`; return lines that say what happened.
 
@@ -28,6 +30,8 @@ def convert(
         so.
     state : NetState
         Which layers of that prototxt count.
+    describe : callable, optional
+        What an ONNX file is to say of its net in `metadata_props`.
 
     Raises
     ------
@@ -50,7 +54,10 @@ def convert(
     elif state != PLAIN_STATE:
         raise UsageError(f"{source}: phase, level and stages choose layers of a prototxt; give it by --net")
     count = sum(len(arrays) for arrays in model.blobs.values())
-    lines += writer.write(target, model)
+    if describe is not None and writer.write is _write_onnx and model.net is not None:
+        lines += _write_onnx(target, model, describe(model.net))
+    else:
+        lines += writer.write(target, model)
     return [*lines, f"{target}: {count} arrays of {len(model.blobs)} layers"]
 
 
@@ -65,10 +72,10 @@ def _with_net(model: Model, source: Path, path: Path, state: NetState) -> tuple[
     return Model(kept, net), lines
 
 
-def _write_onnx(path: Path, model: Model) -> list[str]:
+def _write_onnx(path: Path, model: Model, metadata: Mapping[str, str] | None = None) -> list[str]:
     from cpm_port.export.onnx import write_onnx  # PyTorch takes seconds to import; the other formats do without
 
-    return write_onnx(path, model)
+    return write_onnx(path, model, metadata)
 
 
 _FORMATS = (*FORMATS, Format("ONNX", (".onnx",), None, _write_onnx))

@@ -240,7 +240,7 @@ class CaffeNet(nn.Module):
         DataError
             Values that are not floats, or tensors of another dtype or device than the net's.
         """
-        if isinstance(inputs, fx.Proxy):
+        if _is_followed(inputs):
             return self._follow(inputs)
         table = self.take_inputs(inputs)
         wanted = self._wanted(blobs)
@@ -353,6 +353,11 @@ class CaffeNet(nn.Module):
             tops = module.reshape([shapes[bottom] for bottom in step.spec.bottoms])
             shapes.update(zip(step.spec.tops, tops, strict=True))
         self._current_inputs, self._blob_shapes = inputs, shapes
+
+
+def _is_followed(inputs: object) -> bool:
+    """Whether `torch.fx` follows the net: its inputs stand for tensors."""
+    return isinstance(inputs, fx.Proxy)
 
 
 def _times(shape: Shape) -> str:

@@ -17,12 +17,13 @@ from typing import Protocol
 from torch import Tensor
 
 from cpm_port.caffe import NetSpec
-from cpm_port.errors import UsageError
+from cpm_port.caffe.shapes import infer_shapes
+from cpm_port.errors import LayerError, UnsupportedLayerError, UsageError
 from cpm_port.models.interface import belief_maps, image_input
 from cpm_port.parts import PartOrder, release_order
-from cpm_port.release import center_sigma
+from cpm_port.release import PIXEL_DIVISOR, PIXEL_OFFSET, center_sigma
 
-__all__ = ["BeliefNet", "NetInterface", "numbered_parts", "read_interface"]
+__all__ = ["BeliefNet", "NetInterface", "described", "numbered_parts", "read_interface"]
 
 
 class BeliefNet(Protocol):
@@ -109,6 +110,48 @@ def read_interface(net: BeliefNet, part_order: PartOrder | None = None, sigma: f
     sigma = center_sigma(shape[2]) if sigma is None else sigma
     stages = belief_maps(net.spec, net.blob_shapes) or {1: output}
     return NetInterface(name, shape[1], shape[2], output, stages, order, sigma)
+
+
+def described(net: NetSpec, sigma: float | None = None) -> dict[str, str]:
+    """Return what somebody who runs a net elsewhere must know of it, as words; nothing where it is no pose net.
+
+    Parameters
+    ----------
+    net : NetSpec
+    sigma : float, optional
+        Of the center map, as of `read_interface`.
+
+    Returns
+    -------
+    dict of str to str
+        `parts` (the maps' names, in order), `input` (how pixels are prepared), `center_map` (where there is one),
+        `box_size` (px), `stride` (input px per cell of the maps).
+    """
+    try:
+        shapes = infer_shapes(net)
+        found = read_interface(_Spec(net, shapes), sigma=sigma)
+    except (UsageError, LayerError, UnsupportedLayerError):
+        return {}
+    words = {
+        "parts": ", ".join((*found.part_order.parts, "background")),
+        "input": f"channels blue, green, red; pixel / {PIXEL_DIVISOR:g} - {PIXEL_OFFSET:g}",
+        "box_size": str(found.box_size),
+        "stride": f"{found.box_size / shapes[found.output][2]:g}",
+    }
+    if found.channels == 4:
+        words["center_map"] = f"4th channel: Gaussian in the middle of the box, sigma {found.center_sigma:g} px, peak 1"
+    return words
+
+
+@dataclass(frozen=True)
+class _Spec:
+    """A net that is only looked at."""
+
+    spec: NetSpec
+    blob_shapes: Mapping[str, tuple[int, ...]]
+
+    def __call__(self, inputs: Mapping[str, Tensor], blobs: Sequence[str] | None = None) -> dict[str, Tensor]:
+        raise AssertionError("not to be run")
 
 
 def numbered_parts(num_parts: int) -> PartOrder:

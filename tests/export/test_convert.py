@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 
 import cpm_port
 from cpm_port.caffe import parse_net, read_net, read_weights, write_weights
+from cpm_port.cli import main
 from cpm_port.errors import (
     MissingDependencyError,
     MissingFileError,
@@ -21,7 +23,10 @@ from cpm_port.errors import (
 )
 from cpm_port.export import convert, onnx
 from cpm_port.formats import format_of
+from cpm_port.inference.interface import described
 from cpm_port.models import architecture, build, deploy_text, to_caffe, train_text
+from cpm_port.parts import FLIC9
+from cpm_port.zoo import resolve
 
 SUFFIXES = (".caffemodel", ".caffemodel.h5", ".safetensors")
 NET = architecture("flic", stages=2, width=4, box=(64, 64))
@@ -155,6 +160,60 @@ def test_onnx_runs_to_our_outputs_in_any_batch(files: Path, tmp_path: Path) -> N
     with torch.no_grad():
         expected = net(torch.from_numpy(data))["Mconv5_stage2"].numpy()
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def _onnx_session(path: Path) -> Any:
+    return pytest.importorskip("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def test_onnx_takes_other_heights_and_widths_and_says_what_it_is_fed(files: Path, tmp_path: Path) -> None:
+    onnx_package = pytest.importorskip("onnx")
+    lines = convert(files / "net.caffemodel", tmp_path / "net.onnx", describe=described)
+    assert "open: batch, height, width" in lines
+    data = np.random.RandomState(1).standard_normal((1, 4, 80, 104)).astype(np.float32)
+    session = _onnx_session(tmp_path / "net.onnx")
+    assert session.get_inputs()[0].shape == ["batch", 4, "height", "width"]
+    (found,) = session.run(["Mconv5_stage2"], {"data": data})
+    net = cpm_port.load_net(files / "net.prototxt", files / "net.caffemodel")
+    with torch.no_grad():
+        expected = net(torch.from_numpy(data))["Mconv5_stage2"].numpy()
+    assert found.shape == expected.shape == (1, 10, 10, 13)
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+    told = {entry.key: entry.value for entry in onnx_package.load(str(tmp_path / "net.onnx")).metadata_props}
+    assert told == {
+        "parts": f"{', '.join(FLIC9.parts)}, background",
+        "input": "channels blue, green, red; pixel / 256 - 0.5",
+        "box_size": "64",
+        "stride": "8",
+        "center_map": "4th channel: Gaussian in the middle of the box, sigma 3.65217 px, peak 1",
+    }
+
+
+def test_onnx_of_a_net_that_takes_one_size_leaves_the_batch_open(tmp_path: Path) -> None:
+    """A data layer that tells its shapes will do, and its labels, which no layer reads, are left out."""
+    pytest.importorskip("onnxruntime")
+    text = """
+    layer { name: "d" type: "MemoryData" top: "data" top: "label"
+            memory_data_param { batch_size: 2 channels: 3 height: 8 width: 8 } }
+    layer { name: "c" type: "Convolution" bottom: "data" top: "c"
+            convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "xavier" } } }
+    layer { name: "r" type: "ReLU" bottom: "c" top: "c" }
+    layer { name: "f" type: "InnerProduct" bottom: "c" top: "f"
+            inner_product_param { num_output: 5 weight_filler { type: "xavier" } } }
+    """
+    cpm_port.load_net(parse_net(text)).save(tmp_path / "net.caffemodel")
+    assert "open: batch" in convert(tmp_path / "net.caffemodel", tmp_path / "net.onnx")
+    session = _onnx_session(tmp_path / "net.onnx")
+    assert [(entry.name, entry.shape) for entry in session.get_inputs()] == [("data", ["batch", 3, 8, 8])]
+    assert [(entry.name, entry.shape) for entry in session.get_outputs()] == [("f", ["batch", 5])]
+
+
+def test_a_model_is_converted_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "default.safetensors"
+    assert main(["convert", "--model", "default", str(target)]) == 0
+    assert_same_bits(arrays_of(target), arrays_of(resolve("default").weights))
+    assert main(["convert", str(target)]) == 2
+    assert "expected SRC DST, or --model NAME DST" in capsys.readouterr().err
 
 
 def test_onnx_that_differs_does_not_appear(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
