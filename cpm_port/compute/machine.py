@@ -13,7 +13,10 @@ import torch
 
 __all__ = ["describe_machine"]
 
-_VERSIONS = ("cpm_port", "numpy", "torch", "protobuf", "opencv-python", "numba", "scipy", "h5py", "onnxruntime")
+_VERSIONS = (
+    "cpm_port", "numpy", "torch", "protobuf", "opencv-python", "opencv-python-headless", "opencv-contrib-python",
+    "opencv-contrib-python-headless", "numba", "scipy", "h5py", "onnxruntime",
+)  # fmt: skip
 
 
 def describe_machine() -> dict[str, Any]:

@@ -19,6 +19,7 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.errors import DataError, ShapeError, UsageError
-from cpm_port.files.atomic import atomic_path
+from cpm_port.files.atomic import atomic_path, writing
 from cpm_port.files.json_text import parse_json, read_json
 
 __all__ = ["Entry", "Journal", "open_journal", "read_entries"]
@@ -127,7 +128,8 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with suppress(OSError) if error is not None else writing(self._path):  # one error is told, the first
+            self._file.close()
 
     def append(self, name: str, entry: Entry) -> None:
         """Write one person and wait until the disk has it.
@@ -136,15 +138,18 @@ class Journal:
         ------
         ShapeError
             Joints and scores are not (P, 2) and (P,).
+        WriteError
+            The disk is full.
         """
         if entry.joints.ndim != 2 or entry.joints.shape != (len(entry.scores), 2):
             raise ShapeError(
                 f"{name}: joints {entry.joints.shape} and scores {entry.scores.shape}; expected (P, 2) and (P,)"
             )
         line = {"name": name, "joints": entry.joints.tolist(), "scores": entry.scores.tolist()}
-        self._file.write(json.dumps(line).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with writing(self._path):
+            self._file.write(json.dumps(line).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def _cut_torn_line(self) -> None:
         self._file.seek(0)

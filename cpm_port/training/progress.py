@@ -11,11 +11,12 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from cpm_port.errors import DataError, MissingDependencyError
-from cpm_port.files.atomic import atomic_path
+from cpm_port.files.atomic import atomic_path, writing
 from cpm_port.files.json_text import parse_json
 
 __all__ = ["Clock", "Progress", "read_metrics"]
@@ -70,7 +71,8 @@ class Progress:
             if self._file is None:
                 _drop_records_from(self.metrics, self._start)
                 self._file = self.metrics.open("a", encoding="utf-8")
-            print(json.dumps({"kind": kind, "iteration": iteration, **values}), file=self._file, flush=True)
+            with writing(self.metrics):
+                print(json.dumps({"kind": kind, "iteration": iteration, **values}), file=self._file, flush=True)
         if self._board is not None:
             for name, value in _scalars(values):
                 self._board.add_scalar(f"{kind}/{name}", value, iteration)
@@ -78,13 +80,15 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, *_error: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *_error: object) -> None:
+        with suppress(OSError) if kind is not None else nullcontext():  # one error is told, the first
+            self.close()
 
     def close(self) -> None:
         """Flush and close every place; leaving a `with` block does the same."""
-        if self._file is not None:
-            self._file.close()
+        if self._file is not None and self.metrics is not None:
+            with writing(self.metrics):
+                self._file.close()
         if self._board is not None:
             self._board.close()
 
@@ -135,7 +139,7 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 def _drop_records_from(path: Path, start: int) -> None:
     """Rewrite the file, if there is one, without what a run that starts at `start` will write again."""
-    if not path.exists():
+    if not path.is_file():
         return
     records = read_metrics(path)
     kept = [r for r in records if r["iteration"] < start or (r["kind"] == "snapshot" and r["iteration"] == start)]

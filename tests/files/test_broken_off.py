@@ -14,10 +14,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cpm_port.errors import WriteError
 from cpm_port.files.atomic import atomic_path
+from cpm_port.inference.journal import Entry, Journal, open_journal, read_entries
+from cpm_port.training.progress import Progress, read_metrics
 from tests.files.writers import WRITERS
 from tests.support import ROOT
 
@@ -90,3 +93,32 @@ def test_the_partial_file_of_a_living_process_stays(tmp_path: Path) -> None:
         assert len(list(tmp_path.glob(".partial-*"))) == 1
         slow.stdin.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["quick", "slow"]
+
+
+def test_a_journal_that_cannot_grow_is_named_and_keeps_what_it_has(tmp_path: Path, limited_files: None) -> None:
+    entry = Entry(np.ones((1000, 2)), np.ones(1000))
+    open_journal(tmp_path / "run", {})
+
+    def fill() -> None:
+        with Journal(tmp_path / "run", 0) as journal:
+            for number in range(100):
+                journal.append(f"person {number}", entry)
+
+    with pytest.raises(WriteError, match=r"0\.jsonl: cannot be written: File too large"):
+        fill()
+    kept = read_entries(tmp_path / "run")
+    assert list(kept) == [f"person {number}" for number in range(len(kept))]
+    assert kept
+
+
+def test_metrics_that_cannot_grow_are_named_and_keep_what_they_have(tmp_path: Path, limited_files: None) -> None:
+    def fill() -> None:
+        with Progress(metrics=tmp_path / "m.jsonl") as progress:
+            for number in range(10_000):
+                progress.record("train", number, {"loss": 0.5})
+
+    with pytest.raises(WriteError, match=r"m\.jsonl: cannot be written: File too large"):
+        fill()
+    kept = read_metrics(tmp_path / "m.jsonl")
+    assert [record["iteration"] for record in kept] == list(range(len(kept)))
+    assert len(kept) > 100
