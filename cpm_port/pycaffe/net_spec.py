@@ -27,7 +27,18 @@ from cpm_port.caffe import message_class
 from cpm_port.caffe.text import is_repeated
 from cpm_port.errors import LayerError, UsageError
 
-__all__ = ["Function", "Layers", "NetSpec", "Parameters", "Top", "layers", "param_name_dict", "params", "to_proto"]
+__all__ = [
+    "Function",
+    "Layers",
+    "NetSpec",
+    "Parameters",
+    "Top",
+    "assign_proto",
+    "layers",
+    "param_name_dict",
+    "params",
+    "to_proto",
+]
 
 _DIALECTS = ("bvlc", "cpm")
 _BORROWED = {"Deconvolution": "convolution_param", "Im2col": "convolution_param"}
@@ -182,6 +193,17 @@ class Parameters:
 def to_proto(*tops: Any) -> Any:
     """Return the NetParameter of tops and everything that they need, all names made from the layers' types."""
     return _Writer({}).net(tops)
+
+
+def assign_proto(proto: Any, name: str, val: Any) -> None:
+    """Set a message's field: a dict is a message, a list a repeated field; one value of a repeated field needs no list.
+
+    Raises
+    ------
+    LayerError
+        The message has no such field, or the field cannot have that value.
+    """
+    _assign(proto, name, val, proto.DESCRIPTOR.name)
 
 
 class _Writer:

@@ -48,7 +48,7 @@ class Layer:
     blobs : BlobVec
         The parameters; a Python layer appends to them in `setup`: `self.blobs.add_blob(3, 4)`.
     param_str : str
-        `python_param`'s text for the layer.
+        `python_param`'s text for the layer; also as `param_str_`, its name in 2015.
     phase : int
         `caffe.TRAIN` or `caffe.TEST`.
     """
@@ -57,7 +57,7 @@ class Layer:
         self.layer_param = layer_param
 
     type = "Python"
-    param_str = ""
+    param_str = param_str_ = ""
     phase = 0
 
     @property
@@ -159,7 +159,7 @@ class PythonModule(LayerModule):
     def __init__(self, spec: LayerSpec, bottom_shapes: Sequence[Shape]) -> None:
         with torch.device("cpu"):  # also where the module is made for its shapes alone
             layer = _layer_class(spec)(spec.params.message())
-            layer.param_str = spec.params.python_param.param_str
+            layer.param_str = layer.param_str_ = spec.params.python_param.param_str
             layer.phase = ("TRAIN", "TEST").index(spec.params.phase)
             bottoms = [Blob.of_shape(shape) for shape in bottom_shapes]
             tops = [Blob.of_shape(()) for _ in spec.tops]

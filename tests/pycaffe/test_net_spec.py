@@ -97,6 +97,12 @@ def test_fields_go_where_pycaffe_puts_them() -> None:
     assert top.to_proto() == expected
 
 
+def test_a_messages_field_is_assigned_by_hand_too() -> None:
+    net = caffe_pb2.NetParameter()
+    net_spec.assign_proto(net, "input_shape", dict(dim=[1, 2]))
+    assert [list(shape.dim) for shape in net.input_shape] == [[1, 2]]
+
+
 @pytest.mark.parametrize("dialect", ["bvlc", "cpm"])
 def test_every_field_of_every_layer_types_message_is_written_and_read_back(dialect: str) -> None:
     layer_fields = message_class("LayerParameter", dialect).DESCRIPTOR.fields

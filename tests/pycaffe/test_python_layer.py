@@ -142,6 +142,7 @@ def test_net_layers_holds_the_callers_object(tmp_path: Path) -> None:
     net = caffe.Net(write(tmp_path, CHAIN), caffe.TEST)
     assert isinstance(net.layers[1], TimesTen)
     assert net.layers[2].factor == 5
+    assert net.layers[2].param_str == net.layers[2].param_str_ == "5"
     assert net.layers[2].type == "Python"
 
 
