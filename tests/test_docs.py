@@ -55,7 +55,8 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def commands(text: str) -> list[str]:
-    """Return the lines of shell blocks, and of indented ones, that call `cpm-port`."""
+    """Return the lines of shell blocks, and of indented ones, that call `cpm-port`; lines that go on are joined."""
+    text = re.sub(r" *\\\n\s*", " ", text)
     indented = re.findall(r"^    (cpm-port .*)$", text, flags=re.MULTILINE)
     return [line.strip() for block in blocks(text, "sh") for line in block.splitlines()] + indented
 
@@ -171,3 +172,9 @@ def test_the_site_builds_strictly_and_asks_no_other_host_for_anything(tmp_path: 
     for page in tmp_path.rglob("*.html"):
         fetched = re.findall(r'<(?:script|img|link|iframe)[^>]*?(?:src|href)="(https?:[^"]+)"', page.read_text("utf-8"))
         assert not fetched, page
+
+
+def test_every_question_has_an_answer_to_go_to() -> None:
+    rows = [line for line in TEXTS["questions.md"].splitlines() if line.startswith("| ")][2:]
+    assert len([row for row in rows if "](" in row]) >= 25
+    assert not [row for row in rows if len(row.strip("| ").split(" | ", 1)) < 2]
