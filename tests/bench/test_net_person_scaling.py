@@ -66,7 +66,7 @@ def test_limits_that_are_not_kept_are_named() -> None:
     assert net._missed({"from files to a ready net": 0.5}) == []
     assert "640 x 360: 3.1 %" in person._missed({"640 x 360": 3.1}, {})[0]
     assert "1920 x 1080: 8.1 %" in person._missed({"1920 x 1080": 8.1}, {})[0]
-    assert "3100 MiB, at most 3072" in person._missed({}, {"1792": {**good, "peak MiB": 3100}})[0]
+    assert "3100 MiB, expected at most 3072" in person._missed({}, {"1792": {**good, "peak MiB": 3100}})[0]
     assert "weights take 1500 MiB" in person._missed({}, {"1024": good})[0]
     assert "0.60 s from the files" in net._missed({"from files to a ready net": 0.6})[0]
 

@@ -16,7 +16,7 @@ import pytest
 
 from cpm_port.errors import MissingFileError, ModelFileError, UsageError
 from cpm_port.zoo import ENTRIES, ModelEntry, add, find_installed, models_dir, resolve, store
-from cpm_port.zoo.choice import describe, describe_all
+from cpm_port.zoo.choice import Choice, describe, describe_all
 from tests.zoo.support import small_zoo, use_zoo, write_model
 
 
@@ -54,7 +54,7 @@ def test_a_file_is_installed_under_its_stable_name_with_its_hash(models: Path, o
     assert sorted(path.name for path in (models / "mpii-6s").iterdir()) == ["model.json", "mpii-6s.caffemodel"]
     assert find_installed(ENTRIES["mpii-6s"]) == installed
     assert add(official) == (installed, False)
-    assert resolve("mpii-6s") == (ENTRIES["mpii-6s"].net, installed.weights, ENTRIES["mpii-6s"])
+    assert resolve("mpii-6s") == Choice(ENTRIES["mpii-6s"].net, installed.weights, ENTRIES["mpii-6s"])
 
 
 def test_an_hdf5_file_keeps_its_form(models: Path, zoo: dict[str, ModelEntry], tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_weights_that_changed_since_are_not_run(models: Path, official: Path) ->
 
 
 def test_files_of_the_users_own_are_taken_as_they_are(models: Path) -> None:
-    assert resolve(net="a.prototxt", weights="b.h5") == (Path("a.prototxt"), Path("b.h5"), None)
+    assert resolve(net="a.prototxt", weights="b.h5") == Choice(Path("a.prototxt"), Path("b.h5"), None)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_nothing_said_means_the_default_model(
     entry = zoo["default"]
     path = write_model(entry.net.with_name(entry.file_name), entry.net)
     try:
-        assert resolve() == resolve("default") == (entry.net, path, entry)
+        assert resolve() == resolve("default") == Choice(entry.net, path, entry)
         assert describe(entry)["present"]
         monkeypatch.setattr("cpm_port.zoo.choice.default_record", lambda: {"weights": {"sha256": sha256(path)}})
         assert resolve().weights == path
