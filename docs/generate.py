@@ -49,6 +49,11 @@ _SOURCES = {
 }
 
 
+def _types() -> list[str]:
+    """Every supported layer type; not Python layers, which are there once `cpm_port.pycaffe` was imported."""
+    return [kind for kind in supported_types() if kind != "Python"]
+
+
 def verb_page(verb: str) -> str:
     """One verb: what it does, its arguments, from its parser."""
     parser = parser_of(verb)
@@ -120,7 +125,7 @@ def layers_page() -> str:
     listed = {name for names in GROUPS.values() for name in names.split()}
     groups = {title: names.split() for title, names in GROUPS.items()}
     groups["Data, as inputs of the net"] = sorted(SOURCE_TYPES)
-    rest = sorted(set(supported_types()) - listed - SOURCE_TYPES)
+    rest = sorted(set(_types()) - listed - SOURCE_TYPES)
     if rest:
         groups["Others"] = rest
     lines = [
@@ -129,7 +134,7 @@ def layers_page() -> str:
         NOTE,
         "",
         f"""\
-A net may hold these {len(supported_types())} types. Each of upstream Caffe that computes is held to real Caffe's
+A net may hold these {len(_types())} types. Each of upstream Caffe that computes is held to real Caffe's
 outputs and gradients (`tests/graph/test_layers.py`, 1e-5 relative), each of the forks to OpenCV's Caffe importer or
 to loops written from the forks' descriptions (`tests/graph/test_fork_layers.py`). A net with another type, or with a
 field that this package does not know, is refused with all of them listed (`UnsupportedLayerError`); none is skipped.

@@ -70,7 +70,7 @@ def test_a_generated_page_is_what_the_code_says(name: str) -> None:
 
 def test_the_list_of_layers_is_the_registry() -> None:
     named = re.findall(r"^\| `(\w+)` \|", TEXTS["reference/layers.md"], flags=re.MULTILINE)
-    assert sorted(named) == sorted(supported_types())
+    assert set(named) == set(supported_types()) - {"Python"}  # which cpm_port.pycaffe brings
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -18,7 +18,6 @@ binary files.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -61,6 +60,9 @@ _SCALARS = {
 _declared: dict[str, list[str]] = {}
 """Message -> tables of fields that `_tables.py` does not have."""
 
+_made: dict[str, dict[str, Any]] = {}
+"""Dialect -> its messages' classes, once they were asked for."""
+
 
 def declare_message(name: str, fields: str, *, field: str = "", number: int = 0) -> None:
     """Add a message to the schema, and LayerParameter's field of it where `field` is given.
@@ -89,7 +91,7 @@ def declare_message(name: str, fields: str, *, field: str = "", number: int = 0)
     _declared[name] = [fields]
     if field:
         declare_fields("LayerParameter", f"{field} {number} {name}")
-    _classes.cache_clear()
+    _made.clear()
 
 
 def declare_fields(name: str, fields: str) -> None:
@@ -105,7 +107,7 @@ def declare_fields(name: str, fields: str) -> None:
         if field in known.fields_by_name or int(number) in known.fields_by_number:
             raise UsageError(f"{name}: a field {field!r} or number {number} is there already")
     _declared.setdefault(name, []).append(fields)
-    _classes.cache_clear()
+    _made.clear()
 
 
 def message_class(name: str, dialect: str = "bvlc") -> Any:
@@ -144,8 +146,14 @@ def field_names(name: str, dialect: str) -> frozenset[str]:
     return frozenset(found.DESCRIPTOR.fields_by_name) if found is not None else frozenset()
 
 
-@functools.cache
 def _classes(dialect: str) -> dict[str, Any]:
+    """Return the classes of a dialect's messages, made at the first call."""
+    if dialect not in _made:
+        _made[dialect] = _make_classes(dialect)
+    return _made[dialect]
+
+
+def _make_classes(dialect: str) -> dict[str, Any]:
     overlays = {"bvlc": {}, "cpm": _tables.CPM, "cpm2015": _tables.CPM2015}
     if dialect not in overlays:
         raise UsageError(f"dialect {dialect!r}: expected one of {', '.join(DIALECTS)}")

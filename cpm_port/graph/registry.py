@@ -65,7 +65,13 @@ _log = logging.getLogger(__name__)
 
 
 def register(
-    layer_type: str, *, refuse: Refusal | None = None, loss: bool = False, fields: str = "", number: int = 0
+    layer_type: str,
+    *,
+    refuse: Refusal | None = None,
+    loss: bool = False,
+    fields: str = "",
+    number: int = 0,
+    origin: str = "",
 ) -> Callable[[_B], _B]:
     """Return the decorator that makes a builder responsible for `layer_type`.
 
@@ -86,6 +92,9 @@ def register(
     number : int
         That message's number in binary files, from 10,000 on.
 
+    origin : str
+        Where a new type is from, for `inspect`; the builder's module where it is not said.
+
     Raises
     ------
     LayerError
@@ -103,13 +112,13 @@ def register(
             declare_message(name, fields, field=field, number=number)
         _ENTRIES[layer_type] = _Entry(builder, refuse)
         if layer_type not in LAYER_TYPES:
-            declare(_told_by_modules(layer_type, builder, loss))
+            declare(_told_by_modules(layer_type, builder, loss, origin))
         return builder
 
     return enter
 
 
-def _told_by_modules(layer_type: str, builder: Builder, loss: bool) -> LayerType:
+def _told_by_modules(layer_type: str, builder: Builder, loss: bool, origin: str) -> LayerType:
     """Return an entry whose rules make a module without memory and ask it."""
 
     def module(layer: LayerSpec, bottoms: list[Shape]) -> LayerModule:
@@ -123,7 +132,7 @@ def _told_by_modules(layer_type: str, builder: Builder, loss: bool) -> LayerType
         flops=lambda layer, bottoms: module(layer, bottoms).flops(bottoms),
         sees=lambda layer, bottoms: module(layer, bottoms).sees(bottoms),
         kind="loss" if loss else "layer",
-        origin=builder.__module__,
+        origin=origin or builder.__module__,
         by_module=True,
     )
 

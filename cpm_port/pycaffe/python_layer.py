@@ -144,7 +144,7 @@ def _layer_class(spec: LayerSpec) -> Callable[..., Any]:
     return resolved
 
 
-@register("Python")
+@register("Python", origin="upstream")
 class PythonModule(LayerModule):
     """A Python layer among torch's modules.
 

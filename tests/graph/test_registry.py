@@ -37,13 +37,12 @@ layer { name: "relu" type: "ReLU" bottom: "data_shifted" top: "out" }
 
 @pytest.fixture
 def own_entries() -> Iterator[None]:
-    tables: tuple[dict[str, Any], ...] = (registry._ENTRIES, LAYER_TYPES, schema._declared)
+    tables: tuple[dict[str, Any], ...] = (registry._ENTRIES, LAYER_TYPES, schema._declared, schema._made)
     before = [{key: copy.copy(value) for key, value in table.items()} for table in tables]
     yield
     for table, entries in zip(tables, before, strict=True):
         table.clear()
         table.update(entries)
-    schema._classes.cache_clear()
 
 
 @pytest.fixture
