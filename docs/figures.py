@@ -59,7 +59,7 @@ def main() -> None:
 
 def what_it_does(net: Any, sample: Any, image: Any) -> None:
     """A picture, the sum of all maps, the joints."""
-    search = mpii_search(sample.person.center, sample.person.scale, 184)
+    search = mpii_search(sample.person.center, sample.person.scale, read_interface(net).box_size)
     found = predict_person(net, image, search.center_xy, search.base_scale, search.multipliers, keep_maps=True)
     figure, axes = panels(1, 3, 7.5, 2.3)
     beliefs = found.score_maps[:, :, :-1].max(axis=2)
