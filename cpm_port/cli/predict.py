@@ -36,7 +36,9 @@ from cpm_port.files.atomic import require_writable_folder
 if TYPE_CHECKING:
     from cpm_port.inference.model import ReadyNet
     from cpm_port.inference.notebook import Notebook
+    from cpm_port.inference.results import Result
     from cpm_port.inference.run import PeopleChoice
+    from cpm_port.inference.targets import Target
     from cpm_port.inference.whereabouts import Whereabouts
 
 __all__ = ["configure", "run"]
@@ -102,6 +104,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     written.add_argument(
         "--min-score", type=_share, default=0.0, metavar="S", help="leave joints of a lower score, 0 to 1, undrawn"
     )
+    written.add_argument(
+        "--person-score",
+        type=_share,
+        default=0.25,
+        metavar="S",
+        help="say that nobody is there where no person has this mean score, 0 to 1 (default %(default)s)",
+    )
     written.add_argument("--sheet", action="store_true", help="write contact_sheet.png: all images, small")
     add_engine(parser)
 
@@ -146,14 +155,15 @@ def run(args: argparse.Namespace) -> int:
         min_score=args.min_score,
         json="json" in args.format,
     )
-    failed, start = 0, time.perf_counter()
+    failed, doubtful, start = 0, 0, time.perf_counter()
     with (
-        tqdm(total=len(targets), unit="file", disable=len(targets) < 2, file=sys.stderr) as progress,
+        tqdm(total=len(targets), unit="file", disable=True if len(targets) < 2 else None, file=sys.stderr) as progress,
         closing(predict_files(targets, model, where, people, output)) as finished,
     ):
         for target, done in zip(sorted(targets, key=lambda target: target.is_video), finished, strict=True):
             if done.result is not None:
                 gathered.add(target, done.result)
+                doubtful += _said_of(done.result, args.person_score)
             if done.error is not None:
                 failed += 1
                 text = str(done.error)
@@ -163,11 +173,40 @@ def run(args: argparse.Namespace) -> int:
     seconds = time.perf_counter() - start
     for path in gathered.end():
         print(path)
+    if len(targets) == 1 and not failed:
+        _say_where(targets[0], done.result)
     print(f"{len(targets) - failed} of {len(targets)} files predicted into {args.out}")
+    if doubtful:
+        print(f"nobody is there, most likely, in {doubtful}: no person scores {args.person_score:g} (--person-score)")
     if gathered.images:
         nobody = f"; nobody in {gathered.empty}" if gathered.empty else ""
         print(f"{gathered.people} people in {gathered.images} images{nobody}, {gathered.images / seconds:.2g} images/s")
     return 2 if failed else 0
+
+
+def _said_of(result: Result, person_score: float) -> bool:
+    """Say on standard error where nobody seems to be in a picture; return whether that is so."""
+    best = max((person.score for person in result), default=0.0)
+    if best >= person_score:
+        return False
+    seen = f"the best score is {best:.2f}, less than {person_score:g}" if len(result) else "no person was found"
+    from tqdm import tqdm
+
+    tqdm.write(f"cpm-port predict: {result.name}: nobody is there, most likely: {seen}", file=sys.stderr)
+    return True
+
+
+def _say_where(target: Target, result: Result | None) -> None:
+    """Print where a single file's results are, and how sure they are."""
+    for path in target.results():
+        if path.exists():
+            print(path)
+    for number, person in enumerate(result or (), 1):
+        least = int(person.scores.argmin())
+        print(
+            f"person {number}: score {person.score:.2f} of 1; least sure of {person.part_order.parts[least]} "
+            f"({person.scores[least]:.2f})"
+        )
 
 
 def _refuse_contradictions(args: argparse.Namespace, videos: bool) -> None:

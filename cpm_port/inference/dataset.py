@@ -190,7 +190,11 @@ def _predict_share(
     with (
         Journal(folder, world.rank) as journal,
         tqdm(
-            total=len(share), desc=f"{title} ({known} known)", unit="person", disable=not world.leads, file=sys.stderr
+            total=len(share),
+            desc=f"{title} ({known} known)",
+            unit="person",
+            disable=None if world.leads else True,
+            file=sys.stderr,
         ) as bar,
         closing(predict_stream(net, people, sigma=sigma, batch_people=1)) as outcomes,
     ):

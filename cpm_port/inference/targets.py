@@ -5,6 +5,7 @@ Where in the flow: before the model is loaded; nothing is read or written yet.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,22 +77,39 @@ def list_files(arguments: Sequence[str | Path]) -> tuple[list[Path], list[Path]]
     Raises
     ------
     UsageError
-        A folder holds no image and no video.
+        A folder holds no image and no video; or an address or a camera's number is given instead of a file.
     """
     known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
     files: list[Path] = []
     passed_over: list[Path] = []
-    for argument in map(Path, arguments):
+    for given in arguments:
+        argument = Path(given)
+        if not argument.exists():
+            _refuse_what_is_no_file(str(given))
         if not argument.is_dir():
             files.append(argument)
             continue
         inside = sorted(path for path in argument.iterdir() if path.is_file())
         found = [path for path in inside if path.suffix.lower() in known]
         if not found:
-            raise UsageError(f"{argument}: no image or video in this folder; known are {', '.join(sorted(known))}")
+            folders = sum(path.is_dir() for path in argument.iterdir())
+            inner = f"; the {folders} folders in it are not entered: name them ({argument}/*)" if folders else ""
+            raise UsageError(
+                f"{argument}: no image or video in this folder; known are {', '.join(sorted(known))}{inner}"
+            )
         files += found
         passed_over += [path for path in inside if path not in found]
     return files, passed_over
+
+
+def _refuse_what_is_no_file(text: str) -> None:
+    """Say what to do instead, where an address or a camera's number is given."""
+    if re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE):
+        raise UsageError(f"{text}: addresses are not opened, for nothing is fetched unasked: save it as a file first")
+    if text.isdecimal():
+        raise UsageError(
+            f"{text}: no such file; a camera is opened by itself, or from Python: cpm_port.load_model().stream({text})"
+        )
 
 
 def name_results(files: Sequence[Path], out: Path) -> list[Target]:

@@ -53,7 +53,7 @@ def predict_video(target: Target, model: ReadyNet, where: Whereabouts) -> None:
         video_path = stack.enter_context(atomic_path(target.joints))
         text = stack.enter_context(text_path.open("w", encoding="utf-8"))
         bar = stack.enter_context(
-            tqdm(total=video.declared, desc=target.path.name, unit="frame", leave=False, file=sys.stderr)
+            tqdm(total=video.declared, desc=target.path.name, unit="frame", leave=False, disable=None, file=sys.stderr)
         )
         frames = _frames(video, search, times)
         outcomes = stack.enter_context(closing(predict_stream(model.net, frames, where.mode, sigma=model.sigma)))

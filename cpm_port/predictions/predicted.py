@@ -1,7 +1,8 @@
 """What `cpm-port predict` wrote, as `Predictions`: one result file of an image, or a folder of them.
 
 FILE -> JOINTS. A result says all of itself: order of the parts, frame, names. People are named by their image's file,
-without folders and suffix; videos' results are refused, for no labels name their frames.
+without folders and suffix; an image in which nobody was found has none of the joints. Scoring takes one person per
+image: results of several are refused, and so are videos', for no labels name their frames.
 """
 
 from __future__ import annotations
@@ -36,13 +37,16 @@ def read_predicted(path: Path, order: PartOrder | None = None, centric: Centrici
     Raises
     ------
     DataError
-        No result, one of a video, results of several orders of parts, or of another one than is stated.
+        No result, one of a video or of several people, results of several orders of parts, or of another one than is
+        stated, or nobody in any of them.
     """
     files = sorted(path.glob("*.json"), key=natural_key) if path.is_dir() else [path]
     results = [_image_result(file) for file in files]
     if not results:
         raise DataError(f"{path}: no result of `cpm-port predict` in it (*.json)")
-    names = {tuple(joint.name for joint in result.joints) for result in results}
+    names = {tuple(joint.name for joint in result.joints) for result in results if result.joints}
+    if not names:
+        raise DataError(f"{path}: nobody in {len(results)} results")
     if len(names) != 1:
         raise DataError(f"{path}: results of {len(names)} orders of parts, expected one")
     parts, called = names.pop(), results[0].search.part_order
@@ -51,7 +55,8 @@ def read_predicted(path: Path, order: PartOrder | None = None, centric: Centrici
         own = PartOrder(called, parts, ())
     if order is not None and order.parts != parts:
         raise DataError(f"{path}: its results are in order {own.name!r}, {order.name!r} is stated")
-    rows = np.array([[(joint.x, joint.y, joint.score) for joint in result.joints] for result in results])
+    nobody = [(np.nan, np.nan, np.nan)] * len(parts)
+    rows = np.array([[(joint.x, joint.y, joint.score) for joint in result.joints] or nobody for result in results])
     return Predictions(
         Joints(rows[..., :2].copy(), Convention(own, 0, centricity_of(own, centric))),
         rows[..., 2].copy(),
@@ -70,4 +75,8 @@ def _image_result(file: Path) -> ImageResult:
     result = read_result(file)
     if not isinstance(result, ImageResult):
         raise DataError(f"{file}: the results of a video; only images' are scored")
+    if len(result.people or ()) > 1:
+        raise DataError(
+            f"{file}: {len(result.people or ())} people; one per image is scored: `cpm-port predict --people one`"
+        )
     return result

@@ -12,7 +12,8 @@ The file of an image, in this order:
   `FRAME`), `score` (what a joint's score is, in words), `mode` ("benchmark" or "demo"), `center` (`x`, `y`),
   `base_scale` (scaled px per image px), `multipliers` (of the base scale), `scales` (their products), `box_size` (px),
   `part_order` (a name);
-- `joints`: a list of `name`, `x`, `y`, `score`, in the order of the net's parts;
+- `joints`: a list of `name`, `x`, `y`, `score` and `confidence` (the score as a share of a sure net's, 0 to 1), in the
+  order of the net's parts;
 - `place`: how it came about where the person was looked for (`PLACES`);
 - `model`: `name` (of the zoo's models only), `net` and `weights`, each with `file` and `sha256`;
 - `people`, where several were looked for: a list (`PersonRecord`) of everybody, the person above first.
@@ -178,22 +179,25 @@ class SearchRecord:
 
 @dataclass(frozen=True)
 class JointRecord:
-    """One joint: the part's name, image px, and its score."""
+    """One joint: the part's name, image px, its score (the maps' peak), and how sure that is, from 0 to 1."""
 
     name: str
     x: float
     y: float
     score: float
+    confidence: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return `{name, x, y, score}`."""
-        return {"name": self.name, "x": self.x, "y": self.y, "score": self.score}
+        """Return `{name, x, y, score, confidence}`, the last one where it is known."""
+        known = {} if self.confidence is None else {"confidence": self.confidence}
+        return {"name": self.name, "x": self.x, "y": self.y, "score": self.score, **known}
 
     @classmethod
     def from_json(cls, content: Any, where: str) -> JointRecord:
         """Read what `to_json` gives; DataError where it is something else."""
-        found = JsonObject(content, where, ("name", "x", "y", "score"))
-        return cls(found.text("name"), found.number("x"), found.number("y"), found.number("score"))
+        found = JsonObject(content, where, ("name", "x", "y", "score"), ("confidence",))
+        confidence = found.number("confidence") if "confidence" in found else None
+        return cls(found.text("name"), found.number("x"), found.number("y"), found.number("score"), confidence)
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,7 @@ def test_a_folder_with_a_broken_file_gives_all_the_others(
     said = capsys.readouterr()
     assert "broken.png: corrupt or cut short" in said.err
     assert "notes.txt: not taken, its suffix is no image's or video's" in said.err
-    assert "3/3" in said.err  # the progress bar
+    assert "3/3" not in said.err  # progress bars are for terminals
     assert "2 of 3 files predicted" in said.out
 
 
@@ -292,3 +292,34 @@ def test_a_folder_without_images_is_refused(
 ) -> None:
     assert main(["predict", str(tmp_path), *model, "--out", str(tmp_path / "out")]) == 2
     assert "no image or video in this folder" in capsys.readouterr().err
+
+
+def test_a_flat_picture_is_said_to_show_nobody(
+    tmp_path: Path, model: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((60, 80, 3), 128, np.uint8))
+    arguments = ["predict", str(tmp_path / "grey.png"), *model, "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--person-score", "1"]) == 0
+    said = capsys.readouterr()
+    assert "grey.png: nobody is there, most likely: the best score is" in said.err
+    assert "nobody is there, most likely, in 1" in said.out
+    assert str(tmp_path / "out/grey.json") in said.out
+    joints = json.loads((tmp_path / "out/grey.json").read_text())["joints"]
+    assert all(0 <= joint["confidence"] <= 1 for joint in joints)
+    assert main([*arguments, "--person-score", "0"]) == 0
+    said = capsys.readouterr()
+    assert "nobody" not in said.err + said.out
+
+
+@pytest.mark.parametrize("address", ["https://example.com/a.jpg", "rtsp://10.0.0.1/stream"])
+def test_addresses_are_refused_with_their_reason(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", address, "--out", str(tmp_path / "out")]) == 2
+    assert f"{address}: addresses are not opened" in capsys.readouterr().err
+
+
+def test_a_folder_of_folders_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in/one").mkdir(parents=True)
+    assert main(["predict", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 2
+    assert "the 1 folders in it are not entered" in capsys.readouterr().err

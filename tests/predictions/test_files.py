@@ -269,6 +269,12 @@ def test_what_predict_writes_is_read(tmp_path: Path) -> None:
     assert read_predictions(tmp_path / "own.json").joints.convention.order.parts == ("hand", "foot")
     with pytest.raises(DataError, match="results of 2 orders of parts"):
         read_predictions(tmp_path)
+    (tmp_path / "own.json").write_text(_result("nobody.png", PartOrder("cpm14", (), ()), xy[:0]))
+    found = read_predictions(tmp_path)
+    assert found.names == ("im2", "im10", "nobody")
+    assert np.isnan(found.joints.xy[2]).all()
+    with pytest.raises(DataError, match="nobody in 1 results"):
+        read_predictions(tmp_path / "own.json")
     (tmp_path / "own.json").write_text('{"video": "a.mp4"}')
     with pytest.raises(DataError, match=r"own\.json: "):
         read_predictions(tmp_path)
