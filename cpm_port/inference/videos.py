@@ -44,6 +44,8 @@ def predict_video(target: Target, model: ReadyNet, where: Whereabouts) -> None:
     MissingFileError, DataError
         No video, or a frame that cannot be taken: nothing is written. Or a video that ends before its time: the
         results of its frames are written, and say that they are not complete.
+    KeyboardInterrupt
+        After the results of the frames that were done are written; they, too, say that they are not complete.
     """
     times: deque[float] = deque()
     with ExitStack() as stack:
@@ -57,21 +59,30 @@ def predict_video(target: Target, model: ReadyNet, where: Whereabouts) -> None:
         )
         frames = _frames(video, search, times)
         outcomes = stack.enter_context(closing(predict_stream(model.net, frames, where.mode, sigma=model.sigma)))
-        result = writer = None
-        for index, outcome in enumerate(outcomes):
-            _refuse_broken_frame(target, outcome)
-            assert outcome.prediction is not None
-            assert outcome.image is not None
-            drawn = draw_joints(outcome.image, outcome.prediction.joints_image, outcome.prediction.part_order)
-            if result is None or writer is None:
-                writer = stack.enter_context(VideoWriter(video_path, video.rate, (drawn.shape[0], drawn.shape[1])))
-                head = VideoHead(printable(target.path), video.rate, search_record(outcome.prediction), model.record)
-                result = VideoResultWriter(text, head)
-            writer.write(drawn)
-            result.add(FrameRecord(index, times.popleft(), joint_records(outcome.prediction)))
-            bar.update()
+        result = writer = interrupt = None
+        try:
+            for index, outcome in enumerate(outcomes):
+                _refuse_broken_frame(target, outcome)
+                assert outcome.prediction is not None
+                assert outcome.image is not None
+                drawn = draw_joints(outcome.image, outcome.prediction.joints_image, outcome.prediction.part_order)
+                if result is None or writer is None:
+                    writer = stack.enter_context(VideoWriter(video_path, video.rate, (drawn.shape[0], drawn.shape[1])))
+                    head = VideoHead(
+                        printable(target.path), video.rate, search_record(outcome.prediction), model.record
+                    )
+                    result = VideoResultWriter(text, head)
+                writer.write(drawn)
+                result.add(FrameRecord(index, times.popleft(), joint_records(outcome.prediction)))
+                bar.update()
+        except KeyboardInterrupt as stop:
+            if result is None:
+                raise
+            interrupt = stop
         if result is not None:
-            result.end(video.declared, not video.cut_short)
+            result.end(video.declared, interrupt is None and not video.cut_short)
+    if interrupt is not None:
+        raise interrupt
     if video.cut_short:
         raise DataError(
             f"{target.path}: cut short: it holds {video.count} of the {video.declared} frames that it claims; "

@@ -33,8 +33,6 @@ __all__ = [
 ]
 
 RIGHT, LEFT, MIDDLE = (30, 120, 255), (255, 170, 40), (60, 220, 120)
-PICTURE_SIDE = 800
-"""Small images are enlarged, in whole steps, until their longer side is at least near this many px."""
 
 CELL_SIDE = 150
 CELL_WIDTH = 72
@@ -70,8 +68,8 @@ def draw_poses(
 
     Returns
     -------
-    ndarray, shape (k H, k W, 3), uint8, BGR
-        Enlarged by a whole k where the image is small.
+    ndarray, shape (H, W, 3), uint8, BGR
+        Pixel for pixel the image's, so that joints lie where their coordinates say.
 
     Raises
     ------
@@ -81,12 +79,9 @@ def draw_poses(
     for joints in people:
         if joints.shape != (len(order), 2):
             raise ShapeError(f"joints are {joints.shape}, expected ({len(order)}, 2) for order {order.name!r}")
-    zoom = max(1, round(PICTURE_SIDE / max(image.shape[:2])))
-    picture = np.ascontiguousarray(
-        cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC) if zoom > 1 else image.copy()
-    )
+    picture = np.ascontiguousarray(image.copy())
     for number in reversed(range(len(people))):
-        points = (people[number] + 0.5) * zoom - 0.5
+        points = people[number]
         track = None if tracks is None else tracks[number]
         if track is not None:
             _draw_track(picture, points, track)
