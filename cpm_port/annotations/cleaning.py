@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from cpm_port.annotations.samples import Sample
 from cpm_port.errors import DataError
 from cpm_port.files.matlab import require_file
+from cpm_port.files.npz import read_npz
 from cpm_port.parts import LSP14, PartOrder
 
 __all__ = ["Change", "Opinion", "clean", "read_opinion", "summarize"]
@@ -95,16 +96,16 @@ def read_opinion(path: str | Path) -> Opinion:
     """
     path = require_file(path, "a file of another model's joints: arrays joints, visibility and presence")
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name].astype(np.float64) for name in ("joints", "visibility", "presence")}
-    except (OSError, ValueError, KeyError, EOFError) as error:
+        stored = read_npz(path)
+        arrays = {name: stored[name].astype(np.float64) for name in ("joints", "visibility", "presence")}
+    except (ValueError, KeyError) as error:
         raise DataError(f"{path}: expected an .npz file with joints, visibility and presence, got {error}") from error
     count = len(arrays["joints"])
     shapes = {"joints": (count, len(LSP14), 2), "visibility": (count, len(LSP14)), "presence": (count,)}
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
             raise DataError(f"{path}: {name}: expected shape {shape}, got {arrays[name].shape}")
-    return Opinion(**arrays)
+    return Opinion(arrays["joints"], arrays["visibility"], arrays["presence"])
 
 
 def clean(samples: Sequence[Sample], opinion: Opinion) -> tuple[list[Sample], list[Change]]:

@@ -37,7 +37,15 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from cpm_port.errors import CpmPortError, DataError, MissingFileError
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "decode_image", "from_pillow", "image_size", "read_image"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "check_image_size",
+    "decode_image",
+    "from_pillow",
+    "image_size",
+    "read_image",
+]
 
 IMAGE_SUFFIXES = frozenset(
     (".bmp", ".dib", ".gif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
@@ -120,6 +128,26 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         raise DataError(f"{os.fspath(path)}: not an image of a known kind") from None
     except _DECODER_ERRORS as error:
         raise DataError(f"{os.fspath(path)}: not a readable image ({error})") from error
+
+
+def check_image_size(data: bytes, name: str) -> None:
+    """Refuse an image file's content that claims more pixels than may be decoded of it, for another decoder.
+
+    Raises
+    ------
+    DataError
+        It does so. What Pillow does not know is left to the other decoder.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as picture:
+                size = picture.size
+    except Image.DecompressionBombError:
+        raise DataError(f"{name}: more than {MAX_PIXELS} pixels") from None
+    except _DECODER_ERRORS:
+        return
+    _check_size(size, len(data), name)
 
 
 def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:

@@ -11,18 +11,16 @@ itself.
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cpm_port.errors import DataError, MissingFileError, UsageError
+from cpm_port.errors import DataError, UsageError
+from cpm_port.files.npz import read_npz
 from cpm_port.graph import CaffeNet
 from cpm_port.report.table import table
 
@@ -82,23 +80,12 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     MissingFileError, DataError
         The file is absent, no .npz of plain arrays, or two of its keys name one blob.
     """
-    if not Path(path).is_file():
-        raise MissingFileError(f"{os.fspath(path)}: no such file")
     arrays: dict[str, NDArray[Any]] = {}
-    try:
-        with open(path, "rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            if not isinstance(loaded, np.lib.npyio.NpzFile):
-                raise DataError(f"{os.fspath(path)}: one array without a name; expected an .npz of arrays by blob name")
-            for key in loaded.files:
-                name = key.removeprefix("in/").removeprefix("blob/")
-                if name in arrays:
-                    raise DataError(f"{os.fspath(path)}: two arrays for blob {name!r}")
-                arrays[name] = loaded[key]
-    except DataError:
-        raise
-    except (ValueError, OSError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{os.fspath(path)}: not a whole .npz of plain arrays: {error}") from None
+    for key, array in read_npz(path).items():
+        name = key.removeprefix("in/").removeprefix("blob/")
+        if name in arrays:
+            raise DataError(f"{os.fspath(path)}: two arrays for blob {name!r}")
+        arrays[name] = array
     return arrays
 
 

@@ -33,6 +33,7 @@ from cpm_port.caffe.kinds import foreign_kind, looks_like_text
 from cpm_port.errors import DataError, LayerError
 from cpm_port.files.hdf5 import open_hdf5
 from cpm_port.graph.fillers import fill
+from cpm_port.imaging.reading import check_image_size
 from cpm_port.records.lmdb import ReadOnlyEnvironment
 from cpm_port.training.image_transform import ImageTransform
 from cpm_port.training.streams import Blobs, Task, order_of_epoch, tops_of
@@ -111,7 +112,11 @@ class DataStream:
         flag = cv2.IMREAD_UNCHANGED
         flag = cv2.IMREAD_COLOR if given.force_color else flag
         flag = cv2.IMREAD_GRAYSCALE if given.force_gray else flag
-        image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+        check_image_size(data, self._name(index))
+        try:
+            image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+        except cv2.error as error:
+            raise DataError(f"{self._name(index)}: the encoded image cannot be read ({error.err})") from error
         if image is None:
             raise DataError(f"{self._name(index)}: the encoded image cannot be read")
         return np.ascontiguousarray(np.atleast_3d(image).transpose(2, 0, 1))

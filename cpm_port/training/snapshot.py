@@ -33,7 +33,7 @@ import numpy as np
 
 from cpm_port.caffe import NetSpec, SolverSpec, SolverState, read_solverstate, write_solverstate, write_weights
 from cpm_port.errors import MissingFileError, TrainingError
-from cpm_port.files.atomic import atomic_path
+from cpm_port.files.atomic import atomic_path, real_path
 from cpm_port.files.digest import file_sha256
 from cpm_port.files.json_text import read_json
 
@@ -161,7 +161,7 @@ def write_snapshot(
     """
     state_path = snapshot_path(prefix, iteration, hdf5=hdf5)
     weights_path = _weights_path(state_path)
-    state_path.unlink(missing_ok=True)
+    real_path(state_path).unlink(missing_ok=True)
     write_weights(weights_path, blobs, net)
     if averaged is not None:
         write_weights(_averaged_path(state_path), averaged, net)

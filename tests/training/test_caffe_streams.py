@@ -17,6 +17,7 @@ import torch
 from cpm_port.caffe import message_class, parse_net, write_mean
 from cpm_port.errors import DataError, LayerError, UnsupportedLayerError
 from cpm_port.training.batches import DataSource, open_data_layers
+from tests.imaging.test_reading import png_of
 from tests.support import GOLDEN
 
 
@@ -314,3 +315,10 @@ def test_a_data_layers_fields_of_unknown_meaning_are_refused(hdf5_list: Path) ->
     text = hdf5_layer(hdf5_list, 2, "zebra: 1")
     with pytest.raises(UnsupportedLayerError, match=r"layer 'in' \(HDF5Data\): 2:\d+: .*has no field 'zebra'"):
         opened(text)
+
+
+def test_an_encoded_image_that_claims_much_more_than_it_holds_is_refused(tmp_path: Path) -> None:
+    bomb = png_of(13_000, 10, 2, claimed=13_000)
+    write_datums(tmp_path / "db", [{"encoded": True, "data": bomb}])
+    with pytest.raises(DataError, match="an image of 13000 x 13000, which takes 1128 MiB"):
+        opened(data_layer(tmp_path / "db"))
