@@ -35,7 +35,7 @@ MAX_FIELDS = 100_000  # a six-stage CPM's prototxt has 1,100
 _TOKEN = re.compile(
     r"""(?P<skip>(?:[ \t\r\n\f\v]++|\#[^\n]*+)++)
       | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
-      | (?P<number>(?:0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?[fF]?)(?![A-Za-z0-9_.]))
+      | (?P<number>(?:0[xX][0-9a-fA-F]++|(?:\d++\.?+\d*+|\.\d++)(?:[eE][+-]?\d++)?+[fF]?+)(?![A-Za-z0-9_.]))
       | (?P<string>"(?:[^"\\\n]++|\\.)*+"|'(?:[^'\\\n]++|\\.)*+')
       | (?P<mark>[{}<>\[\]:;,\-./])""",
     re.VERBOSE,
