@@ -143,6 +143,11 @@ class _Graph:
             return
         if not layer.type:
             raise LayerError(f"{where} has no type")
+        if len(layer.propagate_down) not in (0, len(layer.bottom)):
+            raise LayerError(
+                f"{where}: expected propagate_down for none or each of its {len(layer.bottom)} bottoms, got "
+                f"{len(layer.propagate_down)}"
+            )
         strangers = strangers_of(layer, self.places, flat=self.is_flat)
         spec = _layer_spec(layer, self.phase, where, strangers)
         for bottom in spec.bottoms:

@@ -9,17 +9,19 @@ A type that only a module declares (`cpm_port.graph.register`) is known once tha
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from cpm_port.caffe.layer_types import LAYER_TYPES, Fields, Shape, is_source
 from cpm_port.caffe.layer_types.windows import Window, spatial_window
 from cpm_port.caffe.spec import LayerSpec, NetSpec
-from cpm_port.errors import LayerError, UnsupportedLayerError
+from cpm_port.errors import CpmPortError, LayerError, UnsupportedLayerError
 
 __all__ = [
     "Shape",
     "Window",
     "fits_blob",
+    "fitting",
     "infer_shapes",
     "layer_flops",
     "layer_sees",
@@ -103,10 +105,31 @@ def layer_shapes(layer: LayerSpec, bottom_shapes: Sequence[Sequence[int]]) -> li
         )
     if entry is None:
         raise UnsupportedLayerError(f"no shape rule for layer {layer.name!r} of type {layer.type!r}")
-    tops = entry.top_shapes(layer, _as_shapes(bottom_shapes))
+    with fitting(layer, bottom_shapes):
+        tops = entry.top_shapes(layer, _as_shapes(bottom_shapes))
     if len(tops) != len(layer.tops):
         raise LayerError(f"layer {layer.name!r} ({layer.type}) has {len(layer.tops)} tops; expected {len(tops)}")
     return [_countable(layer, "top", shape) for shape in tops]
+
+
+@contextmanager
+def fitting(layer: LayerSpec, bottom_shapes: Sequence[Sequence[int]]) -> Iterator[None]:
+    """Name the layer where its type's rules cannot take its bottoms: too few of them, or with too few axes.
+
+    Raises
+    ------
+    LayerError
+        Instead of the IndexError, ValueError or ZeroDivisionError that such bottoms end in.
+    """
+    try:
+        yield
+    except CpmPortError:
+        raise
+    except (IndexError, ValueError, ZeroDivisionError) as error:
+        shapes = ", ".join(map(str, map(tuple, bottom_shapes))) or "none"
+        raise LayerError(
+            f"layer {layer.name!r} ({layer.type}): expected bottoms that fit its fields, got {shapes} ({error})"
+        ) from error
 
 
 def stated_shapes(layer: LayerSpec, given: Mapping[str, Sequence[int]]) -> list[Shape] | None:

@@ -27,6 +27,7 @@ from torch import Tensor, fx, nn
 
 from cpm_port.caffe import LayerSpec, NetSpec
 from cpm_port.caffe.liveness import released
+from cpm_port.caffe.shapes import fitting
 from cpm_port.errors import DataError, LayerError, ShapeError, UsageError
 from cpm_port.graph.module import LayerModule, Shape
 from cpm_port.graph.registry import builder_of, require_supported
@@ -142,8 +143,9 @@ class CaffeNet(nn.Module):
     def _build(self, layer: LayerSpec) -> LayerModule:
         """Make one layer's module and note the shapes of its tops."""
         bottom_shapes = [self._blob_shapes[bottom] for bottom in layer.bottoms]
-        module = builder_of(layer)(layer, bottom_shapes)
-        self._blob_shapes.update(zip(layer.tops, module.reshape(bottom_shapes), strict=True))
+        with fitting(layer, bottom_shapes):
+            module = builder_of(layer)(layer, bottom_shapes)
+            self._blob_shapes.update(zip(layer.tops, module.reshape(bottom_shapes), strict=True))
         return module
 
     def _layer_modules(self) -> list[LayerModule]:

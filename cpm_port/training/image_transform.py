@@ -24,13 +24,15 @@ def mean_of(layer: LayerSpec, path: Path | None) -> NDArray[np.float32] | None:
     Raises
     ------
     LayerError
-        Both a file and values.
+        Both a file and values, or a file that holds the means of several images.
     """
     values = layer.params.transform_param.mean_value
     if path is not None and values:
         raise LayerError(f"layer {layer.name!r}: mean_file and mean_value; one of them expected")
     if path is not None:
         mean = np.asarray(read_mean(path), np.float32)
+        if mean.ndim > 4 or mean.size != int(np.prod(mean.shape[-3:])):
+            raise LayerError(f"layer {layer.name!r}: {path}: expected the mean of one image, got shape {mean.shape}")
         return mean.reshape(mean.shape[-3:])
     return np.array(values, np.float32).reshape(-1, 1, 1) if values else None
 
@@ -51,10 +53,16 @@ class ImageTransform:
         self._crop = int(self._given.crop_size)
         self._train = phase == "TRAIN"
         self._mean = mean_of(layer, mean)
+        self._has_mean_file = mean is not None
+        self._where = f"layer {layer.name!r}"
 
     def shape(self, image: NDArray[Any]) -> tuple[int, int, int]:
-        """Return the shape that an image (C, H, W) becomes."""
+        """Return the shape that an image (C, H, W) becomes; LayerError where it has other channels than the mean."""
         channels, height, width = image.shape
+        means = None if self._mean is None else len(self._mean)
+        if means not in (None, 1, channels) or (means == 1 and self._has_mean_file and channels != 1):
+            what = "a mean file" if self._has_mean_file else "1 mean_value, or one"
+            raise LayerError(f"{self._where}: expected {what} for each of {channels} channels, got {means}")
         return (channels, self._crop, self._crop) if self._crop else (channels, height, width)
 
     def write(self, image: NDArray[Any], raw: NDArray[np.uint64], out: NDArray[np.float32], name: str) -> None:

@@ -244,3 +244,12 @@ def test_windows_line_ends_byte_order_marks_and_foreign_comments_read(tmp_path):
         b"\xef\xbb\xbf# \xb2\xe2\xca\xd4\r\ninput: 'x'\r\nlayer { name: 'a' type: 'ReLU' bottom: 'x' top: 'y' }\r\n"
     )
     assert read_net(path).outputs == ("y",)
+
+
+def test_propagate_down_is_given_for_every_bottom_or_none() -> None:
+    layers = 'layer { name: "s" type: "Silence" bottom: "a" bottom: "b" %s }'
+    text = 'input: "a" input_shape { dim: 1 } input: "b" input_shape { dim: 1 } ' + layers
+    for flags in ("", "propagate_down: true propagate_down: false"):
+        parse_net(text % flags)
+    with pytest.raises(LayerError, match="layer 's': expected propagate_down for none or each of its 2 bottoms, got 1"):
+        parse_net(text % "propagate_down: true")

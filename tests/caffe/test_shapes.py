@@ -16,6 +16,7 @@ from cpm_port.caffe import (
     spatial_window,
 )
 from cpm_port.errors import LayerError, UnsupportedLayerError
+from cpm_port.graph import load_net
 from tests.caffe.support import LAYER_CASES, LAYERS, SOLVER, shared_files
 
 INDEX = json.loads((LAYERS / "index.json").read_text())
@@ -266,3 +267,23 @@ def test_the_official_model_is_as_large_as_its_file(path):
     params = [shape for layer in net.layers for shape in param_shapes(layer, [shapes[b] for b in layer.bottoms])]
     assert len(params) == 80
     assert 4 * sum(map(math.prod, params)) == pytest.approx(125e6, rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        ('type: "ArgMax" argmax_param { top_k: 2 }', ()),
+        ('type: "Convolution" convolution_param { num_output: 1 kernel_size: 1 }', None),
+        ('type: "Im2col" convolution_param { kernel_size: 1 }', None),
+        ('type: "Pooling" pooling_param { kernel_size: 2 }', (4,)),
+        ('type: "Concat"', None),
+        ('type: "InnerProduct" inner_product_param { num_output: 2 axis: 3 }', (1, 2)),
+    ],
+)
+def test_bottoms_that_a_type_cannot_take_are_an_error_that_names_the_layer(layer: str, shape: tuple | None) -> None:
+    bottom = "" if shape is None else 'bottom: "x"'
+    net = parse_net(f'layer {{ name: "x" type: "Input" top: "x" }} layer {{ name: "odd" {bottom} top: "y" {layer} }}')
+    with pytest.raises(LayerError, match="layer 'odd'"):
+        infer_shapes(net, {"x": () if shape is None else shape})
+    with pytest.raises(LayerError, match="layer 'odd'"):
+        load_net(net, input_shapes={"x": () if shape is None else shape})

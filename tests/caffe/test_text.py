@@ -236,3 +236,12 @@ def test_strings_survive_writing_and_reading(value):
 def test_bytes_survive_writing_and_reading(value):
     message = message_class("Datum")(data=value)
     assert parse(format_text(message), "Datum").message == message
+
+
+@pytest.mark.parametrize(
+    "number", ["1" * 200_000, "1" * 200_000 + "x", "0x" + "f" * 200_000 + "g", "1e" + "1" * 200_000]
+)
+def test_a_number_is_read_once_however_long(number: str) -> None:
+    """A pattern that went back over its digits would take minutes here."""
+    with pytest.raises(CaffeFormatError):
+        parse_text(f'name: "a" input_dim: {number}', message_class("NetParameter", "bvlc")())

@@ -156,6 +156,14 @@ def test_fields_that_contradict_each_other_are_refused(database: Path, tmp_path:
         opened(data_layer(database, both))
 
 
+def test_means_of_another_number_are_refused_when_the_layer_is_opened(database: Path, tmp_path: Path) -> None:
+    with pytest.raises(LayerError, match="expected 1 mean_value, or one for each of 3 channels, got 2"):
+        opened(data_layer(database, "mean_value: 1 mean_value: 2"))
+    write_mean(tmp_path / "one.binaryproto", np.zeros((1, 6, 7), np.float32))
+    with pytest.raises(LayerError, match="expected a mean file for each of 3 channels, got 1"):
+        opened(data_layer(database, f'mean_file: "{tmp_path / "one.binaryproto"}"'))
+
+
 def hdf5_layer(source: Path, batch: int, more: str = "") -> str:
     return f"""layer {{ name: "in" type: "HDF5Data" top: "x" top: "y"
       hdf5_data_param {{ source: "{source}" batch_size: {batch} {more} }} }}"""
