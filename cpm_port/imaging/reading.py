@@ -28,12 +28,14 @@ import stat
 import struct
 import warnings
 import zlib
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from cpm_port.errors import CpmPortError, DataError, MissingFileError
 
@@ -48,8 +50,11 @@ __all__ = [
 ]
 
 IMAGE_SUFFIXES = frozenset(
-    (".bmp", ".dib", ".gif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
-)
+    (
+        ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png",
+        ".pnm", ".ppm", ".tif", ".tiff", ".webp",
+    )
+)  # fmt: skip
 """Suffixes (in lower case) by which a folder's images are known; a file's content decides how it is read."""
 
 MAX_PIXELS = 178_956_970
@@ -70,6 +75,8 @@ _JPEG_MARKER = re.compile(rb"\xff+([^\xff\x00\x01\xd0-\xd7])", re.DOTALL)
 """A marker with a segment behind it, or the end marker: not a stuffed byte, a fill byte or a restart marker."""
 
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM")
+_OPTIONAL = {"AVIF": "avif", "JPEG2000": "jpg_2000"}  # where Pillow was built with them
+_BRAND = re.compile(rb".{4}ftyp(heic|heix|heim|heis|hevc|mif1|msf1|avif|avis)", re.DOTALL)
 
 
 def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
@@ -105,6 +112,28 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     return decode_image(data, str(file))
 
 
+@lru_cache(maxsize=1)
+def _formats() -> tuple[str, ...]:
+    """Return Pillow's names of the kinds that are read here; HEIC where pillow-heif is installed."""
+    there = [name for name, feature in _OPTIONAL.items() if features.check(feature)]
+    if find_spec("pillow_heif") is not None:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        there.append("HEIF")
+    return (*_FORMATS, *there)
+
+
+def _unknown(data: bytes, name: str) -> str:
+    """Say what a file is that no decoder here knows."""
+    if _BRAND.match(data):
+        kind = "an AVIF" if data[8:11] == b"avi" else "a HEIC"
+        return (
+            f"{name}: {kind} picture, which Pillow does not read here; pip install 'cpm_port[heic]' brings pillow-heif"
+        )
+    return f"{name}: not an image of a known kind (found {data[:8]!r} at its start)"
+
+
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Return (width, height) of the image that `read_image` gives, from the file's header alone.
 
@@ -116,7 +145,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=_FORMATS) as picture:
+            with Image.open(path, formats=_formats()) as picture:
                 width, height = picture.size
                 turned = picture.format != "TIFF" and _orientation(picture) >= 5  # Pillow turns TIFFs itself
                 return (height, width) if turned else (width, height)
@@ -125,7 +154,8 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     except Image.DecompressionBombError:
         raise DataError(f"{os.fspath(path)}: more than {MAX_PIXELS} pixels") from None
     except UnidentifiedImageError:
-        raise DataError(f"{os.fspath(path)}: not an image of a known kind") from None
+        with open(path, "rb") as file:
+            raise DataError(_unknown(file.read(32), os.fspath(path))) from None
     except _DECODER_ERRORS as error:
         raise DataError(f"{os.fspath(path)}: not a readable image ({error})") from error
 
@@ -157,7 +187,7 @@ def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of what is either harmless or checked here
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+            with Image.open(io.BytesIO(data), formats=_formats()) as picture:
                 _check_size(picture.size, len(data), name)
                 if picture.format in ("JPEG", "MPO") and picture.mode in ("RGB", "L"):
                     image = _decode_jpeg(data, name)
@@ -169,7 +199,7 @@ def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
     except Image.DecompressionBombError:
         raise DataError(f"{name}: more than {MAX_PIXELS} pixels") from None
     except UnidentifiedImageError:
-        raise DataError(f"{name}: not an image of a known kind (found {data[:8]!r} at its start)") from None
+        raise DataError(_unknown(data, name)) from None
     except MemoryError:
         raise DataError(f"{name}: there is not enough memory to decode it") from None
     except _DECODER_ERRORS as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from cpm_port.errors import DataError, MissingFileError
 from cpm_port.imaging.reading import decode_image, image_size, read_image
@@ -173,6 +173,7 @@ def test_a_png_with_a_flipped_byte_is_refused() -> None:
     [
         (b"", "the file is empty"),
         (b"hello, this is text", "not an image of a known kind"),
+        (b"\0\0\0\x18ftypheic" + bytes(20), r"a HEIC picture, .*pip install 'cpm_port\[heic\]'"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image of a known kind"),
         (b"\xff\xd8\xff", "not an image|corrupt"),
         (b"\x89PNG\r\n\x1a\n", "not an image|corrupt"),
@@ -282,3 +283,13 @@ def test_bands_of_rows_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_no_file_is_not_read(name: str) -> None:
     with pytest.raises(DataError):
         read_image(name)
+
+
+@pytest.mark.parametrize(("kind", "feature"), [("AVIF", "avif"), ("JPEG2000", "jpg_2000")])
+def test_avif_and_jpeg_2000_are_read_where_their_decoders_are_there(kind: str, feature: str) -> None:
+    if not features.check(feature):
+        pytest.skip(f"Pillow was built without {kind}")
+    flat = Image.new("RGB", (32, 24), (200, 100, 50))
+    found = decode_image(encoded(flat, kind), "x")
+    assert found.shape == (24, 32, 3)
+    assert np.abs(found.astype(int) - (50, 100, 200)).max() <= 6  # both lose a little
