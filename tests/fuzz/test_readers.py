@@ -143,3 +143,24 @@ def try_one(reader: Reader, folder: Path, content: bytes, tally: counts.Tally) -
     assert type(error) is not CpmPortError, "a leaf is raised"
     assert seconds < SECONDS
     assert memory < 2 * len(content) + MEMORY
+
+
+def leak(path: Path) -> object:
+    return int(path.read_bytes())
+
+
+def waste(path: Path) -> object:
+    return (b"y" * (64 << 20)).count(b"x")
+
+
+@pytest.mark.parametrize(
+    ("read", "bound", "error"),
+    [(leak, {}, ValueError), (waste, {"SECONDS": 0.0}, AssertionError), (waste, {"MEMORY": 0}, AssertionError)],
+)
+def test_a_reader_that_breaks_a_bound_is_found(read, bound, error, tmp_path: Path, monkeypatch) -> None:
+    for name, value in bound.items():
+        monkeypatch.setitem(globals(), name, value)
+    if "MEMORY" in bound and peak_memory() is None:
+        pytest.skip("the system does not say how much memory a process took")
+    with pytest.raises(error):
+        try_one(Reader(list, read, "a"), tmp_path, b"no number", counts.Tally())
