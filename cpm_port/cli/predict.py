@@ -119,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
     """Predict every image and video; report broken ones and go on; 2 if there were any."""
     from tqdm import tqdm
 
+    from cpm_port.imaging.reading import picture_count
     from cpm_port.inference.model import ready_net
     from cpm_port.inference.outputs import RunOutput
     from cpm_port.inference.run import Output, predict_files
@@ -141,6 +142,8 @@ def run(args: argparse.Namespace) -> int:
     for target in targets:
         if target.namesake is not None:
             _warn(f"{target.path}: {target.namesake} has its stem; the results are {target.stem.name}")
+        if not target.is_video and (count := picture_count(target.path)) > 1:
+            _warn(f"{target.path}: holds {count} pictures, an animation's or pages; the first one is taken")
     refuse_to_overwrite(targets)
     gathered = RunOutput(Path(args.out), args.format, sheet=args.sheet, min_score=args.min_score)
     gathered.refuse_to_overwrite(targets)

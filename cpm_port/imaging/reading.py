@@ -46,6 +46,7 @@ __all__ = [
     "decode_image",
     "from_pillow",
     "image_size",
+    "picture_count",
     "read_image",
 ]
 
@@ -178,6 +179,20 @@ def check_image_size(data: bytes, name: str) -> None:
     except _DECODER_ERRORS:
         return
     _check_size(size, len(data), name)
+
+
+def picture_count(path: str | os.PathLike[str]) -> int:
+    """Return how many pictures a file holds, of which `read_image` takes the first: 1, or an animation's or a TIFF's.
+
+    1 where that cannot be told; `read_image` says what is wrong.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=_formats()) as picture:
+                return int(getattr(picture, "n_frames", 1))
+    except (*_DECODER_ERRORS, Image.DecompressionBombError, MemoryError):
+        return 1
 
 
 def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from cpm_port.cli import main
 from cpm_port.engine import MEMORY_BOUND, AcceleratedNet, accelerate
@@ -323,3 +324,12 @@ def test_a_folder_of_folders_says_so(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "in/one").mkdir(parents=True)
     assert main(["predict", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 2
     assert "the 1 folders in it are not entered" in capsys.readouterr().err
+
+
+def test_of_an_animation_the_first_picture_is_taken_and_it_is_said(
+    tmp_path: Path, model: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = [Image.new("RGB", (80, 60), (shade, 0, 0)) for shade in (0, 200)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert main(["predict", str(tmp_path / "a.gif"), *model, "--out", str(tmp_path / "out")]) == 0
+    assert "a.gif: holds 2 pictures, an animation's or pages; the first one is taken" in capsys.readouterr().err
