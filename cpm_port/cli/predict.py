@@ -7,8 +7,10 @@ frame's joints and `STEM_joints.mp4` (`.avi` where no MPEG-4 encoder is there). 
 
 Where no place is given, the default model looks for everybody in the whole picture (`cpm_port.inference.crowd`), and
 `people` lists them, the one who is meant most likely first; with `--people one` for that one only
-(`cpm_port.inference.whole_picture`). In videos, and with any other model, LSP's rule holds as in the release: the
-image's centre, and its height as the person's. `--boxes FILE` and several `--box` say who is there.
+(`cpm_port.inference.whole_picture`). In videos it follows everybody, each with a number that stays
+(`cpm_port.inference.tracking`); `predict 0` shows a camera's people in a window. With any other model, and in videos
+with `--people one`, LSP's rule holds as in the release: the image's centre, and its height as the person's. `--boxes
+FILE` and several `--box` say who is there.
 
 `--people notebook` finds everybody as the release's notebook does: a person net for the centers, a pose net at one
 scale for each (`cpm_port.inference.notebook`), by default the official two; the JSON lists `people`, and there are no
@@ -46,7 +48,9 @@ __all__ = ["configure", "run"]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("images", nargs="+", metavar="FILE", help="images, videos, or folders of them")
+    parser.add_argument(
+        "images", nargs="+", metavar="FILE", help="images, videos, or folders of them; or a camera's number"
+    )
     add_model(parser)
     parser.add_argument("--out", default="results", metavar="DIR", help="where the results go (default %(default)s)")
     parser.add_argument(
@@ -83,7 +87,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--people",
         choices=("one", "all", "notebook"),
         help="one person in each image; everybody; or everybody as the release's notebook finds them, by default with "
-        "the models person and mpii-vgg (default: all in images with the default model, one otherwise)",
+        "the models person and mpii-vgg (default: all with the default model, one with others)",
     )
     people.add_argument("--person-net", metavar="PROTOTXT", help="the notebook's person net, with --person-weights")
     people.add_argument("--person-weights", metavar="MODEL", help="its .caffemodel, .h5 or .safetensors")
@@ -134,6 +138,8 @@ def run(args: argparse.Namespace) -> int:
         multipliers=None if args.multipliers is None else tuple(args.multipliers),
         mode=args.mode,
     )
+    if len(args.images) == 1 and args.images[0].isdecimal() and not Path(args.images[0]).exists():
+        return _camera(int(args.images[0]), args, where)
     require_writable_folder(args.out)
     files, passed_over = list_files(args.images)
     for path in passed_over:
@@ -210,6 +216,18 @@ def _say_where(target: Target, result: Result | None) -> None:
             f"person {number}: score {person.score:.2f} of 1; least sure of {person.part_order.parts[least]} "
             f"({person.scores[least]:.2f})"
         )
+
+
+def _camera(index: int, args: argparse.Namespace, where: Whereabouts) -> int:
+    """Show a camera's people in a window."""
+    from cpm_port.inference.following import show_camera
+    from cpm_port.inference.model import ready_net
+
+    if args.people not in (None, "all") or where.given or args.boxes is not None or len(args.box or []) > 1:
+        raise UsageError(f"camera {index}: everybody in its pictures is followed; no --people, no place")
+    count = show_camera(index, ready_net(chosen_model(args), chosen_engine(args)), where)
+    print(f"{count} pictures of camera {index}")
+    return 0
 
 
 def _refuse_contradictions(args: argparse.Namespace, videos: bool) -> None:

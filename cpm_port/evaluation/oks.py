@@ -14,13 +14,15 @@ CrowdPose's 0.079, thorax and pelvis the hips' 0.107. Parts of no known name get
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.errors import ShapeError
 from cpm_port.parts import PartOrder
 
-__all__ = ["joints_area", "keypoint_similarity"]
+__all__ = ["joints_area", "keypoint_similarity", "match_poses"]
 
 _SIGMAS = {
     "nose": 0.026, "eye": 0.025, "ear": 0.035, "head_top": 0.079, "head": 0.079, "neck": 0.079, "shoulder": 0.079,
@@ -78,3 +80,31 @@ def keypoint_similarity(one: NDArray[np.float64], other: NDArray[np.float64], ar
 def _sigmas(order: PartOrder) -> NDArray[np.float64]:
     names = [part.removeprefix("left_").removeprefix("right_") for part in order.parts]
     return np.array([_SIGMAS.get(name, _UNKNOWN) for name in names])
+
+
+def match_poses(
+    poses: Sequence[NDArray[np.float64]],
+    truths: Sequence[NDArray[np.float64]],
+    order: PartOrder,
+    threshold: float = 0.5,
+) -> dict[int, int]:
+    """Return which poses found which people: pose -> truth, each once.
+
+    Parameters
+    ----------
+    poses : sequence of ndarray, shape (P, 2)
+        The surest first: in this order each takes the most similar person who is still free.
+    truths : sequence of ndarray, shape (P, 2)
+    order : PartOrder
+    threshold : float
+        The least similarity, in units of the true person's area.
+    """
+    found: dict[int, int] = {}
+    free = set(range(len(truths)))
+    for i, pose in enumerate(poses):
+        similar = [(keypoint_similarity(pose, truths[j], joints_area(truths[j]), order), -j) for j in free]
+        best, j = max(similar, default=(0.0, 0))
+        if similar and best >= threshold:
+            found[i] = -j
+            free.remove(-j)
+    return found

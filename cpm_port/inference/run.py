@@ -23,17 +23,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.errors import CpmPortError, UsageError
-from cpm_port.imaging.pyramid import ScaleSearch, build_pyramid
+from cpm_port.imaging.pyramid import ScaleSearch
 from cpm_port.imaging.reading import read_image
 from cpm_port.inference.crowd import CrowdFinder
+from cpm_port.inference.following import Follower, follow_video
 from cpm_port.inference.model import ReadyNet
 from cpm_port.inference.notebook import Notebook
 from cpm_port.inference.people import BoxesByName, GivenBoxes, PersonFinder
-from cpm_port.inference.predict import Mode, Prediction, gather, require_finite, run_people
 from cpm_port.inference.results import PersonResult, Result, write_image_results
 from cpm_port.inference.sources import Picture
 from cpm_port.inference.stream import Person, predict_stream
 from cpm_port.inference.targets import Target
+from cpm_port.inference.together import person_result, predict_together
 from cpm_port.inference.videos import predict_video
 from cpm_port.inference.whereabouts import Whereabouts
 from cpm_port.inference.whole_picture import find_person
@@ -48,9 +49,7 @@ __all__ = [
     "PeopleChoice",
     "find_results",
     "people_of",
-    "person_result",
     "predict_files",
-    "predict_together",
 ]
 
 PeopleChoice = Literal["one", "all"] | PersonFinder | BoxesByName
@@ -171,48 +170,6 @@ def find_results(
     return _searched(pictures, model, looking.where, finder, keep_maps)
 
 
-def predict_together(
-    model: ReadyNet,
-    image: NDArray[np.uint8],
-    searches: Sequence[ScaleSearch],
-    mode: Mode = "benchmark",
-    *,
-    keep_maps: bool = False,
-) -> list[Prediction]:
-    """Predict several people of one image; their boxes go through the net together.
-
-    Parameters
-    ----------
-    model : ReadyNet
-    image : ndarray, shape (H, W, 3), uint8, BGR
-    searches : sequence of ScaleSearch
-    mode : {"benchmark", "demo"}
-    keep_maps : bool
-        Keep every stage's maps at `pictured_window`.
-    """
-    if not searches:
-        return []
-    net, interface = model.net, model.interface
-    pyramids = [build_pyramid(image, search.center_xy, search.scales, interface.box_size) for search in searches]
-    seen = run_people(net, interface, pyramids, stages=keep_maps)
-    found = []
-    for search, pyramid, beliefs in zip(searches, pyramids, seen, strict=True):
-        require_finite(beliefs, net, interface)
-        window = pictured_window(image.shape[:2], search, interface.box_size) if keep_maps else None
-        found.append(gather(beliefs, pyramid.geometries, interface, search, mode, stage_window=window))
-    return found
-
-
-def person_result(found: Prediction, finder_score: float | None = None, track: int | None = None) -> PersonResult:
-    """Return a prediction as a person of a result."""
-    scores = np.clip(found.scores / found.peak_limit, 0.0, 1.0)
-    search = found.search
-    return PersonResult(
-        found.joints_image, scores, found.part_order, search.center_xy, search.base_scale, finder_score, track, found,
-        found.scores,
-    )  # fmt: skip
-
-
 def _streamed(
     pictures: Iterable[Picture], model: ReadyNet, where: Whereabouts, keep_maps: bool
 ) -> Generator[Answer, None, None]:
@@ -252,10 +209,16 @@ def _searched(
     finder: PersonFinder | BoxesByName | None,
     keep_maps: bool,
 ) -> Generator[Answer, None, None]:
-    """Look at each picture for its people, then predict them."""
+    """Look at each picture for its people, then predict them; of a video's frames, know them again."""
+    film, follower = None, None
     for picture in pictures:
         try:
-            answer = Answer(picture.name, _found(picture, model, where, finder, keep_maps))
+            if picture.time is not None and isinstance(finder, CrowdFinder):
+                if follower is None or film != picture.path:
+                    film, follower = picture.path, Follower(model, where, finder)
+                answer = Answer(picture.name, _followed(picture, model, follower))
+            else:
+                answer = Answer(picture.name, _found(picture, model, where, finder, keep_maps))
         except (CpmPortError, OSError) as error:
             answer = Answer(picture.name, error=error)
         yield answer
@@ -275,6 +238,13 @@ def _found(
     if isinstance(finder, Notebook):
         return replace(result, people=tuple(_notebook_people(finder, image)), person_model=finder.person.record)
     return replace(result, people=tuple(people_of(image, model, where, finder, keep_maps)))
+
+
+def _followed(picture: Picture, model: ReadyNet, follower: Follower) -> Result:
+    image = picture.read()
+    people = tuple(follower.follow(image))
+    place = PLACES["found"]
+    return Result(picture.name, image, people, model, place, several=True, path=picture.path, time=picture.time)
 
 
 def _notebook_people(notebook: Notebook, image: NDArray[np.uint8]) -> Iterator[PersonResult]:
@@ -329,7 +299,7 @@ def _written_video(target: Target, model: ReadyNet, looking: Looking) -> Done:
     try:
         if not isinstance(looking.people, str):
             raise UsageError(f"{target.path}: a video; finders and boxes are for images")
-        predict_video(target, model, looking.where)
+        (follow_video if looking.people == "all" else predict_video)(target, model, looking.where)
     except (CpmPortError, OSError) as error:
         return Done(target.path, error)
     return Done(target.path)

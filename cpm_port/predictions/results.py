@@ -24,7 +24,8 @@ The file of an image whose people the release's notebook found: `image`, `image_
 
 The file of a video: `video`, `rate` (frames per second, null where the file does not say), how the joints were looked
 for, `model`, `frames` (one line each: `index`, `time` in seconds, `joints`), and at the end `frame_count`,
-`declared_frames` (what the file claims, null where it does not) and `complete`. It is written frame by frame.
+`declared_frames` (what the file claims, null where it does not) and `complete`. It is written frame by frame. Where
+everybody was followed, frames hold `people` (`PersonRecord`, whose `id` stays), and there is no one place looked at.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ __all__ = [
     "FRAME",
     "PLACES",
     "FileRecord",
+    "FollowedHead",
     "FrameRecord",
     "ImageResult",
     "JointRecord",
@@ -145,7 +147,7 @@ class SearchRecord:
         return {
             "image_size": {"width": width, "height": height},
             "frame": FRAME,
-            "score": f"belief map's peak, {'sum' if self.mode == 'benchmark' else 'mean'} over the scales",
+            "score": _score_words(self.mode),
             "mode": self.mode,
             "center": {"x": self.center_xy[0], "y": self.center_xy[1]},
             "base_scale": self.base_scale,
@@ -359,21 +361,26 @@ class NotebookResult:
 
 @dataclass(frozen=True)
 class FrameRecord:
-    """A video's frame: its number from 0, its time in seconds, the joints in it."""
+    """A video's frame: number from 0, time in seconds, the joints in it; or its people, where all were followed."""
 
     index: int
     time: float
     joints: tuple[JointRecord, ...]
+    people: tuple[PersonRecord, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return `{index, time, joints}`."""
+        """Return `{index, time, joints}`, or `{index, time, people}`."""
+        if self.people is not None:
+            return {"index": self.index, "time": self.time, "people": [person.to_json() for person in self.people]}
         return {"index": self.index, "time": self.time, "joints": [joint.to_json() for joint in self.joints]}
 
     @classmethod
     def from_json(cls, content: Any, where: str) -> FrameRecord:
         """Read what `to_json` gives; DataError where it is something else."""
-        found = JsonObject(content, where, ("index", "time", "joints"))
-        return cls(found.whole("index"), found.number("time"), _joints(found.rows("joints"), where))
+        of = "people" if isinstance(content, dict) and "people" in content else "joints"
+        found = JsonObject(content, where, ("index", "time", of))
+        index, time, rows = found.whole("index"), found.number("time"), found.rows(of)
+        return cls(index, time, (), _people(rows, where)) if of == "people" else cls(index, time, _joints(rows, where))
 
 
 @dataclass(frozen=True)
@@ -391,12 +398,56 @@ class VideoHead:
 
 
 @dataclass(frozen=True)
+class FollowedHead:
+    """What is known before its frames of a video whose people are followed; `size` is height and width, px."""
+
+    video: str
+    rate: float | None
+    size: tuple[int, int]
+    mode: str
+    box_size: int
+    part_order: str
+    model: ModelRecord
+
+    KEYS = ("video", "rate", "image_size", "frame", "score", "mode", "box_size", "part_order", "model")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the first keys of a video's file."""
+        height, width = self.size
+        return {
+            "video": self.video,
+            "rate": self.rate,
+            "image_size": {"width": width, "height": height},
+            "frame": FRAME,
+            "score": _score_words(self.mode),
+            "mode": self.mode,
+            "box_size": self.box_size,
+            "part_order": self.part_order,
+            "model": self.model.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, found: JsonObject, where: str) -> FollowedHead:
+        """Read the keys of `KEYS`; DataError where they are something else."""
+        size = JsonObject(found["image_size"], f"{where}: image_size", ("width", "height"))
+        return cls(
+            found.text("video"),
+            None if found["rate"] is None else found.number("rate"),
+            (size.whole("height"), size.whole("width")),
+            found.text("mode"),
+            found.whole("box_size"),
+            found.text("part_order"),
+            ModelRecord.from_json(found["model"], f"{where}: model"),
+        )
+
+
+@dataclass(frozen=True)
 class VideoResult:
     """What was found in a video.
 
     Attributes
     ----------
-    head : VideoHead
+    head : VideoHead or FollowedHead
     frames : tuple of FrameRecord
     declared_frames : int or None
         How many frames the video claims to have.
@@ -404,7 +455,7 @@ class VideoResult:
         Whether it had them.
     """
 
-    head: VideoHead
+    head: VideoHead | FollowedHead
     frames: tuple[FrameRecord, ...]
     declared_frames: int | None
     complete: bool
@@ -412,16 +463,20 @@ class VideoResult:
     @classmethod
     def from_json(cls, content: Any, where: str) -> VideoResult:
         """Read what a `VideoResultWriter` wrote; DataError where it is something else."""
-        keys = ("video", "rate", *SearchRecord.KEYS, "model", "frames", "frame_count", "declared_frames", "complete")
-        found = JsonObject(content, where, keys)
-        search = SearchRecord.from_json(content, where)
-        model = ModelRecord.from_json(found["model"], f"{where}: model")
-        rate = None if found["rate"] is None else found.number("rate")
+        followed = isinstance(content, dict) and "center" not in content
+        own = FollowedHead.KEYS if followed else ("video", "rate", *SearchRecord.KEYS, "model")
+        found = JsonObject(content, where, (*own, "frames", "frame_count", "declared_frames", "complete"))
+        head: VideoHead | FollowedHead
+        if followed:
+            head = FollowedHead.from_json(found, where)
+        else:
+            rate = None if found["rate"] is None else found.number("rate")
+            model = ModelRecord.from_json(found["model"], f"{where}: model")
+            head = VideoHead(found.text("video"), rate, SearchRecord.from_json(content, where), model)
         frames = [FrameRecord.from_json(row, f"{where}: frame {i}") for i, row in enumerate(found.rows("frames"))]
         if found.whole("frame_count") != len(frames):
             raise DataError(f"{where}: {len(frames)} frames, but frame_count is {found['frame_count']}")
         declared = None if found["declared_frames"] is None else found.whole("declared_frames")
-        head = VideoHead(found.text("video"), rate, search, model)
         return cls(head, tuple(frames), declared, found["complete"] is True)
 
 
@@ -431,10 +486,10 @@ class VideoResultWriter:
     Parameters
     ----------
     file : text file
-    head : VideoHead
+    head : VideoHead or FollowedHead
     """
 
-    def __init__(self, file: TextIO, head: VideoHead) -> None:
+    def __init__(self, file: TextIO, head: VideoHead | FollowedHead) -> None:
         self._file, self._count = file, 0
         file.write(_dumped(head.to_json(), indent=2).removesuffix("\n}") + ',\n  "frames": [')
 
@@ -467,6 +522,10 @@ def read_result(path: Path) -> ImageResult | NotebookResult | VideoResult:
 
 def _joints(rows: Sequence[Any], where: str) -> tuple[JointRecord, ...]:
     return tuple(JointRecord.from_json(row, f"{where}: joint {i}") for i, row in enumerate(rows))
+
+
+def _score_words(mode: str) -> str:
+    return f"belief map's peak, {'sum' if mode == 'benchmark' else 'mean'} over the scales"
 
 
 def _people(rows: Sequence[Any], where: str) -> tuple[PersonRecord, ...]:

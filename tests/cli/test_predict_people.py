@@ -127,3 +127,16 @@ def test_contradictions_are_refused(
 ) -> None:
     assert main(["predict", str(folder), *model, *options, "--out", str(tmp_path / "out")]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_camera_without_a_display_is_refused(
+    model: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["predict", "0", *model]) == 2
+    assert "camera 0: its pictures are shown in a window, and there is no display here" in capsys.readouterr().err
+    assert main(["predict", "0", *model, "--people", "one"]) == 2
+    assert "everybody in its pictures is followed" in capsys.readouterr().err

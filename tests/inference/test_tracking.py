@@ -1,0 +1,128 @@
+"""Claim: people keep their numbers from frame to frame, also where they cross, are lost, and come back.
+
+Oracles: drawn-up walks whose numbers are known; the net whose joints are known (tests/inference/nets.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cpm_port.cli import main
+from cpm_port.imaging.video import VideoWriter
+from cpm_port.inference.tracking import LOST, MOST_TRACKS, Pose, Tracker
+from cpm_port.parts import CPM14
+from cpm_port.predictions.results import FollowedHead, FrameRecord, PersonRecord, VideoResult, read_result
+from cpm_port.zoo import resolve
+
+
+def body(x: float, y: float = 100.0, height: float = 80.0) -> np.ndarray:
+    return np.stack([np.linspace(-0.2, 0.2, 14) * height + x, np.linspace(-0.5, 0.5, 14) * height + y], axis=1)
+
+
+class Scene:
+    """People who walk, and a finder and a net that see whoever is in sight, the front one where two overlap."""
+
+    def __init__(self) -> None:
+        self.tracker = Tracker(CPM14)
+        self.most = 0
+
+    def step(self, people: list[np.ndarray]) -> dict[int, np.ndarray]:
+        expected = self.tracker.expected()
+        self.most = max(self.most, len(expected))
+        looked = []
+        for i, where in enumerate(expected):
+            away = [float(np.hypot(*(where - joints).mean(axis=0))) for joints in people]
+            best = int(np.argmin(away)) if away else -1
+            near = bool(away) and away[best] < 40
+            looked.append(Pose(people[best] if near else where, 0.8 if near else 0.05, i))
+        found = [Pose(joints, 0.8, -1) for joints in people] if self.tracker.wants_search else []
+        return {number: pose.joints for number, pose in self.tracker.update(looked, found)}
+
+
+def test_people_who_stay_apart_keep_their_numbers() -> None:
+    scene = Scene()
+    for t in range(60):
+        seen = scene.step([body(50 + t), body(400 - t)])
+        assert {number: round(float(joints.mean(axis=0)[0])) for number, joints in seen.items()} == {
+            1: 50 + t,
+            2: 400 - t,
+        }
+
+
+def test_people_who_cross_keep_their_numbers() -> None:
+    scene = Scene()
+    seen: dict[int, np.ndarray] = {}
+    for t in range(90):
+        first, second = 60 + 3 * t, 330 - 3 * t
+        hidden = abs(first - second) < 25  # the second one is behind the first
+        seen = scene.step([body(first)] if hidden else [body(first), body(second)])
+    assert sorted(seen) == [1, 2]
+    assert float(seen[1].mean(axis=0)[0]) == pytest.approx(first)
+    assert float(seen[2].mean(axis=0)[0]) == pytest.approx(second)
+
+
+def test_who_comes_back_in_time_is_known_and_who_comes_too_late_is_new() -> None:
+    for gone, number in ((LOST - 25, 1), (LOST + 30, 2)):
+        scene = Scene()
+        for _ in range(10):
+            scene.step([body(100)])
+        for _ in range(gone):
+            assert scene.step([]) == {}
+        for _ in range(26):
+            seen = scene.step([body(108)])
+        assert list(seen) == [number]
+
+
+def test_two_numbers_never_tell_of_the_same_pose() -> None:
+    tracker = Tracker(CPM14)
+    both = [Pose(body(100), 0.9, 0), Pose(body(101), 0.8, 1)]
+    assert [number for number, _ in tracker.update([], both)] == [1]
+
+
+def test_the_number_of_people_kept_is_bounded() -> None:
+    tracker = Tracker(CPM14)
+    seen = tracker.update([], [Pose(body(200.0 * i), 0.9, i) for i in range(2 * MOST_TRACKS)])
+    assert len(seen) == len(tracker.expected()) == MOST_TRACKS
+
+
+def test_a_followed_videos_file_is_read_back() -> None:
+    import io
+    import json
+
+    from cpm_port.predictions.results import FileRecord, ModelRecord, VideoResultWriter
+
+    file = FileRecord("a", "0" * 64)
+    head = FollowedHead("a.mp4", 25.0, (120, 160), "benchmark", 184, "cpm14", ModelRecord(file, file))
+    frames = (FrameRecord(0, 0.0, (), (PersonRecord((1.0, 2.0), (), None, 0.5, 3),)), FrameRecord(1, 0.04, (), ()))
+    text = io.StringIO()
+    writer = VideoResultWriter(text, head)
+    for frame in frames:
+        writer.add(frame)
+    writer.end(2, True)
+    assert VideoResult.from_json(json.loads(text.getvalue()), "a.json") == VideoResult(head, frames, 2, True)
+
+
+def test_the_command_follows_everybody_in_a_video(tmp_path: Path) -> None:
+    from tests.inference.nets import colour_net, colour_net_text
+
+    (tmp_path / "colours.prototxt").write_text(colour_net_text())
+    colour_net().save(tmp_path / "colours.caffemodel")
+    resolve(None, tmp_path / "colours.prototxt", tmp_path / "colours.caffemodel")
+    with VideoWriter(tmp_path / "film.avi", 10.0, (96, 128)) as video:
+        for t in range(3):
+            image = np.zeros((96, 128, 3), np.uint8)
+            for channel, (x, y) in enumerate(((30, 40), (80, 30), (55, 70))):
+                image[y - 10 : y + 11, x + 2 * t - 10 : x + 2 * t + 11, channel] = 250
+            video.write(image)
+    net = ["--net", str(tmp_path / "colours.prototxt"), "--weights", str(tmp_path / "colours.caffemodel")]
+    out = tmp_path / "out"
+    assert main(["predict", str(tmp_path / "film.avi"), *net, "--people", "all", "--out", str(out)]) == 0
+    found = read_result(out / "film.json")
+    assert isinstance(found, VideoResult)
+    assert isinstance(found.head, FollowedHead)
+    numbers = [[person.track for person in frame.people or ()] for frame in found.frames]
+    assert numbers[0]
+    assert all(frame[:1] == [1] for frame in numbers)
