@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from cpm_port.errors import DataError, UsageError
 from cpm_port.files.atomic import atomic_path
+from cpm_port.files.names import printable
 from cpm_port.imaging.pyramid import ScaleSearch, mpii_search
 from cpm_port.imaging.video import CameraReader, VideoReader, VideoWriter
 from cpm_port.inference.crowd import CrowdFinder
@@ -139,21 +140,34 @@ def follow_video(target: Target, model: ReadyNet, where: Whereabouts) -> None:
         video_path = stack.enter_context(atomic_path(target.joints))
         text = stack.enter_context(text_path.open("w", encoding="utf-8"))
         bar = stack.enter_context(
-            tqdm(total=video.declared, desc=target.path.name, unit="frame", leave=False, file=sys.stderr)
+            tqdm(total=video.declared, desc=target.path.name, unit="frame", leave=False, disable=None, file=sys.stderr)
         )
         head = FollowedHead(
-            str(target.path), video.rate, video.size, where.mode, model.interface.box_size, order.name, model.record
+            printable(target.path),
+            video.rate,
+            video.size,
+            where.mode,
+            model.interface.box_size,
+            order.name,
+            model.record,
         )
-        result, writer = VideoResultWriter(text, head), None
-        for index, (time, frame) in enumerate(video):
-            people = follower.follow(frame)
-            drawn = draw_poses(frame, [person.joints for person in people], order, [person.id for person in people])
+        result, writer, interrupt = VideoResultWriter(text, head), None, None
+        try:
+            for index, (time, frame) in enumerate(video):
+                people = follower.follow(frame)
+                drawn = draw_poses(frame, [person.joints for person in people], order, [person.id for person in people])
+                if writer is None:
+                    writer = stack.enter_context(VideoWriter(video_path, video.rate, (drawn.shape[0], drawn.shape[1])))
+                writer.write(drawn)
+                result.add(FrameRecord(index, time, (), tuple(person.record() for person in people)))
+                bar.update()
+        except KeyboardInterrupt as stop:
             if writer is None:
-                writer = stack.enter_context(VideoWriter(video_path, video.rate, (drawn.shape[0], drawn.shape[1])))
-            writer.write(drawn)
-            result.add(FrameRecord(index, time, (), tuple(person.record() for person in people)))
-            bar.update()
-        result.end(video.declared, not video.cut_short)
+                raise
+            interrupt = stop
+        result.end(video.declared, interrupt is None and not video.cut_short)
+    if interrupt is not None:
+        raise interrupt
     if video.cut_short:
         raise DataError(
             f"{target.path}: cut short: it holds {video.count} of the {video.declared} frames that it claims; "
