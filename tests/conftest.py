@@ -3,6 +3,9 @@
 `shared` is the one door to the reference material beside the checkout (`../shared`, or `$CPM_PORT_SHARED`): tests that
 ask for it skip, with a reason, where it is absent. `golden` reads `tests/golden/`, whose every array has its
 provenance. `opencv4` is for tests whose oracle is OpenCV 4.14.
+
+Tests marked `gpu` run on a CUDA device; where there is none they skip here, and `tests/pretended_gpu/test_process.py`
+runs them in a process that pretends one.
 """
 
 from __future__ import annotations
@@ -15,6 +18,15 @@ import pytest
 
 from tests import opencv4
 from tests.support import load_golden, shared_dir
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU where there is none."""
+    if item.get_closest_marker("gpu") is not None:
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device here; tests/pretended_gpu/test_process.py runs this on a pretended one")
 
 
 @pytest.fixture(scope="session")

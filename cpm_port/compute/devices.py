@@ -15,13 +15,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor
 
 from cpm_port.errors import UsageError
 
-__all__ = ["World", "checked_device", "default_device", "joined_world", "slow_bfloat16", "wait_for_all"]
+__all__ = ["World", "checked_device", "default_device", "joined_world", "slow_bfloat16", "to_device", "wait_for_all"]
 
 _BFLOAT16 = ("avx512bf16", "amx-bf16", "bf16")  # as LLVM names them
 
@@ -103,14 +107,12 @@ def joined_world(device: str | None = None, patience: timedelta | None = None) -
         A device that this machine lacks; or more processes than GPUs.
     """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    chosen = torch.device(checked_device(device or default_device()))
+    name = device or default_device()
+    if size > 1 and name.partition(":")[0] == "cuda" and torch.cuda.is_available():
+        name = f"cuda:{_own_gpu()}"  # before anything is made on a GPU: else every process would open the first one
+    chosen = torch.device(checked_device(name))
     if chosen.type == "cuda":
-        local = int(os.environ.get("LOCAL_RANK", "0")) if size > 1 else chosen.index or 0
-        if local >= torch.cuda.device_count():
-            raise UsageError(
-                f"process {local} of this machine has no GPU of its own: {torch.cuda.device_count()} are here"
-            )
-        chosen = torch.device("cuda", local)
+        chosen = torch.device("cuda", chosen.index or 0)
         torch.cuda.set_device(chosen)
     world = World(rank, size, chosen)
     if size == 1:
@@ -121,6 +123,24 @@ def joined_world(device: str | None = None, patience: timedelta | None = None) -
         yield world
     finally:
         dist.destroy_process_group()
+
+
+def _own_gpu() -> int:
+    """Return the number of this process's GPU, and make it the current one."""
+    local, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if local >= count:
+        raise UsageError(f"process {local} of this machine has no GPU of its own: {count} are here")
+    torch.cuda.set_device(local)
+    return local
+
+
+def to_device(array: NDArray[Any], device: torch.device | str) -> Tensor:
+    """Return an array as a tensor on a device; on a GPU without waiting for the copy, which pinned memory allows."""
+    array = np.ascontiguousarray(array)
+    tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
+    if torch.device(device).type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def wait_for_all(world: World) -> None:

@@ -1,8 +1,10 @@
 """A net on a GPU: the whole forward pass captured once per input shape as a CUDA graph, then replayed.
 
 A CPM's pass is some eighty small launches; a graph launches them as one. Inputs are copied into the graph's own memory,
-results out of it. Graphs of several shapes share one pool of memory, which is safe because they are replayed one after
-another and nothing but their inputs and outputs outlives a replay; threads that call at once take turns. Weights are
+results out of it. Graphs of several shapes share one pool of memory (and are captured on one stream, without which the
+pool would be no shared one), which is safe because they are replayed one after another, whatever stream they are called
+on, and nothing but their inputs and outputs outlives a replay; threads that call at once take turns. The shapes are
+fixed, so cuDNN measures its kernels before a capture and takes the fastest. Weights are
 read where they were when the graph was captured: values loaded into the parameters are seen, parameters that were
 moved make the net capture anew.
 
@@ -12,7 +14,8 @@ by it is measured, and its tests skip where there is no GPU.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +29,8 @@ __all__ = ["GraphedNet"]
 
 _WARM_UPS = 3  # passes before the capture, in which libraries choose their kernels
 _GRAPHS = 8  # kept at most; the one that was not used for longest goes
+
+_OWN = {"_graphs", "_places", "_pool", "_side", "_replayed"}  # what `_start` makes
 
 _Key = tuple[object, ...]
 
@@ -51,10 +56,12 @@ class GraphedNet(PreciseNet):
         self._graphs: dict[_Key, _Captured] = {}
         self._places: list[int] = []
         self._pool: Any = None
+        self._side: Any = None
+        self._replayed: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what `copy` and `pickle` take along: everything but the graphs."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_graphs", "_places", "_pool")}
+        return {name: value for name, value in self.__dict__.items() if name not in _OWN}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Begin with nothing captured."""
@@ -80,10 +87,23 @@ class GraphedNet(PreciseNet):
                 del self._graphs[next(iter(self._graphs))]
             captured = self._capture(inputs, blobs)
         self._graphs[key] = captured  # the last one now
-        for name, tensor in inputs.items():
-            captured.inputs[name].copy_(tensor)
-        captured.graph.replay()
-        return {name: tensor.clone() for name, tensor in captured.results.items()}
+        with self._after_the_last():
+            for name, tensor in inputs.items():
+                captured.inputs[name].copy_(tensor)
+            captured.graph.replay()
+            return {name: tensor.clone() for name, tensor in captured.results.items()}
+
+    @contextmanager
+    def _after_the_last(self) -> Iterator[None]:
+        """Let this thread's stream go on after the last replay, on whatever stream that was: the memory is the same."""
+        if self.device.type != "cuda":
+            yield
+            return
+        stream = torch.cuda.current_stream(self.device)
+        if self._replayed is not None:
+            stream.wait_event(self._replayed)
+        yield
+        self._replayed = stream.record_event()
 
     def _capture(self, inputs: Mapping[str, Tensor], blobs: Sequence[str] | None) -> _Captured:
         if self._pool is None:
@@ -91,14 +111,29 @@ class GraphedNet(PreciseNet):
         own = {name: tensor.clone() for name, tensor in inputs.items()}
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(self.device):
-            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            if self._side is None:
+                self._side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            side = self._side
             side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
-                for _ in range(_WARM_UPS):
-                    super()._compute(own, blobs)
+            with _kernels_measured():
+                with torch.cuda.stream(side):
+                    for _ in range(_WARM_UPS):
+                        super()._compute(own, blobs)
+                torch.cuda.current_stream().wait_stream(side)
+                # Other threads may go on using the GPU (NCCL's watchdog does): only this one's calls are captured.
+                # The stream is given, for the default one is of whichever GPU came first in the process.
+                with torch.cuda.graph(graph, pool=self._pool, stream=side, capture_error_mode="thread_local"):
+                    results = super()._compute(own, blobs)
             torch.cuda.current_stream().wait_stream(side)
-            # Other threads may go on using the GPU (NCCL's watchdog does): only this one's calls are captured.
-            # The stream is given, for the default one is of whichever GPU came first in the process.
-            with torch.cuda.graph(graph, pool=self._pool, stream=side, capture_error_mode="thread_local"):
-                results = super()._compute(own, blobs)
         return _Captured(graph, own, results)
+
+
+@contextmanager
+def _kernels_measured() -> Iterator[None]:
+    """Let cuDNN measure which kernel is fastest for every shape that it meets inside the `with` block."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before

@@ -34,6 +34,7 @@ Precision = Literal["float32", "tf32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 _TURN = threading.RLock()
+_COARSE_SINCE = (8, 0)  # compute capability of the first GPUs (Ampere) that compute in bf16 and TF32
 
 
 def check_precision(precision: str, device: torch.device) -> None:
@@ -42,6 +43,13 @@ def check_precision(precision: str, device: torch.device) -> None:
         raise UsageError(f"precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
     if precision == "tf32" and device.type != "cuda":
         raise UsageError(f"precision 'tf32' is a GPU's; the device is {device}")
+    if precision != "float32" and device.type == "cuda" and torch.cuda.is_available():
+        found = torch.cuda.get_device_capability(device)
+        if found < _COARSE_SINCE:
+            raise UsageError(
+                f"precision {precision!r}: expected a GPU of compute capability {_COARSE_SINCE[0]}.{_COARSE_SINCE[1]} or "
+                f"more, got {found[0]}.{found[1]}, which would only imitate it"
+            )
 
 
 @contextmanager
@@ -84,12 +92,15 @@ def _switch_tf32(on: bool) -> Callable[[], None]:
 
 
 class PreciseNet(nn.Module):
-    """A net that predicts in one precision, channels-last; it takes and returns float32, and gives no gradients.
+    """A net that predicts in one precision; it takes and returns float32, and gives no gradients.
+
+    It runs channels-last where that is known to be the layout of the fast kernels: on a CPU, and on a GPU for the matrix
+    units of TF32 and bf16. In float32 a GPU keeps PyTorch's own layout.
 
     Parameters
     ----------
     net : CaffeNet
-        On its device. Its parameters are shared, and laid out channels-last from here on.
+        On its device. Its parameters are shared, and laid out so from here on.
     precision : {"float32", "tf32", "bf16"}
 
     Attributes
@@ -103,8 +114,10 @@ class PreciseNet(nn.Module):
         self.net = net
         self.precision: Precision = precision
         check_precision(precision, self.device)
-        for parameter in net.parameters():
-            parameter.data = _channels_last(parameter.data)
+        self._lays_out = precision != "float32" or self.device.type != "cuda"
+        if self._lays_out:
+            for parameter in net.parameters():
+                parameter.data = _channels_last(parameter.data)
 
     @property
     def device(self) -> torch.device:
@@ -126,7 +139,9 @@ class PreciseNet(nn.Module):
         """Run the net; `inputs` and `blobs` as of `CaffeNet.forward`, results float32 and contiguous."""
         table = self.net.take_inputs(inputs)
         with _TURN, torch.inference_mode():
-            return self._compute({name: _channels_last(tensor) for name, tensor in table.items()}, blobs)
+            if self._lays_out:
+                table = {name: _channels_last(tensor) for name, tensor in table.items()}
+            return self._compute(table, blobs)
 
     def _compute(self, inputs: Mapping[str, Tensor], blobs: Sequence[str] | None) -> dict[str, Tensor]:
         with arithmetic(self.precision, self.device):

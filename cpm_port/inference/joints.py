@@ -26,7 +26,7 @@ TieRule = Literal["benchmark", "demo"]
 
 
 class PeakSearch:
-    """Finds every part's peak while the map's bands go by.
+    """Finds every part's peak while the map's bands go by; on a GPU, only the result is waited for.
 
     Parameters
     ----------
@@ -61,28 +61,25 @@ class PeakSearch:
             self._peak = torch.full_like(peak, -torch.inf)
             self._x = torch.zeros(len(peak), dtype=torch.int64, device=peak.device)
             self._y = torch.zeros_like(self._x)
-        parts = torch.nonzero(peak >= self._peak).flatten()
-        if not len(parts):
-            return
-        hit = band[:, parts] == peak[parts][None, :, None]
+        hit = band == peak[:, None]
         if self._by_column:
             x = _first(hit.any(dim=0))
             column = hit.gather(2, x[None, :, None].expand(len(hit), -1, 1))[..., 0]
             y = _first(column.T)
         else:
             y = _first(hit.any(dim=2).T)
-            x = _first(hit[y, torch.arange(len(parts), device=hit.device)])
-        better = peak[parts] > self._peak[parts]
+            x = _first(hit[y, torch.arange(len(y), device=hit.device)])
+        better = peak > self._peak
         if self._by_column:
-            better |= x < self._x[parts]
-        parts, x, y = parts[better], x[better], y[better]
-        self._peak[parts], self._x[parts], self._y[parts] = peak[parts], x, y + first_row
+            better |= (peak == self._peak) & (x < self._x)
+        self._peak = torch.where(better, peak, self._peak)
+        self._x, self._y = torch.where(better, x, self._x), torch.where(better, y + first_row, self._y)
 
     def result(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return joints (P, 2) and the values at them (P,)."""
         assert self._peak is not None, "no band came in"
-        joints = torch.stack([self._x, self._y], dim=1).cpu().numpy().astype(np.float64)
-        return joints, self._peak.cpu().numpy().astype(np.float64)
+        found = torch.stack([self._x.double(), self._y.double(), self._peak.double()], dim=1).cpu().numpy()
+        return np.ascontiguousarray(found[:, :2]), np.ascontiguousarray(found[:, 2])
 
 
 def find_peaks(maps: NDArray[Any], ties: TieRule) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cpm_port.compute.devices import to_device
 from cpm_port.engine.activations import activation_bound, images_within
 from cpm_port.errors import ModelFileError, ShapeError, UsageError
 from cpm_port.imaging.boxing import BoxGeometry
@@ -272,12 +273,12 @@ def net_input(
     """
     if crops.ndim != 4 or crops.shape[3] != 3 or crops.shape[1] != crops.shape[2] or crops.dtype != np.uint8:
         raise ShapeError(f"crops are {crops.shape} {crops.dtype}, expected (M, b, b, 3) uint8")
-    pixels = torch.from_numpy(np.ascontiguousarray(crops)).to(device).permute(0, 3, 1, 2)
+    pixels = to_device(crops, device).permute(0, 3, 1, 2)
     blob = torch.empty((len(crops), channels, *crops.shape[1:3]), dtype=torch.float32, device=pixels.device)
     blob[:, :3] = pixels
     blob[:, :3].div_(PIXEL_DIVISOR).sub_(PIXEL_OFFSET)
     if channels == 4:
-        blob[:, 3] = torch.tensor(centered_map(crops.shape[1], sigma), device=pixels.device)
+        blob[:, 3] = to_device(centered_map(crops.shape[1], sigma), pixels.device)
     return blob
 
 

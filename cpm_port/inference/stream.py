@@ -1,8 +1,8 @@
 """Many people through a net, in order and in bounded memory: folders, videos, whatever can be iterated.
 
 Where in the flow: around `predict.py`. Three things happen at the same time: one thread takes people from the caller's
-iterator (so a video's frames are decoded there), a few threads read their images and make their pyramids, and the
-thread that asks for the results runs the net and takes the peaks.
+iterator (so a video's frames are decoded there), a few threads read their images and make their pyramids (and, for a
+GPU, the matrices of the way back), and the thread that asks for the results runs the net and takes the peaks.
 
 Memory: at most `ahead` people wait, with image and pyramid, for their turn in the net, and `batch_people` more are in
 it, whatever the length; the net's blobs are bounded by `max_batch`.
@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from cpm_port.errors import CpmPortError, UsageError
 from cpm_port.imaging.pyramid import Pyramid, ScaleSearch, build_pyramid
+from cpm_port.inference.beliefs import way_back
 from cpm_port.inference.interface import BeliefNet, NetInterface, read_interface
 from cpm_port.inference.predict import (
     Beliefs,
@@ -156,8 +157,16 @@ def predict_stream(
         if value < 1:
             raise UsageError(f"{name} is {value}, expected at least 1")
 
-    groups = _groups(iter(people), interface.box_size, batch_people, ahead)
+    groups = _groups(iter(people), interface.box_size, _preparation(net, interface), batch_people, ahead)
     return _predicted(net, interface, mode, stage_window, max_batch, groups)
+
+
+def _preparation(net: BeliefNet, interface: NetInterface) -> Callable[[Pyramid], object]:
+    """Return what a thread makes beside the pyramid: on a GPU the way back, so that the thread that feeds it need not."""
+    if device_of(net).type == "cpu":
+        return lambda pyramid: None
+    height, width = net.blob_shapes[interface.output][2:]
+    return lambda pyramid: way_back(tuple(pyramid.geometries), (height, width))
 
 
 def _predicted(
@@ -174,7 +183,9 @@ def _predicted(
             yield from _outcomes(net, interface, mode, stage_window, max_batch, group)
 
 
-def _groups(people: Iterator[Person], box_size: int, batch_people: int, ahead: int) -> Generator[list[_Made]]:
+def _groups(
+    people: Iterator[Person], box_size: int, prepare: Callable[[Pyramid], object], batch_people: int, ahead: int
+) -> Generator[list[_Made]]:
     """Yield the people that go through the net together; threads make their pyramids, and end with the generator."""
     taker = ThreadPoolExecutor(1, f"{THREADS}.taker")
     makers = ThreadPoolExecutor(_MAKERS, f"{THREADS}.maker")
@@ -182,7 +193,7 @@ def _groups(people: Iterator[Person], box_size: int, batch_people: int, ahead: i
 
     def refill() -> None:
         while len(waiting) < ahead:
-            waiting.append(makers.submit(_make, taker.submit(next, people, None), box_size))
+            waiting.append(makers.submit(_make, taker.submit(next, people, None), box_size, prepare))
 
     ended, failure = False, None
     try:
@@ -209,7 +220,7 @@ def _groups(people: Iterator[Person], box_size: int, batch_people: int, ahead: i
         makers.shutdown(cancel_futures=True)
 
 
-def _make(taken: Future[Person | None], box_size: int) -> _Made | None:
+def _make(taken: Future[Person | None], box_size: int, prepare: Callable[[Pyramid], object]) -> _Made | None:
     """Read a person's image and make the pyramid; None where no person is left. Runs on a thread."""
     person = taken.result()
     if person is None:
@@ -219,7 +230,9 @@ def _make(taken: Future[Person | None], box_size: int) -> _Made | None:
         image = person.image() if callable(person.image) else person.image
         outcome = replace(outcome, image=image)
         search = person.search((image.shape[0], image.shape[1])) if callable(person.search) else person.search
-        return _Made(outcome, search, build_pyramid(image, search.center_xy, search.scales, box_size))
+        pyramid = build_pyramid(image, search.center_xy, search.scales, box_size)
+        prepare(pyramid)
+        return _Made(outcome, search, pyramid)
     except Exception as error:
         return _Made(replace(outcome, error=error))
 

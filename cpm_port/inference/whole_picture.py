@@ -33,12 +33,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from cpm_port.imaging.pyramid import ScaleSearch, build_pyramid, lsp_search, mpii_search
 from cpm_port.imaging.resize import imresize
 from cpm_port.inference.interface import BeliefNet, NetInterface, read_interface
-from cpm_port.inference.predict import gather, require_finite, run_people
+from cpm_port.inference.predict import gather, require_finite_maps, run_people
 from cpm_port.release import BOX_SIZE, MPII_PERSON_HEIGHT, TARGET_DIST
 
 __all__ = ["MULTIPLIERS", "Place", "Survey", "find_person", "look", "moved_to", "places", "settle", "survey"]
@@ -247,8 +248,8 @@ def look(
         pyramids = [build_pyramid(image, s.center_xy, s.scales, interface.box_size) for s in searches]
         filled = pyramids + pyramids[-1:] * (people - len(pyramids))
         seen = run_people(net, interface, filled)
+        require_finite_maps(torch.cat([maps.final for maps in seen]), net, interface)
         for search, pyramid, maps in zip(searches, pyramids, seen, strict=False):
-            require_finite(maps, net, interface)
             found = gather(maps, pyramid.geometries, interface, search)
             joints.append(found.joints_image)
             beliefs.append(float(found.scores.mean()) / len(multipliers))

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from cpm_port.caffe import SolverSpec, read_weights
-from cpm_port.compute.devices import World
+from cpm_port.compute.devices import World, to_device
 from cpm_port.errors import TrainingError
 from cpm_port.graph import CaffeNet
 from cpm_port.training.averaging import WeightAverage
@@ -98,12 +98,31 @@ class Evaluation:
 
 @dataclass
 class _Pending:
-    """An iteration whose numbers have not been looked at."""
+    """An iteration whose numbers have not been looked at; on a GPU, they are on their way to pinned memory."""
 
     iteration: int
     rate: float
     numbers: Tensor
     samples: list[str]
+    arrival: torch.cuda.Event | None
+    ended: float
+
+    @classmethod
+    def of(cls, numbers: Tensor, iteration: int, rate: float, samples: list[str]) -> _Pending:
+        """Send the numbers of an iteration that is under way to the host, without waiting for them."""
+        arrival = None
+        if numbers.device.type == "cuda":
+            there = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
+            numbers = there.copy_(numbers, non_blocking=True)
+            arrival = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            arrival.record()  # type: ignore[no-untyped-call]
+        return cls(iteration, rate, numbers, samples, arrival, time.perf_counter())
+
+    def values(self) -> list[float]:
+        """Return the numbers, when they are there."""
+        if self.arrival is not None:
+            self.arrival.synchronize()  # type: ignore[no-untyped-call]
+        return self.numbers.tolist()
 
 
 @dataclass
@@ -201,11 +220,14 @@ class Trainer:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         losses, samples = self._accumulate()
-        flags = [float(wishes is not None and wishes.stop), float(wishes is not None and wishes.snapshot)]
-        numbers = torch.cat([losses, losses.new_tensor(flags)])
-        numbers = average_gradients(self.world, self._learnable, numbers)
+        stop, snapshot = (False, False) if wishes is None else (wishes.stop, wishes.snapshot)
+        flags = losses.new_zeros(2)
+        for flag, wish in zip(flags, (stop, snapshot), strict=True):
+            if wish:
+                flag.fill_(1.0)  # there, where it is: a value from here would be waited for
+        numbers = average_gradients(self.world, self._learnable, torch.cat([losses, flags]))
         self.optimizer.step()
-        self._pending.append(_Pending(self.iteration, rate, numbers, samples))
+        self._pending.append(_Pending.of(numbers, self.iteration, rate, samples))
         self.iteration += 1
         if self.average is not None:
             self.average.update(self.iteration)
@@ -286,19 +308,13 @@ class Trainer:
             torch.manual_seed(_mix(self.seed, self.iteration, number, self.world.rank))
             batch = self.source.next_batch()
             samples += self.source.describe_last()
-            inputs = {name: self._to_device(array) for name, array in batch.items()}
+            inputs = {name: to_device(array, self.world.device) for name, array in batch.items()}
             self._batch_size = len(next(iter(batch.values())))
             losses = self.objective(inputs)
             losses.sum().backward()  # type: ignore[no-untyped-call]
             total = losses.detach() if total is None else total + losses.detach()
         assert total is not None
         return total / self.solver.iter_size, samples
-
-    def _to_device(self, array: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-        if self.world.device.type != "cuda":
-            return tensor
-        return tensor.pin_memory().to(self.world.device, non_blocking=True)
 
     def _settle(self, keep: int = 0) -> None:
         """Look at the numbers of all iterations but the last `keep`."""
@@ -307,7 +323,7 @@ class Trainer:
 
     def _look(self, done: _Pending) -> None:
         """Check an iteration's losses and, where its turn has come, print them."""
-        *values, stop, snapshot = done.numbers.tolist()
+        *values, stop, snapshot = done.values()
         self._stop |= stop > 0
         self._wanted |= snapshot > 0
         losses = dict(zip(self.objective.names, values, strict=True))
@@ -320,7 +336,7 @@ class Trainer:
 
     def _display(self, done: _Pending, losses: Mapping[str, float]) -> None:
         smoothed = statistics.fmean(self._window)
-        pace, left = self._clock.look(done.iteration + 1, self.solver.max_iter)
+        pace, left = self._clock.look(done.iteration + 1, self.solver.max_iter, done.ended)
         samples = pace * self._batch_size * self.solver.iter_size * self.world.size
         each = ", ".join(f"{name} {value:.6g}" for name, value in losses.items()) if len(losses) > 1 else ""
         self.progress.say(

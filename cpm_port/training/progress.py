@@ -99,9 +99,17 @@ class Clock:
     def __init__(self, iteration: int) -> None:
         self._start = self._last = (iteration, time.perf_counter())
 
-    def look(self, iteration: int, max_iter: int) -> tuple[float, float]:
-        """Return (iterations per second since the last look, seconds left); zeros when no iteration has passed."""
-        now = (iteration, time.perf_counter())
+    def look(self, iteration: int, max_iter: int, at: float | None = None) -> tuple[float, float]:
+        """Return (iterations per second since the last look, seconds left); zeros when no iteration has passed.
+
+        Parameters
+        ----------
+        iteration, max_iter : int
+            How many are done, and how many there will be.
+        at : float, optional
+            When they were done, by `time.perf_counter`; now by default. Iterations may be looked at two at a time.
+        """
+        now = (iteration, time.perf_counter() if at is None else at)
         recent = (now[0] - self._last[0]) / max(now[1] - self._last[1], 1e-9)
         overall = (now[0] - self._start[0]) / max(now[1] - self._start[1], 1e-9)
         self._last = now

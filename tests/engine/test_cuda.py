@@ -30,7 +30,6 @@ from tests.inference.nets import colour_net
 
 CPU = torch.device("cpu")
 BF16_STEP = 2.0**-8  # of a number's size: what rounding to bfloat16 may change
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
 NET = """
 name: "small"
@@ -342,7 +341,7 @@ def test_people_are_found_in_every_precision(precision: str) -> None:
     np.testing.assert_allclose(found.joints_image, spots, atol=5)
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_graph_replays_what_the_net_computes(precision: str) -> None:
     net = small_net("cuda")
@@ -356,7 +355,7 @@ def test_a_graph_replays_what_the_net_computes(precision: str) -> None:
                 assert largest(found[name], blob) < 1e-5
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_a_graph_sees_loaded_weights_and_moved_ones() -> None:
     net = small_net("cuda")
     graphed, x = GraphedNet(net), data().cuda()
@@ -369,7 +368,7 @@ def test_a_graph_sees_loaded_weights_and_moved_ones() -> None:
     assert largest(graphed({"data": x})["conv3"], first + 2.0) < 1e-5
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_results_of_a_graph_stay_when_it_runs_again() -> None:
     graphed = GraphedNet(small_net("cuda"))
     first = graphed({"data": data().cuda()})["conv3"]
@@ -378,7 +377,7 @@ def test_results_of_a_graph_stay_when_it_runs_again() -> None:
     assert (first == kept).all()
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_a_gpu_with_float32_keeps_what_a_cpu_gives() -> None:
     x = data()
     net = small_net()

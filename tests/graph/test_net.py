@@ -12,6 +12,7 @@ from torch import Tensor
 
 import cpm_port
 from cpm_port.caffe import parse_net
+from cpm_port.compute.devices import checked_device
 from cpm_port.errors import DataError, LayerError, ShapeError, UnsupportedLayerError, UsageError
 from cpm_port.graph import CaffeNet, load_net
 from cpm_port.models import TrainingData, architecture, deploy_text, train_text
@@ -359,11 +360,11 @@ def test_a_net_runs_under_autocast(tiny: CaffeNet) -> None:
     assert torch.allclose(found.float(), tiny(data)["fc"], atol=0.02)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.gpu
 def test_a_net_on_a_gpu_gives_what_the_cpu_gives(tiny: CaffeNet) -> None:
     data = image(2, 3, 8, 8)
     expected = tiny(data)["fc"]
-    on_gpu = copy.deepcopy(tiny).to("cuda")
+    on_gpu = copy.deepcopy(tiny).to(checked_device("cuda"))  # from here on without TF32
     assert torch.allclose(on_gpu(data.numpy())["fc"].cpu(), expected, atol=1e-5)
     with pytest.raises(DataError, match="input 'data' is on cpu, the net on cuda"):
         on_gpu(data)

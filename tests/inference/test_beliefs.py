@@ -103,7 +103,7 @@ def test_levels_and_geometries_must_match() -> None:
         image_maps(torch.zeros(2, 4, 8, 8), [geometries[0], geometries_of("shrunk far")[0]])
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", CASES)
 def test_a_gpu_gives_the_same_even_where_tf32_is_on(name: str) -> None:
     geometries = geometries_of(name)

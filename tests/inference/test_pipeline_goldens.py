@@ -191,7 +191,7 @@ def test_joints_hold_at_the_recorded_scale_too(case: Case, net: CaffeNet) -> Non
     assert (prediction.joints_image + 1 == case.arrays["prediction_xy_1based"]).all()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.gpu
 @pytest.mark.parametrize("captured", [False, True])
 def test_a_gpu_gives_the_same_joints_and_sums(case: Case, captured: bool, shared: Path) -> None:
     folder = shared / "golden" / "pipeline"

@@ -79,10 +79,15 @@ def make_trainer(
     return Trainer(
         solver=solver,
         net=net,
-        objective=Objective(net),
         optimizer=optimizer,
         schedule=schedule,
         source=ArraySource(golden_arrays() if arrays is None else arrays, 2),
-        world=CPU,
-        **{"recipe": solver.type, "prefix": prefix, "progress": Progress(), **fields},
+        **{
+            "recipe": solver.type,
+            "prefix": prefix,
+            "progress": Progress(),
+            "world": CPU,
+            "objective": Objective(net),
+            **fields,
+        },
     )

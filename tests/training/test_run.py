@@ -401,7 +401,7 @@ def test_the_solvers_mode_chooses_the_device(here: Path) -> None:
     assert solver_device("gpu", "solver_mode: CPU") == "cpu"
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_training_on_a_gpu_follows_the_cpu(here: Path, cpm: Path) -> None:
     """The loop's late look at a GPU's numbers, pinned batches and snapshots; float32 sums in another order."""
     on_cpu = _solved(solver=cpm, changes='snapshot_prefix: "cpu"')
@@ -414,7 +414,7 @@ def test_training_on_a_gpu_follows_the_cpu(here: Path, cpm: Path) -> None:
     assert resumed.iteration == 7
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_bfloat16_trains_on_a_gpu(here: Path, cpm: Path) -> None:
     options = RunOptions(cpm, preset="adamw", bfloat16=True, channels_last=True, changes="max_iter: 60 snapshot: 0")
     with joined_world("cuda") as world, open_run(options, world) as trainer:

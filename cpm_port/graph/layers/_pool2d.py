@@ -78,7 +78,7 @@ def max_pool(x: Tensor, window: PoolWindow, *, with_indices: bool = False) -> tu
         if not with_indices:
             return (F.max_pool2d(x, *geometry, ceil_mode=window.ceil),)
         found, index = F.max_pool2d(x, *geometry, ceil_mode=window.ceil, return_indices=True)
-        return found, index.to(x.dtype)
+        return found, index.to(_exact(x))
     lowest = torch.finfo(x.dtype).min
     (top, left), (rows, columns) = window.pad, window.output_size(height, width)
     padded = _pad(x, window, lowest)
@@ -88,7 +88,12 @@ def max_pool(x: Tensor, window: PoolWindow, *, with_indices: bool = False) -> tu
         return (found,)
     row, column = index // padded.shape[3] - top, index % padded.shape[3] - left
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    return found, torch.where(inside, row * width + column, -1).to(x.dtype)
+    return found, torch.where(inside, row * width + column, -1).to(_exact(x))
+
+
+def _exact(x: Tensor) -> torch.dtype:
+    """Return the type that indices of a map are given in: bfloat16 has no whole numbers between 256 and 258."""
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def average_pool(x: Tensor, window: PoolWindow) -> Tensor:

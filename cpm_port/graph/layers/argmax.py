@@ -32,8 +32,9 @@ class ArgMax(LayerModule):
         axis = p.axis % x.dim() if "axis" in self.given else 1
         values, position = along.flip(axis).sort(dim=axis, descending=True, stable=True)
         values = values.narrow(axis, 0, p.top_k)
-        indices = (along.shape[axis] - 1 - position.narrow(axis, 0, p.top_k)).to(x.dtype)
+        exact = torch.promote_types(x.dtype, torch.float32)  # bfloat16 has no whole numbers between 256 and 258
+        indices = (along.shape[axis] - 1 - position.narrow(axis, 0, p.top_k)).to(exact)
         if "axis" in self.given:
             return (values if p.out_max_val else indices,)
-        top = torch.stack((indices, values) if p.out_max_val else (indices,), dim=1)
+        top = torch.stack((indices, values.to(exact)) if p.out_max_val else (indices,), dim=1)
         return (top.reshape(top.shape + (1,) * (x.dim() - 3)),)

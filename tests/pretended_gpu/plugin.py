@@ -1,0 +1,15 @@
+"""`pytest -p tests.pretended_gpu.plugin`: the tests marked `gpu`, on the pretended GPU.
+
+It is loaded before anything imports torch. Tests run one after another in one process; what one leaves behind (a stream,
+a capture, notes of synchronisations) is put back before the next.
+"""
+
+from __future__ import annotations
+
+from tests.pretended_gpu.build import load
+
+_LIBRARY = load()
+
+from tests.pretended_gpu.cuda import pretend  # noqa: E402
+
+pretend(_LIBRARY)
