@@ -13,11 +13,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 __all__ = ["STOPPED", "configure", "run"]
 
 STOPPED = 3
+PATIENCE = timedelta(days=1)
+"""How long processes wait for the leading one, which validates and writes snapshots alone; NCCL's own limit is 10
+minutes. A process that dies is noticed by torchrun, which then ends the others."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -73,13 +77,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     speed.add_argument(
         "--amp",
-        choices=("bf16",),
-        help="bfloat16 arithmetic; weights stay float32; on a CPU far slower, unless it has AVX512-BF16 or AMX",
+        choices=("bf16", "tf32"),
+        help="bfloat16 arithmetic (on a CPU far slower, unless it has AVX512-BF16 or AMX), or a GPU's TF32; weights stay "
+        "float32",
     )
     speed.add_argument("--compile", action="store_true", help="compile the net with torch.compile")
     speed.add_argument("--channels-last", action="store_true", help="lay images out as GPUs like them")
     speed.add_argument("--recompute", action="store_true", help="gradient checkpointing: less memory, a third slower")
-    speed.add_argument("--workers", type=int, default=1, metavar="N", help="threads that make batches (default 1)")
+    speed.add_argument(
+        "--workers", type=int, metavar="N", help="threads that make batches (default 1; for a GPU: all cores but one)"
+    )
     speed.add_argument("--cache", action="store_true", help="keep images that were read, or people drawn, in memory")
     watch = parser.add_argument_group("watching")
     watch.add_argument("--validate", metavar="SOURCE", help="held-out people, named like a data layer's source")
@@ -117,6 +124,7 @@ def run(args: argparse.Namespace) -> int:
         preset=args.preset,
         base_lr=args.lr,
         bfloat16=args.amp == "bf16",
+        tf32=args.amp == "tf32",
         compiled=args.compile,
         channels_last=args.channels_last,
         recompute=args.recompute,
@@ -137,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
     if args.plot is not None:
         require_picture_suffix(args.plot)
     with (
-        joined_world(args.device or solver_device(args.solver, options.changes)) as world,
+        joined_world(args.device or solver_device(args.solver, options.changes), PATIENCE) as world,
         open_run(options, world, console=sys.stderr) as trainer,
     ):
         if args.plot is not None and not trainer.solver.display:

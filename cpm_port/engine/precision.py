@@ -28,7 +28,7 @@ from cpm_port.errors import UsageError
 from cpm_port.graph import CaffeNet
 from cpm_port.graph.net import Blob
 
-__all__ = ["PRECISIONS", "PreciseNet", "Precision", "arithmetic"]
+__all__ = ["PRECISIONS", "PreciseNet", "Precision", "arithmetic", "check_precision"]
 
 Precision = Literal["float32", "tf32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -47,8 +47,8 @@ def check_precision(precision: str, device: torch.device) -> None:
         found = torch.cuda.get_device_capability(device)
         if found < _COARSE_SINCE:
             raise UsageError(
-                f"precision {precision!r}: expected a GPU of compute capability {_COARSE_SINCE[0]}.{_COARSE_SINCE[1]} or "
-                f"more, got {found[0]}.{found[1]}, which would only imitate it"
+                f"precision {precision!r}: expected a GPU of compute capability {'.'.join(map(str, _COARSE_SINCE))} "
+                f"or more, got {found[0]}.{found[1]}, which would only imitate it"
             )
 
 
@@ -94,8 +94,8 @@ def _switch_tf32(on: bool) -> Callable[[], None]:
 class PreciseNet(nn.Module):
     """A net that predicts in one precision; it takes and returns float32, and gives no gradients.
 
-    It runs channels-last where that is known to be the layout of the fast kernels: on a CPU, and on a GPU for the matrix
-    units of TF32 and bf16. In float32 a GPU keeps PyTorch's own layout.
+    It runs channels-last where that is known to be the layout of the fast kernels: on a CPU, and on a GPU for the
+    matrix units of TF32 and bf16. In float32 a GPU keeps PyTorch's own layout.
 
     Parameters
     ----------

@@ -162,7 +162,7 @@ def predict_stream(
 
 
 def _preparation(net: BeliefNet, interface: NetInterface) -> Callable[[Pyramid], object]:
-    """Return what a thread makes beside the pyramid: on a GPU the way back, so that the thread that feeds it need not."""
+    """Return what a thread makes beside the pyramid: for a GPU the way back, which its own thread then finds made."""
     if device_of(net).type == "cpu":
         return lambda pyramid: None
     height, width = net.blob_shapes[interface.output][2:]

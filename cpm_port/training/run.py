@@ -21,7 +21,12 @@ import torch
 
 from cpm_port.caffe import MessageView, NetSpec, SolverSpec, read_net, read_solver
 from cpm_port.caffe.solverspec import with_changes
+<<<<<<< HEAD
 from cpm_port.compute.devices import World, slow_bfloat16
+=======
+from cpm_port.compute.devices import World
+from cpm_port.engine.precision import Precision, arithmetic, check_precision
+>>>>>>> c0f96b7 (Offer TF32 in training, wait long for the leading process, check a GPU's capability, feed it with all cores; report before failing)
 from cpm_port.errors import MissingFileError, TrainingError, UsageError
 from cpm_port.graph import CaffeNet, load_net
 from cpm_port.records.lmdb import LmdbRecords
@@ -65,6 +70,8 @@ class RunOptions:
         Instead of the solver's or the preset's.
     bfloat16, compiled, channels_last, recompute, masked : bool
         See `Objective`; `channels_last` lays weights and maps out as GPUs like them.
+    tf32 : bool
+        Let a GPU round the inputs of convolutions and products to TF32's 10 bits.
     extras : Extras
         Augmentation beyond the release's.
     boxes : sequence of (int, int)
@@ -76,8 +83,9 @@ class RunOptions:
         goes on from a snapshot of ours keeps that one's.
     srand : int or None
         Replay the C library's random sequence in CPM data layers, as Caffe's fork draws from it.
-    workers : int
-        Threads that make batches.
+    workers : int or None
+        Threads that make batches; None: one on a CPU, whose cores the net needs; for a GPU all cores of the machine but
+        one, shared by its processes. What a batch holds does not depend on it.
     cached : bool
         Keep in memory the records that CPM data layers read from images or draw (LMDBs are mapped as it is).
     validate : str or None
@@ -99,6 +107,7 @@ class RunOptions:
     preset: str | None = None
     base_lr: float | None = None
     bfloat16: bool = False
+    tf32: bool = False
     compiled: bool = False
     channels_last: bool = False
     recompute: bool = False
@@ -108,7 +117,7 @@ class RunOptions:
     ema: float | None = None
     seed: int | None = None
     srand: int | None = None
-    workers: int = 0
+    workers: int | None = 0
     cached: bool = False
     validate: str | None = None
     validate_interval: int = 500
@@ -140,7 +149,11 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
     snapshot_path = latest_snapshot(prefix) if options.snapshot == "latest" else options.snapshot
     snapshot = None if snapshot_path is None else read_snapshot(snapshot_path)
     seed = _seed(options, solver, snapshot)
+    precision: Precision = "tf32" if options.tf32 else "bf16" if options.bfloat16 else "float32"
+    check_precision(precision, world.device)
     with ExitStack() as stack:
+        if options.tf32:
+            stack.enter_context(arithmetic("tf32", world.device))
         spec = training_net(solver)
         share = (world.rank, world.size)
         source = stack.enter_context(
@@ -149,7 +162,7 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
                 phase="TRAIN",
                 seed=seed,
                 srand=options.srand,
-                num_workers=options.workers,
+                num_workers=_workers(options, world),
                 records=_cached(spec) if options.cached else None,
                 shard=share,
                 masked=options.masked,
@@ -238,6 +251,16 @@ def locate(path: str | os.PathLike[str], named_in: str | os.PathLike[str]) -> Pa
         if candidate.exists():
             return candidate
     raise MissingFileError(f"{named_in}: names {path!r}, which is neither here nor at {beside}")
+
+
+def _workers(options: RunOptions, world: World) -> int:
+    """Return how many threads make batches."""
+    if options.workers is not None:
+        return options.workers
+    if world.device.type != "cuda":
+        return 1
+    on_this_machine = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, ((os.cpu_count() or 1) - 1) // on_this_machine)
 
 
 def _read_solver(options: RunOptions) -> SolverSpec:

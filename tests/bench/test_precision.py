@@ -15,9 +15,10 @@ from scipy.io import savemat
 
 from cpm_port import load_net
 from cpm_port.bench import precision
+from cpm_port.bench._text import missed_targets
 from cpm_port.bench.precision import _compare, _Found
 from cpm_port.cli import main
-from cpm_port.errors import ModelFileError, UsageError
+from cpm_port.errors import UsageError
 from cpm_port.models import architecture, deploy_text
 from cpm_port.parts import CPM14, FLIC9
 from cpm_port.training.presets import fill_like_he
@@ -54,18 +55,12 @@ def test_a_small_run_measures_every_precision_of_a_cpu() -> None:
 
 
 def test_promises_that_a_gpu_does_not_keep_are_named() -> None:
-    def measured(**moved: int) -> dict[str, dict[str, float]]:
-        return {
-            name: {"joints_moved": count, "times_faster_than_plain_port": times, "matrix_rate_percent": percent}
-            for (name, count), times, percent in zip(moved.items(), (2.0, 4.0, 9.0), (9.0, 20.0, 50.0), strict=True)
-        }
+    def bf16(times: float, percent: float) -> dict[str, dict[str, float]]:
+        return {"bf16": {"times_faster_than_plain_port": times, "matrix_rate_percent": percent}}
 
-    assert precision._missed(measured(float32=0, tf32=0, bf16=3)) == []
-    (slow,) = precision._missed(measured(float32=0, tf32=1, bf16=3))
-    assert slow == "without moved joints 2 times faster than the plain port, expected at least 3.0"
-    low = measured(float32=0, tf32=0, bf16=3)
-    low["bf16"]["matrix_rate_percent"] = 49.0
-    assert precision._missed(low) == ["bf16: 49 % of the matrix rate, expected at least 50"]
+    assert precision._missed(bf16(2.0, 50.0)) == []
+    assert precision._missed(bf16(1.9, 50.0)) == ["bf16: 1.9 times faster than the plain port, expected at least 2.0"]
+    assert precision._missed(bf16(2.0, 49.0)) == ["bf16: 49 % of the matrix rate, expected at least 50"]
 
 
 def test_images_and_a_model_may_be_given(tmp_path: Path) -> None:
@@ -80,11 +75,12 @@ def test_images_and_a_model_may_be_given(tmp_path: Path) -> None:
     assert result["precisions"]["bf16"]["joints"] == 3
 
 
-def test_a_float32_that_is_none_stops_the_bench(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_float32_that_is_none_is_told_beside_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     fast_net = precision.fast_net
     monkeypatch.setattr(precision, "fast_net", lambda net, name: fast_net(net, "bf16"))
-    with pytest.raises(ModelFileError, match="float32 differs from the plain net by"):
-        precision.run(arguments(*SMALL, "--people", "1"))
+    result = precision.run(arguments(*SMALL, "--people", "1"))
+    assert [text.partition(" by ")[0] for text in missed_targets(result)] == ["float32 differs from the plain net"]
+    assert result["medians"]["float32"] > 0
 
 
 @pytest.mark.parametrize(

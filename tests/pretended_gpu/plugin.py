@@ -1,7 +1,6 @@
 """`pytest -p tests.pretended_gpu.plugin`: the tests marked `gpu`, on the pretended GPU.
 
-It is loaded before anything imports torch. Tests run one after another in one process; what one leaves behind (a stream,
-a capture, notes of synchronisations) is put back before the next.
+It is loaded before anything imports torch. Tests run one after another in one process.
 """
 
 from __future__ import annotations

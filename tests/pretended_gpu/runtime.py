@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Graph", "GpuFaultError", "Runtime", "Synchronisation"]
+__all__ = ["GpuFaultError", "Graph", "Runtime", "Synchronisation"]
 
 Queue = tuple[int, int]  # device, stream
 Clock = dict[Queue, int]  # how far each stream is known to have come
@@ -412,7 +412,7 @@ class Runtime:
             self._notice_freed()
             gone = sorted((graph.reads | graph.writes) & self._dead - graph.own)
             if gone:
-                raise GpuFaultError(f"the graph uses {len(gone)} blocks of memory that were given back since its capture")
+                raise GpuFaultError(f"the graph uses memory that was given back since its capture ({len(gone)} blocks)")
             pool = set() if graph.shares is None else {-1 - graph.shares}
             self._note(self.queue(), graph.reads | graph.writes | pool, graph.writes | pool)
             for call in graph.calls:
