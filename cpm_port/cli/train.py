@@ -78,8 +78,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     speed.add_argument(
         "--amp",
         choices=("bf16", "tf32"),
-        help="bfloat16 arithmetic (on a CPU far slower, unless it has AVX512-BF16 or AMX), or a GPU's TF32; weights stay "
-        "float32",
+        help="bfloat16 arithmetic (on a CPU far slower, unless it has AVX512-BF16 or AMX) or, on a GPU, TF32; weights "
+        "stay float32",
     )
     speed.add_argument("--compile", action="store_true", help="compile the net with torch.compile")
     speed.add_argument("--channels-last", action="store_true", help="lay images out as GPUs like them")

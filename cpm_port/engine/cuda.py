@@ -8,8 +8,8 @@ fixed, so cuDNN measures its kernels before a capture and takes the fastest. Wei
 read where they were when the graph was captured: values loaded into the parameters are seen, parameters that were
 moved make the net capture anew.
 
-On a CPU, `GraphedNet` runs as `PreciseNet` does. No GPU has run this module yet: neither the capture nor any speed-up
-by it is measured, and its tests skip where there is no GPU.
+On a CPU, `GraphedNet` runs as `PreciseNet` does. No GPU has run this module yet: the tests pretend one
+(`tests/pretended_gpu`), and no speed-up is measured.
 """
 
 from __future__ import annotations

@@ -38,11 +38,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-import lmdb
 import numpy as np
 
 from cpm_port.caffe import message_class
-from cpm_port.errors import DataError, MissingFileError, UsageError
+from cpm_port.errors import DataError, MissingDependencyError, MissingFileError, UsageError
 from cpm_port.files.atomic import partial_folder, writing
 from cpm_port.files.lmdb_pages import PageFile
 from cpm_port.records.record import Annotation, Record
@@ -294,7 +293,7 @@ def write_lmdb(path: str | os.PathLike[str], records: Iterable[Record]) -> int:
     target = Path(path)
     if target.exists():
         raise UsageError(f"{target}: it exists; an LMDB is written to a new folder")
-    with writing(target, lmdb.Error):
+    with writing(target, _lmdb().Error):
         target.parent.mkdir(parents=True, exist_ok=True)
         with partial_folder(target.parent) as folder:
             count = _write_records(folder / target.name, target, records)
@@ -306,7 +305,7 @@ def _write_records(folder: Path, target: Path, records: Iterable[Record]) -> int
     """Write a new LMDB; errors name the `target` that it is for."""
     folder.mkdir()
     count = total = 0
-    with contextlib.closing(lmdb.open(os.fspath(folder), map_size=1 << 26, subdir=True)) as environment:
+    with contextlib.closing(_lmdb().open(os.fspath(folder), map_size=1 << 26, subdir=True)) as environment:
         for count, record in enumerate(records, start=1):
             if record.write_number != count - 1 or (count > 1 and record.total_write_number != total):
                 raise DataError(
@@ -385,6 +384,15 @@ def _parse_datum(value: bytes, where: str) -> Any:
     return datum
 
 
+def _lmdb() -> Any:
+    """Return the library: only writing needs it."""
+    try:
+        import lmdb
+    except ImportError as error:
+        raise MissingDependencyError("writing an LMDB needs lmdb, which is not installed: pip install lmdb") from error
+    return lmdb
+
+
 def _rows_needed(others: int) -> int:
     return _HEADER_ROWS + (1 + 4 * others if others else 1)
 
@@ -395,5 +403,5 @@ def _put(environment: Any, key: bytes, value: bytes) -> None:
             with environment.begin(write=True) as transaction:
                 transaction.put(key, value, append=True)
             return
-        except lmdb.MapFullError:
+        except _lmdb().MapFullError:
             environment.set_mapsize(2 * environment.info()["map_size"])

@@ -115,13 +115,13 @@ class _Pending:
             there = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
             numbers = there.copy_(numbers, non_blocking=True)
             arrival = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            arrival.record()  # type: ignore[no-untyped-call]
+            arrival.record()
         return cls(iteration, rate, numbers, samples, arrival, time.perf_counter())
 
     def values(self) -> list[float]:
         """Return the numbers, when they are there."""
         if self.arrival is not None:
-            self.arrival.synchronize()  # type: ignore[no-untyped-call]
+            self.arrival.synchronize()
         return self.numbers.tolist()
 
 

@@ -21,12 +21,8 @@ import torch
 
 from cpm_port.caffe import MessageView, NetSpec, SolverSpec, read_net, read_solver
 from cpm_port.caffe.solverspec import with_changes
-<<<<<<< HEAD
 from cpm_port.compute.devices import World, slow_bfloat16
-=======
-from cpm_port.compute.devices import World
 from cpm_port.engine.precision import Precision, arithmetic, check_precision
->>>>>>> c0f96b7 (Offer TF32 in training, wait long for the leading process, check a GPU's capability, feed it with all cores; report before failing)
 from cpm_port.errors import MissingFileError, TrainingError, UsageError
 from cpm_port.graph import CaffeNet, load_net
 from cpm_port.records.lmdb import LmdbRecords

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 
 from cpm_port.caffe import message_class
-from cpm_port.errors import DataError, MissingFileError, UsageError
+from cpm_port.errors import DataError, MissingDependencyError, MissingFileError, UsageError
 from cpm_port.records.lmdb import LmdbRecords, ReadOnlyEnvironment, check_lmdb, decode_datum, encode_datum, write_lmdb
 from cpm_port.records.record import Annotation, Record
 
@@ -281,3 +282,10 @@ def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
         pass
     with pytest.raises(DataError, match="without records"):
         LmdbRecords(tmp_path / "empty")
+
+
+def test_without_the_library_writing_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lmdb", None)
+    with pytest.raises(MissingDependencyError, match="writing an LMDB needs lmdb, which is not installed"):
+        write_lmdb(tmp_path / "new", [])
+    assert not list(tmp_path.iterdir())
