@@ -187,11 +187,13 @@ def _predict_share(
         )
         for sample in share
     )
+    if world.leads and known:
+        print(f"{folder}: goes on where a run stopped ({known} known)", file=sys.stderr)
     with (
         Journal(folder, world.rank) as journal,
         tqdm(
             total=len(share),
-            desc=f"{title} ({known} known)",
+            desc=title,
             unit="person",
             disable=None if world.leads else True,
             file=sys.stderr,

@@ -277,7 +277,7 @@ def test_all_unsupported_layers_are_listed_at_once() -> None:
     text = (
         TINY
         + """
-        layer { name: "script" type: "Python" bottom: "fc" top: "script" }
+        layer { name: "script" type: "Script" bottom: "fc" top: "script" }
         layer { name: "odd" type: "Pooling" bottom: "pool" top: "odd" pooling_param { pool: STOCHASTIC } }
         layer { name: "mine" type: "MyLayer" bottom: "script" top: "mine" }"""
     )
@@ -286,7 +286,7 @@ def test_all_unsupported_layers_are_listed_at_once() -> None:
     lines = str(caught.value).splitlines()
     assert lines == [
         "tiny.prototxt: 3 unsupported layer(s)",
-        "  layer 'script': type 'Python': unknown type",
+        "  layer 'script': type 'Script': unknown type",
         "  layer 'odd': type 'Pooling': STOCHASTIC pooling",
         "  layer 'mine': type 'MyLayer': unknown type",
     ]
