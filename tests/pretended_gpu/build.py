@@ -1,4 +1,4 @@
-"""The pretended device's C++: compiled once per torch and source, and loaded before torch.
+"""The pretended device's C++: compiled once per installed torch and source, and loaded before torch.
 
 Torch asks once, while it is imported, whether there is CUDA, and keeps the answer: so nothing here imports torch.
 """
@@ -70,7 +70,7 @@ def _compiler() -> str | None:
 
 
 def _library() -> Path:
-    versions = f"{importlib.metadata.version('torch')} {sys.version}".encode()
+    versions = f"{importlib.metadata.version('torch')} at {_torch()} {sys.version}".encode()
     known = hashlib.sha256(_SOURCE.read_bytes() + versions).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     return cache / "cpm_port" / f"pretended_gpu-{known}.so"
