@@ -43,16 +43,8 @@ class Classifier(Net):
     ) -> None:
         super().__init__(model_file, TEST, weights=pretrained_file)
         self._input = self.inputs[0]
-        self.transformer = Transformer({self._input: self.blobs[self._input].data.shape})
-        self.transformer.set_transpose(self._input, (2, 0, 1))
-        if mean is not None:
-            self.transformer.set_mean(self._input, mean)
-        if input_scale is not None:
-            self.transformer.set_input_scale(self._input, input_scale)
-        if raw_scale is not None:
-            self.transformer.set_raw_scale(self._input, raw_scale)
-        if channel_swap is not None:
-            self.transformer.set_channel_swap(self._input, channel_swap)
+        shape = self.blobs[self._input].data.shape
+        self.transformer = Transformer.of_input(self._input, shape, mean, input_scale, raw_scale, channel_swap)
         self.crop_dims = np.array(self.blobs[self._input].data.shape[2:])
         self.image_dims = self.crop_dims if image_dims is None or len(image_dims) == 0 else image_dims
 

@@ -122,6 +122,29 @@ class Transformer:
         self.mean: dict[str, Any] = {}
         self.input_scale: dict[str, Any] = {}
 
+    @classmethod
+    def of_input(
+        cls,
+        in_: str,
+        shape: Sequence[int],
+        mean: NDArray[Any] | None,
+        input_scale: float | None,
+        raw_scale: float | None,
+        channel_swap: Sequence[int] | None,
+    ) -> Transformer:
+        """Return the transformer of one input, channels first, with what is given set; not pycaffe's."""
+        transformer = cls({in_: shape})
+        transformer.set_transpose(in_, (2, 0, 1))
+        if mean is not None:
+            transformer.set_mean(in_, mean)
+        if input_scale is not None:
+            transformer.set_input_scale(in_, input_scale)
+        if raw_scale is not None:
+            transformer.set_raw_scale(in_, raw_scale)
+        if channel_swap is not None:
+            transformer.set_channel_swap(in_, channel_swap)
+        return transformer
+
     def preprocess(self, in_: str, data: NDArray[Any]) -> FloatImage:
         """Return an image, (H, W, K), as the input `in_` wants it, (K, H, W)."""
         self._check_input(in_)
