@@ -13,6 +13,7 @@ files (which limbs the observer-centric ones exchange), and the transformer of t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,6 +41,7 @@ __all__ = [
     "from_matlab",
     "release_order",
     "reorder",
+    "side_of",
     "to_matlab",
     "to_observer_centric",
 ]
@@ -67,12 +69,15 @@ class PartOrder:
         How the source makes its observer-centric labels: where a person's right `decider` lies to the right of the
         left one in the image, the sides of the listed parts are exchanged. LSP exchanges arms and
         legs separately, FLIC the whole body.
+    pairs : tuple of (str, str)
+        Left and right counterparts whose names do not tell; those whose names do need not be here (`mirrored`).
     """
 
     name: str
     parts: tuple[str, ...]
     limbs: tuple[tuple[str, str], ...]
     observer_groups: tuple[tuple[str, tuple[str, ...]], ...] = _ARMS_AND_LEGS
+    pairs: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -85,14 +90,39 @@ class PartOrder:
             raise KeyError(f"part {part!r} is not in order {self.name!r}: {', '.join(self.parts)}") from None
 
     def mirrored(self) -> tuple[int, ...]:
-        """Return, for each part, the index of its left-right counterpart (itself where there is none)."""
-        swap = {"left": "right", "right": "left"}
-        result = []
+        """Return, for each part, the index of its left-right counterpart (itself where there is none).
+
+        Counterparts are `pairs`, and names that differ in one side: `left_ear` and `right_ear`, `EarLeft` and
+        `EarRight`, `L_Ear` and `R_Ear`.
+        """
+        result = list(range(len(self.parts)))
+        for pair in self.pairs:
+            a, b = map(self.index, pair)
+            result[a], result[b] = b, a
         for i, part in enumerate(self.parts):
-            side, _, rest = part.partition("_")
-            other = f"{swap[side]}_{rest}" if side in swap else part
-            result.append(self.parts.index(other) if other in self.parts else i)
+            for name in _on_the_other_side(part):
+                j = self.parts.index(name) if name in self.parts else i
+                if result[i] == i and result[j] == j:
+                    result[i], result[j] = j, i
         return tuple(result)
+
+
+_SIDE = re.compile(r"left|right|Left|Right|LEFT|RIGHT|(?<![A-Za-z])[LlRr](?![A-Za-z])|(?<=[a-z])[LR](?![A-Za-z])")
+_OTHER = {"left": "right", "Left": "Right", "LEFT": "RIGHT", "l": "r", "L": "R"}
+_OTHER |= {right: left for left, right in _OTHER.items()}
+
+
+def side_of(part: str) -> Literal["left", "right"] | None:
+    """Return the side that a part's name tells, None where it tells none."""
+    found = _SIDE.search(part)
+    if found is None:
+        return None
+    return "left" if found[0].lower()[0] == "l" else "right"
+
+
+def _on_the_other_side(part: str) -> list[str]:
+    """Return what a part's counterpart may be called: its name with one of the sides in it exchanged."""
+    return [part[: found.start()] + _OTHER[found[0]] + part[found.end() :] for found in _SIDE.finditer(part)]
 
 
 _LIMBS = (

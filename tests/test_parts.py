@@ -18,7 +18,9 @@ from cpm_port.parts import (
     ORDERS,
     Convention,
     Joints,
+    PartOrder,
     reorder,
+    side_of,
     to_observer_centric,
 )
 
@@ -51,6 +53,32 @@ def test_orders_are_consistent(order) -> None:
     assert [mirrored[i] for i in mirrored] == list(range(len(order)))
     with pytest.raises(KeyError, match="tail"):
         order.index("tail")
+
+
+@pytest.mark.parametrize(
+    ("parts", "pairs", "mirrored"),
+    [
+        (("left_ear", "right_ear", "nose"), (), (1, 0, 2)),
+        (("EarLeft", "nose", "EarRight"), (), (2, 1, 0)),
+        (("L_Ear", "R_Ear", "ear_l", "ear_r", "earL", "earR"), (), (1, 0, 3, 2, 5, 4)),
+        (("left front hoof", "left back hoof", "right front hoof"), (), (2, 1, 0)),
+        (("upright", "upleft"), (), (1, 0)),
+        (("pillar", "rear", "left_leg"), (), (0, 1, 2)),
+        (("a", "b", "left_ear", "right_ear"), (("a", "b"),), (1, 0, 3, 2)),
+        (("a", "left_ear", "right_ear"), (("a", "left_ear"),), (1, 0, 2)),
+    ],
+)
+def test_counterparts_are_told_by_their_names_or_by_pairs(
+    parts: tuple[str, ...], pairs: tuple[tuple[str, str], ...], mirrored: tuple[int, ...]
+) -> None:
+    assert PartOrder("own", parts, (), pairs=pairs).mirrored() == mirrored
+
+
+@pytest.mark.parametrize(
+    ("part", "side"), [("left_ear", "left"), ("EarR", "right"), ("R_Ear", "right"), ("pillar", None), ("nose", None)]
+)
+def test_a_name_tells_its_side(part: str, side: str | None) -> None:
+    assert side_of(part) == side
 
 
 def test_a_convention_there_and_back_is_the_identity() -> None:

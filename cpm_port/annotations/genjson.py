@@ -6,8 +6,9 @@ with 9. DRAWN is ours: drawn people, stored as LSP is.
 
 Your own data, with your own parts: the file is an object that has the parts' names beside the list of records,
 `{"parts": ["head", "left_wrist", "right_wrist"], "root": [...]}`. Then every record may name any data set and has these
-joints, in this order, person-centric; parts called `left_...` and `right_...` are each other's mirror image. The
-release's reader looks at "root" alone.
+joints, in this order, person-centric; parts whose names differ in their side (`left_...` and `right_...`) are each
+other's mirror image, and so are those that `"flip_pairs": [["paw", "other_paw"]]` names; `"skeleton"`, pairs as well,
+says which parts a drawing joins. The release's reader looks at "root" alone.
 
 Quirks of the layout (JSONLab wrote it), all undone here:
 
@@ -24,6 +25,7 @@ The image names have no folder in the release; where they have one, it is kept.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -36,7 +38,7 @@ from cpm_port.files.json_text import read_json
 from cpm_port.files.matlab import require_file
 from cpm_port.parts import FLIC9, MPII16, Centricity, PartOrder, from_matlab
 
-__all__ = ["DATASETS", "OWN_ORDER", "read_genjson"]
+__all__ = ["DATASETS", "OWN_ORDER", "own_order", "read_genjson"]
 
 DATASETS: dict[str, tuple[PartOrder, Centricity]] = {
     "MPI": (MPII16, "person"),
@@ -82,22 +84,43 @@ def read_genjson(path: str | Path, images: str | Path | None = None) -> list[Sam
     content = read_json(path)
     own = None
     if isinstance(content, dict) and "root" in content:
-        own = _own_order(content.get("parts"), f"{path}: parts")
+        own = own_order(content, str(path))
         content = content["root"]
     if not isinstance(content, list) or not content:
         raise DataError(f"{path}: expected a list of records, or an object with one under 'root'")
     return [_sample(record, own, images, f"{path}: record {i + 1}") for i, record in enumerate(content)]
 
 
-def _own_order(names: Any, where: str) -> PartOrder | None:
-    """Return the order that a file's own "parts" give; None where it has none."""
+def own_order(content: Mapping[str, Any], where: str) -> PartOrder | None:
+    """Return the order that an object's "parts", "flip_pairs" and "skeleton" give; None where it names no parts.
+
+    Raises
+    ------
+    DataError
+        No list of names, a name twice, or pairs of other names; `where` opens the message.
+    """
+    names = content.get("parts")
     if names is None:
         return None
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
-        raise DataError(f"{where}: expected a list of names, found {names!r:.80}")
+        raise DataError(f"{where}: parts: expected a list of names, found {names!r:.80}")
     if len(set(names)) < len(names):
-        raise DataError(f"{where}: the same name twice in {', '.join(names)}")
-    return PartOrder(OWN_ORDER, tuple(names), ())
+        raise DataError(f"{where}: parts: the same name twice in {', '.join(names)}")
+    limbs, pairs = (_pairs(content.get(kind, []), names, f"{where}: {kind}") for kind in ("skeleton", "flip_pairs"))
+    paired = [name for pair in pairs for name in pair]
+    if len(set(paired)) < len(paired):
+        raise DataError(f"{where}: flip_pairs: the same part twice in {', '.join(paired)}")
+    return PartOrder(OWN_ORDER, tuple(names), limbs, pairs=pairs)
+
+
+def _pairs(value: Any, names: Sequence[str], where: str) -> tuple[tuple[str, str], ...]:
+    """Return pairs of two parts each."""
+    if not isinstance(value, list):
+        raise DataError(f"{where}: expected a list of pairs of parts, found {value!r:.80}")
+    for pair in value:
+        if not isinstance(pair, list) or len(pair) != 2 or not set(map(str, pair)) <= set(names) or pair[0] == pair[1]:
+            raise DataError(f"{where}: expected two of the parts, found {pair!r:.80}")
+    return tuple((str(a), str(b)) for a, b in value)
 
 
 def _sample(record: Any, own: PartOrder | None, images: str | Path | None, where: str) -> Sample:

@@ -28,7 +28,7 @@ from cpm_port.annotations.samples import Sample
 from cpm_port.errors import UsageError
 from cpm_port.imaging.reading import image_size
 
-__all__ = ["TRAINED", "ScaleRule", "TrainedChoices", "read_trained"]
+__all__ = ["TRAINED", "ScaleRule", "TrainedChoices", "read_trained", "split_by_image"]
 
 TRAINED = {"lsp": read_lsp, "lspet": read_lspet, "mpii": read_mpii, "flic": read_flic}
 """Data sets and the readers of their label files."""
@@ -91,7 +91,7 @@ def read_trained(
     """
     choices = choices or TrainedChoices()
     samples = [s for s in TRAINED[dataset](labels, images) if s.split != "test" and not _is_held_out(s)]
-    samples = _split(_without(samples, choices.without), choices.validate_every)
+    samples = split_by_image(_without(samples, choices.without), choices.validate_every)
     told = [sample for sample in samples if sample.person.scale is not None and sample.person.center is not None]
     unplaced = len(samples) - len(told) if told else 0
     samples = _with_sizes(told or _scaled(samples, choices.scale))
@@ -104,19 +104,14 @@ def read_trained(
     return Trained(samples, changes, before, unplaced)
 
 
-def _is_held_out(sample: Sample) -> bool:
-    return sample.dataset == "LSPET" and sample.annolist_index in HELD_OUT
+def split_by_image(samples: Sequence[Sample], every: int | None) -> list[Sample]:
+    """Mark every so many-th image as validation, by the images' numbers, or by their order where they have none.
 
-
-def _without(samples: Sequence[Sample], names: Collection[str]) -> list[Sample]:
-    unknown = set(names) - {sample.name for sample in samples}
-    if unknown:
-        raise UsageError(f"left out: expected names of people to train on, got {', '.join(sorted(unknown))}")
-    return [sample for sample in samples if sample.name not in names]
-
-
-def _split(samples: Sequence[Sample], every: int | None) -> list[Sample]:
-    """Mark every so many-th image as validation, by the images' numbers, or by their order where they have none."""
+    Raises
+    ------
+    UsageError
+        `every` is below 2.
+    """
     if every is None:
         return list(samples)
     if every < 2:
@@ -127,6 +122,17 @@ def _split(samples: Sequence[Sample], every: int | None) -> list[Sample]:
         number = sample.annolist_index or numbers.setdefault(sample.image, len(numbers) + 1)
         result.append(replace(sample, split="validation") if number % every == 0 else sample)
     return result
+
+
+def _is_held_out(sample: Sample) -> bool:
+    return sample.dataset == "LSPET" and sample.annolist_index in HELD_OUT
+
+
+def _without(samples: Sequence[Sample], names: Collection[str]) -> list[Sample]:
+    unknown = set(names) - {sample.name for sample in samples}
+    if unknown:
+        raise UsageError(f"left out: expected names of people to train on, got {', '.join(sorted(unknown))}")
+    return [sample for sample in samples if sample.name not in names]
 
 
 def _scaled(samples: Sequence[Sample], rule: ScaleRule) -> list[Sample]:

@@ -2,9 +2,9 @@
 
 Conventions: 1-based coordinates in the file; a joint that is not annotated is `[0, 0, 0]`; 14 parts move into MPII's
 order of 16 with pelvis and thorax absent; the list stands under "root", where the release's `genLMDB.py` looks for it;
-image names are relative to the folder of images. `annotations/genjson.py` reads it back. The parts' names are written
-beside the list where the samples' data set is none of the known ones (`genjson.DATASETS`) or their order is another
-one.
+image names are relative to the folder of images. `annotations/genjson.py` reads it back. The parts' names, pairs and
+skeleton are written beside the list where the samples' data set is none of the known ones (`genjson.DATASETS`) or their
+order is another one.
 
 Quirks of the layout, written as JSONLab did: every number has three decimals (`1.000`); with one other person the
 lists of others lose their outer brackets; with none they are an object that stands for an empty array.
@@ -26,6 +26,7 @@ from cpm_port.annotations.genjson import DATASETS
 from cpm_port.annotations.samples import Person, Sample
 from cpm_port.errors import DataError
 from cpm_port.files.atomic import atomic_path
+from cpm_port.parts import PartOrder
 from cpm_port.records.record import place_of_other, stored_dataset, stored_joints, stored_order
 
 __all__ = ["format_genjson", "write_genjson"]
@@ -58,15 +59,21 @@ def write_genjson(
 
 def format_genjson(samples: Sequence[Sample], images: str | os.PathLike[str] | None = None) -> Iterator[str]:
     """Yield the file's text, one record at a time; parameters and errors as `write_genjson`."""
-    named = {stored_order(sample.order).parts for sample in samples if not _is_known(sample)}
+    named = {_names(stored_order(sample.order)) for sample in samples if not _is_known(sample)}
     if len(named) > 1 or (named and any(map(_is_known, samples))):
         raise DataError("samples of several part orders, one of which has to be named; a file holds one list of names")
-    yield f'{{"parts": {json.dumps(named.pop())}, "root": [' if named else '{"root": ['
+    yield f'{{{named.pop()}, "root": [' if named else '{"root": ['
     numbers: dict[object, int] = {}
     for number, sample in enumerate(samples):
         image_number = numbers.setdefault(sample.image, len(numbers) + 1)
         yield ("," if number else "") + _record(sample, image_number, images)
     yield "]}\n"
+
+
+def _names(order: PartOrder) -> str:
+    """Return what the file says of its parts: their names, and pairs and skeleton where there are any."""
+    told = {"parts": order.parts, "flip_pairs": order.pairs, "skeleton": order.limbs}
+    return ", ".join(f'"{name}": {json.dumps(value)}' for name, value in told.items() if value)
 
 
 def _is_known(sample: Sample) -> bool:
@@ -103,7 +110,7 @@ def _record(sample: Sample, image_number: int, images: str | os.PathLike[str] | 
 
 
 def _name(image: Path, images: str | os.PathLike[str] | None) -> str:
-    return image.relative_to(images).as_posix() if images is not None and image.is_relative_to(images) else image.name
+    return image.name if images is None else Path(os.path.relpath(image, images)).as_posix()
 
 
 def _joints(sample: Sample, person: Person) -> str:

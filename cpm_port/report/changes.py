@@ -13,18 +13,15 @@ from numpy.typing import NDArray
 
 from cpm_port.annotations.cleaning import Change
 from cpm_port.annotations.samples import Sample
-from cpm_port.errors import DataError, UsageError
-from cpm_port.files.atomic import atomic_path
+from cpm_port.errors import DataError
 from cpm_port.imaging.opencv import cv2
 from cpm_port.imaging.reading import read_image
-from cpm_port.report.drawing import draw_joints
+from cpm_port.report.drawing import PAPER, draw_joints
+from cpm_port.report.tiles import tile, write_tiles
 
 __all__ = ["choose_changes", "write_changes"]
 
 SHOWN = 50
-_COLUMNS = 5
-_HEIGHT, _WIDTH = 200, 180  # px of one picture
-_PAPER = 255
 
 
 def write_changes(
@@ -56,17 +53,7 @@ def write_changes(
         raise DataError(f"{path}: no label changed, so there is nothing to draw")
     old, new = ({sample.name: sample for sample in samples} for samples in (before, after))
     tiles = [_pair(change, old[change.name], new.get(change.name)) for change in chosen]
-    blank = np.full_like(tiles[0], _PAPER)
-    tiles += [blank] * (-len(tiles) % _COLUMNS)
-    rows = [np.hstack(tiles[start : start + _COLUMNS]) for start in range(0, len(tiles), _COLUMNS)]
-    try:
-        done, content = cv2.imencode(Path(path).suffix, np.vstack(rows))
-    except cv2.error:
-        done = False
-    if not done:
-        raise UsageError(f"{path}: expected a suffix of a picture, such as .png, got {Path(path).suffix!r}")
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content.tobytes())
+    write_tiles(path, tiles)
 
 
 def choose_changes(changes: Sequence[Change], shown: int) -> list[Change]:
@@ -83,17 +70,9 @@ def choose_changes(changes: Sequence[Change], shown: int) -> list[Change]:
 
 def _pair(change: Change, before: Sample, after: Sample | None) -> NDArray[np.uint8]:
     image = read_image(before.require_image())
-    left = _tile(draw_joints(image, before.person.joints, before.order))
-    right = np.full_like(left, 200) if after is None else _tile(draw_joints(image, after.person.joints, after.order))
+    left = tile(draw_joints(image, before.person.joints, before.order))
+    right = np.full_like(left, 200) if after is None else tile(draw_joints(image, after.person.joints, after.order))
     kinds = [kind for kind in ("swapped", "dropped", "masked", "filled") if getattr(change, kind)]
     pair = np.hstack([left, right])
     cv2.putText(pair, f"{change.name} {', '.join(kinds)}", (4, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.35, (0, 0, 255))
-    return np.ascontiguousarray(cv2.copyMakeBorder(pair, 2, 2, 2, 8, cv2.BORDER_CONSTANT, value=(_PAPER,) * 3))
-
-
-def _tile(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    scale = min(_HEIGHT / picture.shape[0], _WIDTH / picture.shape[1])
-    size = (max(1, int(picture.shape[1] * scale)), max(1, int(picture.shape[0] * scale)))
-    tile = np.full((_HEIGHT, _WIDTH, 3), _PAPER, np.uint8)
-    tile[: size[1], : size[0]] = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    return tile
+    return np.ascontiguousarray(cv2.copyMakeBorder(pair, 2, 2, 2, 8, cv2.BORDER_CONSTANT, value=(PAPER,) * 3))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cpm_port.errors import ShapeError
 from cpm_port.imaging.opencv import cv2
 from cpm_port.imaging.pyramid import ScaleSearch
-from cpm_port.parts import PartOrder
+from cpm_port.parts import PartOrder, side_of
 
 __all__ = [
     "Picture",
@@ -277,9 +277,8 @@ def _map_cell(
 
 
 def _side_colour(*parts: str) -> tuple[int, int, int]:
-    if any(part.startswith("right_") for part in parts):
-        return RIGHT
-    return LEFT if any(part.startswith("left_") for part in parts) else MIDDLE
+    sides = [side_of(part) for part in parts]
+    return RIGHT if "right" in sides else LEFT if "left" in sides else MIDDLE
 
 
 def _darker(colour: tuple[int, int, int]) -> tuple[int, int, int]:

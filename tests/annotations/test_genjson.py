@@ -68,6 +68,29 @@ def test_data_of_ones_own_says_its_parts(tmp_path: Path) -> None:
     assert (len(sample.person.joints), len(sample.others[0].joints)) == (3, 3)
 
 
+def test_data_of_ones_own_says_what_a_flip_exchanges_and_a_drawing_joins(tmp_path: Path) -> None:
+    names = ["head", "paw", "other_paw"]
+    told = {"parts": names, "flip_pairs": [["paw", "other_paw"]], "skeleton": [["head", "paw"]]}
+    (sample,) = _read(tmp_path, {**told, "root": [record(joint_self=JOINTS[:3])]})
+    assert sample.order.mirrored() == (0, 2, 1)
+    assert sample.order.limbs == (("head", "paw"),)
+
+
+@pytest.mark.parametrize(
+    ("told", "match"),
+    [
+        ({"flip_pairs": "paw"}, "flip_pairs: expected a list of pairs of parts"),
+        ({"flip_pairs": [["head", "tail"]]}, "flip_pairs: expected two of the parts, found .'head', 'tail'"),
+        ({"flip_pairs": [["head", "paw"], ["paw", "foot"]]}, "flip_pairs: the same part twice"),
+        ({"skeleton": [["head", "head"]]}, "skeleton: expected two of the parts"),
+        ({"skeleton": [["head"]]}, "skeleton: expected two of the parts"),
+    ],
+)
+def test_pairs_that_are_none_are_refused(tmp_path: Path, told: Any, match: str) -> None:
+    with pytest.raises(DataError, match=match):
+        _read(tmp_path, {"parts": ["head", "paw", "foot"], **told, "root": [record(joint_self=JOINTS[:3])]})
+
+
 @pytest.mark.parametrize(
     ("parts", "match"),
     [

@@ -23,6 +23,7 @@ from scipy.io import savemat
 
 from cpm_port.annotations.flic import read_flic, read_flic_h5, read_flic_raw_test
 from cpm_port.annotations.genjson import read_genjson
+from cpm_port.annotations.imported import read_imported
 from cpm_port.annotations.lsp import read_lsp, read_lspet
 from cpm_port.annotations.mpii import read_mpii, read_mpii_detections, read_mpii_hourglass, read_mpii_validation
 from cpm_port.caffe import (
@@ -52,7 +53,7 @@ from cpm_port.report.inspect import inspect_file
 from cpm_port.training.batches import open_data_layers
 from cpm_port.training.progress import read_metrics
 from cpm_port.training.snapshot import RunState, read_snapshot, write_snapshot
-from tests.annotations import test_flic, test_genjson, test_mpii
+from tests.annotations import labelled_files, test_flic, test_genjson, test_mpii
 from tests.predictions import test_results
 from tests.records.test_lmdb import record
 from tests.support import GOLDEN, ROOT
@@ -231,6 +232,10 @@ def genjson(folder: Path) -> None:
     (folder / "a.json").write_text(json.dumps({"root": [test_genjson.record(k) for k in range(3)]}))
 
 
+def labelled(text: Callable[[], str]) -> Callable[[], list[bytes]]:
+    return lambda: [text().encode()]
+
+
 def openpose(folder: Path) -> None:
     write_predictions(folder / "op", PEOPLE)
 
@@ -372,6 +377,15 @@ READERS: dict[str, Reader] = {
     "result": Reader(made("a.json", result, video_result), read_result, "a.json"),
     "reference": Reader(references, load_file, "a.json"),
     "genjson": Reader(made("a.json", genjson), read_genjson, "a.json"),
+    **{
+        kind: Reader(
+            labelled(text),
+            lambda path, tool=tool: read_imported(tool, path, path.parent / "images"),
+            Path(name).name,
+            beside=lambda folder: labelled_files.write_image(folder / "images"),
+        )
+        for kind, (tool, name, text) in labelled_files.FILES.items()
+    },
     "lsp": Reader(matlab(joints=JOINTS), read_lsp, "joints.mat"),
     "lspet": Reader(matlab(joints=JOINTS.transpose(1, 0, 2)), read_lspet, "joints.mat"),
     "mpii": Reader(matlab(**mpii_release()), read_mpii, "mpii.mat"),

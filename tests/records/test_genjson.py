@@ -81,14 +81,22 @@ def test_flics_nine_parts_stay() -> None:
 
 
 def test_parts_that_no_data_set_is_known_for_are_written_and_read_back(tmp_path: Path) -> None:
-    order = PartOrder("hands", ("palm", "left_thumb", "right_thumb"), ())
+    limbs, pairs = (("palm", "left_thumb"),), (("left_thumb", "right_thumb"),)
+    order = PartOrder("hands", ("palm", "left_thumb", "right_thumb"), limbs, pairs=pairs)
     own = replace(sample(), dataset="HANDS", order=order, person=person(3), image=Path('x/a "b" ä.jpg'))
     write_genjson(tmp_path / "a.json", [own, own])
     for found in read_genjson(tmp_path / "a.json", "x"):
-        assert (found.dataset, found.order.parts, found.image) == ("HANDS", order.parts, own.image)
+        assert (found.dataset, found.image) == ("HANDS", own.image)
+        assert (found.order.parts, found.order.limbs, found.order.pairs) == (order.parts, limbs, pairs)
         np.testing.assert_allclose(found.person.joints, own.person.joints, atol=COORDINATE_TOLERANCE)
     with pytest.raises(DataError, match="several part orders"):
         write_genjson(tmp_path / "b.json", [own, sample()])
+
+
+def test_images_are_named_from_the_folder_of_images_wherever_they_lie(tmp_path: Path) -> None:
+    for image, name in ((tmp_path / "own" / "x" / "a.jpg", "x/a.jpg"), (tmp_path / "b.jpg", "../b.jpg")):
+        text = "".join(format_genjson([replace(sample(), image=image)], tmp_path / "own"))
+        assert json.loads(text)["root"][0]["img_paths"] == name
 
 
 def test_drawn_people_are_written_and_read_back(tmp_path: Path) -> None:
