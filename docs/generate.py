@@ -17,7 +17,8 @@ from cpm_port import errors
 from cpm_port.cli import VERBS
 from cpm_port.evaluation.protocols import PROTOCOLS
 from cpm_port.evaluation.recorded import default_record
-from cpm_port.evaluation.reference import Row, load_all
+from cpm_port.evaluation.reference import load_all
+from cpm_port.evaluation.tables import Row
 from cpm_port.graph import supported_types
 from cpm_port.graph.sources import SOURCE_TYPES
 from cpm_port.zoo import ENTRIES, LICENCE, scores

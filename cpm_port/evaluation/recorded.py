@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from cpm_port.errors import DataError
-from cpm_port.evaluation.reference import Row
+from cpm_port.evaluation.tables import Row
 from cpm_port.files.json_text import read_json
 from cpm_port.resources import resource_dir
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from cpm_port.errors import DataError
 from cpm_port.parts import ORDERS, Centricity, Convention, Joints, PartOrder
+from cpm_port.predictions.image_results import ImageResult
 from cpm_port.predictions.json_files import centricity_of, natural_key
-from cpm_port.predictions.results import ImageResult, read_result
+from cpm_port.predictions.results import read_result
 from cpm_port.predictions.values import Predictions
 
 __all__ = ["is_result", "read_predicted"]

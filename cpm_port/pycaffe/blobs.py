@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from cpm_port.errors import ShapeError, UnsupportedLayerError
 
-__all__ = ["Blob", "BlobVec", "ParameterValues", "Values"]
+__all__ = ["Blob", "BlobValues", "BlobVec", "ParameterValues"]
 
 Shape = tuple[int, ...]
 FloatArray = NDArray[np.float32]
@@ -30,7 +30,7 @@ FloatArray = NDArray[np.float32]
 _LEGACY_AXES = 4
 
 
-class Values:
+class BlobValues:
     """The values, or the gradients, of one blob.
 
     Parameters
@@ -43,7 +43,7 @@ class Values:
     def __init__(self, shape: Shape, device: torch.device) -> None:
         self.shape = shape
         self.device = device
-        self.base: Values | None = None
+        self.base: BlobValues | None = None
         """The values whose memory these are, in another shape (Flatten, Reshape, Split)."""
         self._memory: FloatArray | None = None
         self._fresh: Tensor | None = None
@@ -105,7 +105,7 @@ class Values:
         self.store(torch.zeros(self.shape, device=self.device))
 
 
-class ParameterValues(Values):
+class ParameterValues(BlobValues):
     """The values of a parameter: on the CPU its tensor's own memory, on a GPU a copy, sent back before a pass."""
 
     def __init__(self, parameter: nn.Parameter) -> None:
@@ -159,15 +159,15 @@ class Blob:
         What the blob counts in the total loss.
     """
 
-    def __init__(self, data: Values) -> None:
+    def __init__(self, data: BlobValues) -> None:
         self._data = data
-        self._diff: Values | None = None
+        self._diff: BlobValues | None = None
         self.loss_weight = 0.0
 
     @classmethod
     def of_shape(cls, shape: Sequence[int], device: torch.device | str = "cpu") -> Blob:
         """Return a blob of zeros."""
-        return cls(Values(tuple(int(size) for size in shape), torch.device(device)))
+        return cls(BlobValues(tuple(int(size) for size in shape), torch.device(device)))
 
     @property
     def data(self) -> FloatArray:
@@ -180,19 +180,19 @@ class Blob:
         return self.gradient.array()
 
     @property
-    def values(self) -> Values:
+    def values(self) -> BlobValues:
         """What is behind `data`."""
         return self._data
 
     @values.setter
-    def values(self, values: Values) -> None:
+    def values(self, values: BlobValues) -> None:
         self._data = values
 
     @property
-    def gradient(self) -> Values:
+    def gradient(self) -> BlobValues:
         """What is behind `diff`, in the shape of the values; a blob that counts in the loss starts with its weight."""
         if self._diff is None:
-            self._diff = Values(self._data.shape, self._data.device)
+            self._diff = BlobValues(self._data.shape, self._data.device)
             if self.loss_weight:
                 self._diff.store(torch.full(self._data.shape, self.loss_weight, device=self._data.device))
         self._diff.reshape(self._data.shape)

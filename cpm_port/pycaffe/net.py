@@ -18,7 +18,6 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -26,31 +25,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cpm_port.caffe import LayerSpec, NetSpec, read_net, write_weights
+from cpm_port.caffe import NetSpec, read_net, write_weights
 from cpm_port.errors import MissingFileError, UsageError
-from cpm_port.graph import DATA_TYPES, CaffeNet, LayerModule, ParamInfo, Shape, is_source
+from cpm_port.graph import CaffeNet, LayerModule, ParamInfo
 from cpm_port.pycaffe import modes
-from cpm_port.pycaffe.blobs import Blob, BlobVec, ParameterValues, Values
-from cpm_port.pycaffe.gradients import plan_backward
-from cpm_port.pycaffe.python_layer import Layer, PythonModule, allowing_python_layers
+from cpm_port.pycaffe.blobs import Blob, BlobVec
+from cpm_port.pycaffe.making import PHASES, make_net, open_sources
+from cpm_port.pycaffe.python_layer import allowing_python_layers
 from cpm_port.pycaffe.steps import (
-    DummyStep,
-    FileStep,
+    LayerStep,
     MemoryStep,
     ModuleStep,
     PythonStep,
-    Step,
     Written,
-    shares_memory,
 )
-from cpm_port.training.batches import DataSource, open_data_layers
 
 __all__ = ["TEST", "TRAIN", "Net", "require_openable"]
 
 TRAIN, TEST = 0, 1
-_PHASES = ("TRAIN", "TEST")
 _MOMENTS = ("before_forward", "after_forward", "before_backward", "after_backward")
-_FROM_MEMORY = ("DummyData", "Input", "MemoryData")
 Arrays = dict[str, NDArray[np.float32]]
 Callback = Callable[[int], object]
 
@@ -103,17 +96,17 @@ class Net:
             else:
                 raise TypeError(f"Net takes a file, weights and one phase; found {phase_or_weights!r}")
         if phase is None and isinstance(network_file, NetSpec):
-            phase = _PHASES.index(network_file.phase)
+            phase = PHASES.index(network_file.phase)
         if phase not in (TRAIN, TEST):
             raise TypeError(f"Net's phase is {phase!r}; expected caffe.TRAIN or caffe.TEST")
         if isinstance(network_file, NetSpec):
             self._spec = network_file
         else:
             require_openable(network_file)
-            self._spec = read_net(network_file, phase=_PHASES[phase], level=level, stages=list(stages or ()))
+            self._spec = read_net(network_file, phase=PHASES[phase], level=level, stages=list(stages or ()))
         self._device = modes.current_device()
-        self._sources = _open_sources(self._spec)
-        shapes = {top: shape for source in self._sources.values() for top, shape in source.shapes.items()}
+        sources = open_sources(self._spec)
+        shapes = {top: shape for source in sources.values() for top, shape in source.shapes.items()}
         with allowing_python_layers(allow_python_layers):
             self._core = CaffeNet(self._spec, shapes)
         if weights is None:
@@ -125,9 +118,7 @@ class Net:
         if self._spec.force_backward:  # frozen parameters get gradients, too; BatchNorm's sums never do
             for parameter in (p for m in self._modules() if m.spec.type != "BatchNorm" for p in m.blobs):
                 parameter.requires_grad_()
-        self._parameter_blobs = {p: Blob(ParameterValues(p)) for module in self._modules() for p in module.blobs}
-        self._blob_dict: OrderedDict[str, Blob] = OrderedDict()
-        self._steps = self._make_steps()
+        self._steps, self._blob_dict, self._parameter_blobs = make_net(self._spec, self._core, sources, self._device)
         self._callbacks: dict[str, list[Callback]] = {moment: [] for moment in _MOMENTS}
         self.layers: list[Any] = [step.layer for step in self._steps]
 
@@ -209,7 +200,7 @@ class Net:
     def _bottom_ids(self, layer: int) -> list[int]:
         return [self._blob_names.index(name) for name in self._steps[layer].spec.bottoms]
 
-    def _producer(self, name: str) -> Step:
+    def _producer(self, name: str) -> LayerStep:
         return next(step for step in self._steps if name in step.spec.tops)
 
     # Running
@@ -489,63 +480,6 @@ class Net:
         """Return what stands in a parameter's `diff`."""
         return self._parameter_blobs[parameter].gradient.tensor()
 
-    # Making
-
-    def _make_steps(self) -> list[Step]:
-        modules = {id(step.spec): self._core.get_submodule(step.key) for step in self._core.steps}
-        ordered = [modules.get(id(layer)) for layer in self._spec.layers]
-        learned = [isinstance(module, LayerModule) and any(p.requires_grad for p in module.blobs) for module in ordered]
-        visits = plan_backward(self._spec.layers, learned, force=self._spec.force_backward)
-        shapes = self._core.blob_shapes
-        steps: list[Step] = []
-        for index, (layer, module, visit) in enumerate(zip(self._spec.layers, ordered, visits, strict=True)):
-            bottoms = [self._blob_dict.setdefault(name, self._new_blob(shapes[name])) for name in layer.bottoms]
-            tops = self._make_tops(layer, module, bottoms, shapes)
-            handle = module.layer if isinstance(module, PythonModule) else _handle(layer)
-            common = (layer, handle, bottoms, tops, [self._next_writer(index, top) for top in layer.tops], visit)
-            if isinstance(module, PythonModule):
-                module.bind()
-                for parameter, blob in zip(module.blobs, handle.blobs, strict=True):
-                    self._parameter_blobs[parameter] = blob
-                steps.append(PythonStep(*common, module))
-            elif isinstance(module, LayerModule):
-                handle.blobs.extend(self._parameter_blobs[p] for p in module.blobs)
-                trained = [(p, self._parameter_blobs[p]) for p in module.blobs if p.requires_grad]
-                overwritten = [self._next_writer(index - 1, name) < len(self._spec.layers) for name in layer.bottoms]
-                steps.append(ModuleStep(*common, module, trained, overwritten))
-            elif layer.name in self._sources:
-                steps.append(FileStep(*common, self._sources[layer.name]))
-            else:
-                kinds: dict[str, type[Step]] = {"DummyData": DummyStep, "MemoryData": MemoryStep}
-                steps.append(kinds.get(layer.type, Step)(*common))
-        return steps
-
-    def _make_tops(
-        self, layer: LayerSpec, module: nn.Module | None, bottoms: list[Blob], shapes: Mapping[str, Shape]
-    ) -> list[Blob]:
-        """Return a layer's tops: new blobs, or those that it changes in place."""
-        tops = []
-        for index, (name, weight) in enumerate(zip(layer.tops, layer.loss_weights, strict=True)):
-            if name not in self._blob_dict:
-                blob = self._new_blob(shapes[name])
-                if isinstance(module, PythonModule) and self._device.type == "cpu":
-                    blob = module.own_tops[index]  # the one that the layer's `setup` has seen
-                    blob.reshape(*shapes[name])
-                if shares_memory(layer):
-                    blob.values.base = bottoms[0].values
-                self._blob_dict[name] = blob
-            self._blob_dict[name].loss_weight = weight or self._blob_dict[name].loss_weight
-            tops.append(self._blob_dict[name])
-        return tops
-
-    def _new_blob(self, shape: Shape) -> Blob:
-        return Blob(Values(shape, self._device))
-
-    def _next_writer(self, index: int, name: str) -> int:
-        """Return the place of the first layer after `index` that writes to a blob; the net's length where none does."""
-        layers = self._spec.layers
-        return next((i for i in range(index + 1, len(layers)) if name in layers[i].tops), len(layers))
-
     def _batches(self, arrays: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Cut arrays into batches of the size of the net's first blob; the last one is filled up with zeros."""
         count = len(next(iter(arrays.values())))
@@ -570,14 +504,6 @@ _ABSENT = {
 }
 
 
-def _handle(layer: LayerSpec) -> Layer:
-    """Return what `net.layers` shows of a layer that is not written in Python."""
-    handle = Layer()
-    handle.type = layer.type
-    handle.phase = _PHASES.index(layer.params.phase)
-    return handle
-
-
 def _rows(parts: Mapping[str, list[Any]], count: int) -> Arrays:
     return {name: np.asarray(rows[:count]) for name, rows in parts.items()}
 
@@ -586,12 +512,3 @@ def require_openable(path: str | os.PathLike[str]) -> None:
     """Raise pycaffe's error where there is no such file."""
     if not os.path.isfile(path):
         raise _NoFileError(f"Could not open file {os.fspath(path)}")
-
-
-def _open_sources(spec: NetSpec) -> dict[str, DataSource]:
-    """Open the layers that read files, each by itself: layer name -> its batches."""
-    return {
-        layer.name: open_data_layers(replace(spec, layers=(layer,)), phase=spec.phase, seed=modes.current_seed())
-        for layer in spec.layers
-        if is_source(layer) and layer.type in DATA_TYPES and layer.type not in _FROM_MEMORY
-    }

@@ -23,7 +23,7 @@ from cpm_port.pycaffe.gradients import Visit
 from cpm_port.pycaffe.python_layer import Layer, PythonModule
 from cpm_port.training.batches import DataSource
 
-__all__ = ["DummyStep", "FileStep", "MemoryStep", "ModuleStep", "PythonStep", "Step", "Written", "shares_memory"]
+__all__ = ["DummyStep", "FileStep", "LayerStep", "MemoryStep", "ModuleStep", "PythonStep", "Written", "shares_memory"]
 
 Written = set[Blob]
 """Blobs whose gradient has got a part in the current backward pass: further parts are added."""
@@ -38,7 +38,7 @@ def shares_memory(layer: LayerSpec) -> bool:
 
 
 @dataclass
-class Step:
+class LayerStep:
     """One layer in its net; by itself an Input layer, which does nothing.
 
     Attributes
@@ -71,7 +71,7 @@ class Step:
 
 
 @dataclass
-class DummyStep(Step):
+class DummyStep(LayerStep):
     """DummyData: constants are filled once and then left alone, other fillers draw anew in every pass."""
 
     def __post_init__(self) -> None:
@@ -91,7 +91,7 @@ class DummyStep(Step):
                 blob.values.store(values.to(blob.values.device))
 
 
-class MemoryStep(Step):
+class MemoryStep(LayerStep):
     """MemoryData: batches from the arrays that `net.set_input_arrays` was given."""
 
     _data: NDArray[np.float32] | None = None
@@ -137,7 +137,7 @@ class MemoryStep(Step):
 
 
 @dataclass
-class FileStep(Step):
+class FileStep(LayerStep):
     """A layer that reads files (Data, HDF5Data, CPMData, ...)."""
 
     source: DataSource
@@ -150,7 +150,7 @@ class FileStep(Step):
 
 
 @dataclass
-class ModuleStep(Step):
+class ModuleStep(LayerStep):
     """A layer of the graph room.
 
     Attributes
@@ -229,7 +229,7 @@ class ModuleStep(Step):
 
 
 @dataclass
-class PythonStep(Step):
+class PythonStep(LayerStep):
     """A Python layer, on the net's own blobs."""
 
     module: PythonModule

@@ -12,7 +12,7 @@ torch in this room.
 """
 
 from cpm_port.zoo.choice import Choice, resolve
-from cpm_port.zoo.entries import ENTRIES, LICENCE, ModelEntry, Score, model_named, scores
+from cpm_port.zoo.entries import ENTRIES, LICENCE, ModelEntry, ModelScore, model_named, scores
 from cpm_port.zoo.fetch import download
 from cpm_port.zoo.recognition import recognise
 from cpm_port.zoo.store import Installed, add, find_installed, models_dir
@@ -23,7 +23,7 @@ __all__ = [
     "Choice",
     "Installed",
     "ModelEntry",
-    "Score",
+    "ModelScore",
     "add",
     "download",
     "find_installed",

@@ -18,7 +18,7 @@ from typing import Any
 from cpm_port import release
 from cpm_port.errors import UsageError
 from cpm_port.evaluation.recorded import default_record
-from cpm_port.evaluation.reference import load_all
+from cpm_port.evaluation.tables import read_tables
 from cpm_port.parts import CPM14, FLIC9, PartOrder
 from cpm_port.resources import resource_dir
 
@@ -27,7 +27,7 @@ __all__ = [
     "GONE",
     "LICENCE",
     "ModelEntry",
-    "Score",
+    "ModelScore",
     "model_named",
     "scores",
 ]
@@ -85,7 +85,7 @@ class ModelEntry:
 
 
 @dataclass(frozen=True)
-class Score:
+class ModelScore:
     """One score and how it came about.
 
     Attributes
@@ -170,7 +170,7 @@ def model_named(name: str) -> ModelEntry:
     return ENTRIES[name]
 
 
-def scores(entry: ModelEntry) -> tuple[Score, ...]:
+def scores(entry: ModelEntry) -> tuple[ModelScore, ...]:
     """Return a model's scores, each with its protocol; none for a default model that has no record yet.
 
     Raises
@@ -180,16 +180,16 @@ def scores(entry: ModelEntry) -> tuple[Score, ...]:
     """
     if entry.embedded:
         return tuple(_measured(score) for score in (default_record() or {}).get("scores", ()))
-    rows = {row.id: (row, reference) for reference in load_all() for row in reference.rows}
+    rows = {row.id: (row, reference) for reference in read_tables() for row in reference.rows}
     found = [rows[name] for name in entry.rows]
     return tuple(
-        Score(reference.dataset, row.split, row.protocol, row.threshold, row.published, "published", row.source)
+        ModelScore(reference.dataset, row.split, row.protocol, row.threshold, row.published, "published", row.source)
         for row, reference in found
     )
 
 
-def _measured(score: Mapping[str, Any]) -> Score:
-    return Score(
+def _measured(score: Mapping[str, Any]) -> ModelScore:
+    return ModelScore(
         score["dataset"],
         score["split"],
         score["protocol"],

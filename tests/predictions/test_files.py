@@ -32,8 +32,9 @@ from cpm_port.parts import (
     reorder,
 )
 from cpm_port.predictions.files import read_predictions, write_predictions
+from cpm_port.predictions.image_results import ImageResult
 from cpm_port.predictions.mat_files import write_mpii_submission
-from cpm_port.predictions.results import PLACES, FileRecord, ImageResult, JointRecord, ModelRecord, SearchRecord
+from cpm_port.predictions.result_parts import PLACES, FileRecord, JointRecord, ModelRecord, SearchRecord
 from cpm_port.predictions.values import Predictions
 from tests.annotations.test_mpii import point, rect, release
 

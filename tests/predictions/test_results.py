@@ -11,20 +11,10 @@ from pathlib import Path
 import pytest
 
 from cpm_port.errors import DataError
-from cpm_port.predictions.results import (
-    FRAME,
-    PLACES,
-    FileRecord,
-    FrameRecord,
-    ImageResult,
-    JointRecord,
-    ModelRecord,
-    SearchRecord,
-    VideoHead,
-    VideoResult,
-    VideoResultWriter,
-    read_result,
-)
+from cpm_port.predictions.image_results import ImageResult
+from cpm_port.predictions.result_parts import FRAME, PLACES, FileRecord, JointRecord, ModelRecord, SearchRecord
+from cpm_port.predictions.results import read_result
+from cpm_port.predictions.video_results import FrameRecord, VideoHead, VideoResult, VideoResultWriter
 
 MODEL = ModelRecord(FileRecord("net.prototxt", "ab"), FileRecord("net.caffemodel", "cd"), "default")
 SEARCH = SearchRecord((160, 200), "benchmark", (99.0, 79.5), 1 / 3, (0.7, 0.1 + 0.2), 368, "cpm14")
