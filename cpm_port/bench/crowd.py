@@ -28,8 +28,8 @@ from cpm_port.drawn.source import DrawnCrowds
 from cpm_port.evaluation.oks import match_poses
 from cpm_port.files.atomic import atomic_path
 from cpm_port.inference.crowd import CrowdFinder
+from cpm_port.inference.finding import people_of
 from cpm_port.inference.model import Engine, ready_net
-from cpm_port.inference.run import people_of
 from cpm_port.inference.whereabouts import Whereabouts
 from cpm_port.parts import CPM14
 from cpm_port.report.drawing import draw_poses

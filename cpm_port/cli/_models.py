@@ -41,11 +41,12 @@ def add_state(parser: argparse._ActionsContainer, phase: str = "TEST") -> None:
     )
 
 
-def chosen_model(args: argparse.Namespace) -> Choice:
-    """Return the files of the model that the options say; errors as of `cpm_port.zoo.resolve`."""
+def chosen_model(args: argparse.Namespace, default: str | None = None) -> Choice:
+    """Return the files of the model that the options say, or of `default`; errors as of `cpm_port.zoo.resolve`."""
     from cpm_port.zoo import resolve
 
-    return resolve(args.model, args.net, args.weights, chosen_state(args))
+    said = {args.model, args.net, args.weights} != {None}
+    return resolve(args.model if said else default, args.net, args.weights, chosen_state(args))
 
 
 def chosen_state(args: argparse.Namespace) -> NetState:

@@ -25,23 +25,17 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-import time
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cpm_port.cli._devices import add_engine, chosen_engine
 from cpm_port.cli._models import add_model, chosen_model
 from cpm_port.errors import UsageError
-from cpm_port.files.atomic import require_writable_folder
 
 if TYPE_CHECKING:
-    from cpm_port.inference.model import ReadyNet
-    from cpm_port.inference.notebook import Notebook
-    from cpm_port.inference.results import Result
-    from cpm_port.inference.run import PeopleChoice
-    from cpm_port.inference.targets import Target
-    from cpm_port.inference.whereabouts import Whereabouts
+    from cpm_port.inference.looking import Wanted
+    from cpm_port.inference.run import Output, Summary
+    from cpm_port.zoo import Choice
 
 __all__ = ["configure", "run"]
 
@@ -121,167 +115,108 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predict every image and video; report broken ones and go on; 2 if there were any."""
-    from tqdm import tqdm
+    from cpm_port.inference.run import predict_paths
 
-    from cpm_port.imaging.reading import picture_count
-    from cpm_port.inference.model import ready_net
-    from cpm_port.inference.outputs import RunOutput
-    from cpm_port.inference.run import Output, predict_files
-    from cpm_port.inference.targets import list_files, name_results, refuse_to_overwrite
+    wanted = _wanted(args)
+    if len(args.images) == 1 and args.images[0].isdecimal() and not Path(args.images[0]).exists():
+        return _camera(int(args.images[0]), args, wanted)
+    done = predict_paths(
+        args.images,
+        args.out,
+        wanted,
+        _output(args),
+        choice=chosen_model(args, "mpii-vgg" if args.people == "notebook" else None),
+        person_choice=_person_net(args),
+        engine=chosen_engine(args),
+        say=_say,
+    )
+    _report(args, done)
+    return 2 if done.failed else 0
+
+
+def _wanted(args: argparse.Namespace) -> Wanted:
+    """Return who is looked for, as the options say."""
+    from cpm_port.inference.looking import Wanted
     from cpm_port.inference.whereabouts import Whereabouts
 
-    boxes = args.box or []
+    boxes = [tuple(box) for box in args.box or []]
     where = Whereabouts(
         center_xy=None if args.center is None else tuple(args.center),
         base_scale=args.base_scale,
-        box=tuple(boxes[0]) if len(boxes) == 1 else None,
+        box=boxes[0] if len(boxes) == 1 else None,
         multipliers=None if args.multipliers is None else tuple(args.multipliers),
         mode=args.mode,
     )
-    if len(args.images) == 1 and args.images[0].isdecimal() and not Path(args.images[0]).exists():
-        return _camera(int(args.images[0]), args, where)
-    require_writable_folder(args.out)
-    files, passed_over = list_files(args.images)
-    for path in passed_over:
-        _warn(f"{path}: not taken, its suffix is no image's or video's")
-    targets = name_results(files, Path(args.out))
-    for target in targets:
-        if target.namesake is not None:
-            _warn(f"{target.path}: {target.namesake} has its stem; the results are {target.stem.name}")
-        if not target.is_video and (count := picture_count(target.path)) > 1:
-            _warn(f"{target.path}: holds {count} pictures, an animation's or pages; the first one is taken")
-    refuse_to_overwrite(targets)
-    gathered = RunOutput(Path(args.out), args.format, sheet=args.sheet, min_score=args.min_score)
-    gathered.refuse_to_overwrite(targets)
-    _refuse_contradictions(args, any(target.is_video for target in targets))
-    notebook = _notebook(args, where)
-    model = notebook.pose if notebook else ready_net(chosen_model(args), chosen_engine(args))
-    people = notebook or _people(args, model)
-    named = not any(Path(image).is_dir() for image in args.images)
-    output = Output(
+    box_file = None if args.boxes is None else Path(args.boxes)
+    return Wanted(where, args.people, tuple(boxes) if len(boxes) > 1 else None, box_file)
+
+
+def _output(args: argparse.Namespace) -> Output:
+    """Return what is written, as the options say."""
+    from cpm_port.inference.run import Output
+
+    return Output(
         pictures=not args.no_pictures,
-        maps=named if args.maps is None else args.maps,
+        maps=args.maps,
         min_score=args.min_score,
-        json="json" in args.format,
+        formats=tuple(args.format),
+        sheet=args.sheet,
+        person_score=args.person_score,
     )
-    failed, doubtful, start = 0, 0, time.perf_counter()
-    with (
-        tqdm(total=len(targets), unit="file", disable=True if len(targets) < 2 else None, file=sys.stderr) as progress,
-        closing(predict_files(targets, model, where, people, output)) as finished,
-    ):
-        for target, done in zip(sorted(targets, key=lambda target: target.is_video), finished, strict=True):
-            if done.result is not None:
-                gathered.add(target, done.result)
-                doubtful += _said_of(done.result, args.person_score)
-            if done.error is not None:
-                failed += 1
-                text = str(done.error)
-                said = text if str(done.path) in text else f"{done.path}: {text}"
-                tqdm.write(f"cpm-port predict: {said}", file=sys.stderr)
-            progress.update()
-    seconds = time.perf_counter() - start
-    for path in gathered.end():
-        print(path)
-    if len(targets) == 1 and not failed:
-        _say_where(targets[0], done.result)
-    print(f"{len(targets) - failed} of {len(targets)} files predicted into {args.out}")
-    if doubtful:
-        print(f"nobody is there, most likely, in {doubtful}: no person scores {args.person_score:g} (--person-score)")
-    if gathered.images:
-        nobody = f"; nobody in {gathered.empty}" if gathered.empty else ""
-        print(f"{gathered.people} people in {gathered.images} images{nobody}, {gathered.images / seconds:.2g} images/s")
-    return 2 if failed else 0
 
 
-def _said_of(result: Result, person_score: float) -> bool:
-    """Say on standard error where nobody seems to be in a picture; return whether that is so."""
-    best = max((person.score for person in result), default=0.0)
-    if best >= person_score:
-        return False
-    seen = f"the best score is {best:.2f}, less than {person_score:g}" if len(result) else "no person was found"
-    from tqdm import tqdm
+def _person_net(args: argparse.Namespace) -> Choice | None:
+    """Return the notebook's own person net, where one is given."""
+    from cpm_port.zoo import resolve
 
-    tqdm.write(f"cpm-port predict: {result.name}: nobody is there, most likely: {seen}", file=sys.stderr)
-    return True
-
-
-def _say_where(target: Target, result: Result | None) -> None:
-    """Print where a single file's results are, and how sure they are."""
-    for path in target.results():
-        if path.exists():
-            print(path)
-    for number, person in enumerate(result or (), 1):
-        least = int(person.scores.argmin())
-        print(
-            f"person {number}: score {person.score:.2f} of 1; least sure of {person.part_order.parts[least]} "
-            f"({person.scores[least]:.2f})"
-        )
+    if (args.person_net is None) != (args.person_weights is None):
+        raise UsageError("--person-net and --person-weights belong together")
+    if args.person_net is None:
+        return None
+    if args.people != "notebook":
+        raise UsageError("--person-net and --person-weights belong to --people notebook")
+    return resolve(None, args.person_net, args.person_weights)
 
 
-def _camera(index: int, args: argparse.Namespace, where: Whereabouts) -> int:
+def _camera(index: int, args: argparse.Namespace, wanted: Wanted) -> int:
     """Show a camera's people in a window."""
     from cpm_port.inference.following import show_camera
     from cpm_port.inference.model import ready_net
 
-    if args.people not in (None, "all") or where.given or args.boxes is not None or len(args.box or []) > 1:
+    if wanted.people not in (None, "all") or wanted.where.given or wanted.boxed:
         raise UsageError(f"camera {index}: everybody in its pictures is followed; no --people, no place")
-    count = show_camera(index, ready_net(chosen_model(args), chosen_engine(args)), where)
+    count = show_camera(index, ready_net(chosen_model(args), chosen_engine(args)), wanted.where)
     print(f"{count} pictures of camera {index}")
     return 0
 
 
-def _refuse_contradictions(args: argparse.Namespace, videos: bool) -> None:
-    several = args.boxes is not None or len(args.box or []) > 1
-    if several and (args.center is not None or (args.boxes is not None and args.box)):
-        raise UsageError("give --boxes, or --box for each person, or one --center, not several of these")
-    if args.people is not None and several:
-        raise UsageError(f"give --people {args.people}, or boxes, not both: boxes say who is there")
-    if args.people == "all" and (args.box or args.center is not None):
-        raise UsageError("--people all finds the people itself: no --box and no --center")
-    if several and videos:
-        raise UsageError("several boxes are for images: in a video people move")
-    if videos and args.format != ["json"]:
-        raise UsageError(f"--format {' '.join(args.format)}: a video's results are JSON")
+def _report(args: argparse.Namespace, done: Summary) -> None:
+    """Print where the results are; of a single file also how sure they are."""
+    for path in done.written:
+        print(path)
+    if done.files == 1 and not done.failed:
+        for path in filter(Path.exists, done.last.target.results()):
+            print(path)
+        for number, person in enumerate(done.last.result or (), 1):
+            least = int(person.scores.argmin())
+            print(
+                f"person {number}: score {person.score:.2f} of 1; least sure of {person.part_order.parts[least]} "
+                f"({person.scores[least]:.2f})"
+            )
+    print(f"{done.files - done.failed} of {done.files} files predicted into {args.out}")
+    if done.empty:
+        print(f"nobody is there, most likely, in {done.empty}: no person scores {args.person_score:g} (--person-score)")
+    if done.images:
+        people = "1 person" if done.people == 1 else f"{done.people} people"
+        images = "1 image" if done.images == 1 else f"{done.images} images"
+        print(f"{people} in {images}, {done.images / done.seconds:.2g} images/s")
 
 
-def _people(args: argparse.Namespace, model: ReadyNet) -> PeopleChoice:
-    """Return who is looked for, as the options say."""
-    from cpm_port.annotations.boxes import read_boxes
-    from cpm_port.inference.people import BoxesByName, GivenBoxes
+def _say(text: str) -> None:
+    """Print a sentence on standard error, above the bar where there is one."""
+    from tqdm import tqdm
 
-    if args.boxes is not None:
-        return BoxesByName(read_boxes(args.boxes), model.interface.box_size)
-    if len(args.box or []) > 1:
-        return GivenBoxes([tuple(box) for box in args.box], model.interface.box_size)
-    if args.people in ("one", "all"):
-        return "all" if args.people == "all" else "one"
-    return "all" if model.searches and not args.box and args.center is None else "one"
-
-
-def _notebook(args: argparse.Namespace, where: Whereabouts) -> Notebook | None:
-    """Load the notebook's two nets, where it is asked for."""
-    from cpm_port.inference.model import ready_net
-    from cpm_port.inference.notebook import Notebook, load_person_net
-    from cpm_port.inference.whereabouts import Whereabouts
-    from cpm_port.zoo import resolve
-
-    if args.people != "notebook":
-        if args.person_net is not None or args.person_weights is not None:
-            raise UsageError("--person-net and --person-weights belong to --people notebook")
-        return None
-    if where != Whereabouts():
-        raise UsageError("--people notebook finds the people itself, at its own scale: no other place, scales or mode")
-    if (args.person_net is None) != (args.person_weights is None):
-        raise UsageError("--person-net and --person-weights belong together")
-    engine = chosen_engine(args)
-    own = args.person_net is not None
-    person = resolve(None, args.person_net, args.person_weights) if own else resolve("person")
-    pose = chosen_model(args) if args.model or args.net or args.weights else resolve("mpii-vgg")
-    return Notebook(load_person_net(person, engine), ready_net(pose, engine))
-
-
-def _warn(text: str) -> None:
-    print(f"cpm-port predict: {text}", file=sys.stderr)
+    tqdm.write(f"cpm-port predict: {text}", file=sys.stderr)
 
 
 def _finite(text: str) -> float:

@@ -3,9 +3,11 @@
 Data flows from a picture to its joints, and every file calls only those below it in this list:
 
 - `face.py`: the model that is called with pictures (`cpm_port.load_model`), with `sources.py` (what a picture may be);
-- `run.py`: pictures in, results out, as files too (`cpm-port predict`), with `targets.py` (which files, and what their
-  results are called), `videos.py` and `following.py` (one person in a video, or everybody), `outputs.py` (what a whole
-  run writes) and `results.py` (a result, and what is written of it);
+- `run.py`: files in, files out (`cpm-port predict`), with `targets.py` (which files, and their results' names),
+  `videos.py` (a video's people), `outputs.py` (what a whole run writes) and `results.py` (a result, and what is written
+  of it);
+- `finding.py`: pictures in, results out, for both of these; `looking.py`: who is looked for, and `following.py`:
+  everybody, from frame to frame;
 - `dataset.py`: a model over a data set (`cpm-port evaluate --data`), with `journal.py` (progress that survives a kill);
 - `notebook.py`: several people as the release's notebook finds them; `people.py`: what any finder of people offers;
 - `model.py`: a model's files -> a net that is ready; `whole_picture.py`: where to look when no place is given;

@@ -34,7 +34,7 @@ from cpm_port.imaging.reading import read_image
 from cpm_port.inference.interface import BeliefNet, read_interface
 from cpm_port.inference.journal import Entry, Journal, open_journal, read_entries
 from cpm_port.inference.model import Engine, ready_net
-from cpm_port.inference.stream import Person, predict_stream
+from cpm_port.inference.stream import PersonToFind, predict_stream
 from cpm_port.inference.whereabouts import search_of
 from cpm_port.parts import FLIC9, Convention, Joints
 from cpm_port.predictions.files import write_predictions
@@ -180,7 +180,7 @@ def _predict_share(
     box_size = read_interface(net).box_size
     title = "predicting" if world.size == 1 else f"predicting, share of process 0 of {world.size}"
     people = (
-        Person(
+        PersonToFind(
             f"{sample.dataset} {sample.name}",
             partial(read_image, sample.require_image()),
             partial(search_of, sample, box_size=box_size),

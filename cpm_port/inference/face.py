@@ -4,7 +4,7 @@
     for result in model("photos/"):
         print(result, [person.joints for person in result])
 
-Where in the flow: on top of the room; `cpm-port predict` goes the same way (`run.py`).
+Where in the flow: on top of the room; `cpm-port predict` goes the same way (`finding.py`).
 """
 
 from __future__ import annotations
@@ -18,21 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 from cpm_port.engine.precision import Precision
 from cpm_port.errors import UsageError
+from cpm_port.inference.finding import find_results
+from cpm_port.inference.looking import Box, Looking, PeopleChoice, Wanted
 from cpm_port.inference.model import Engine, ReadyNet, ready_net
-from cpm_port.inference.people import GivenBoxes
 from cpm_port.inference.predict import Mode
 from cpm_port.inference.results import Result
-from cpm_port.inference.run import Looking, PeopleChoice, find_results
 from cpm_port.inference.sources import pictures
 from cpm_port.inference.whereabouts import Whereabouts
-from cpm_port.zoo import LICENCE, Choice, ModelEntry, Score, resolve, scores
+from cpm_port.zoo import LICENCE, Choice, ModelEntry, ModelScore, resolve, scores
 
 if TYPE_CHECKING:
     from cpm_port.evaluation.run import Evaluation
 
 __all__ = ["Model", "evaluate_protocol", "load_model", "predict"]
-
-Box = tuple[float, float, float, float]
 
 OWN_LICENCE = "Apache-2.0, as the package; its training photographs are for research (MODEL_CARD.md)"
 
@@ -51,7 +49,7 @@ class Model(ReadyNet):
         Side of the net's input, px.
     trained_on : str
         In words.
-    scores : tuple of Score
+    scores : tuple of ModelScore
         What it scores, each with its protocol and source.
     licence : str
     net : BeliefNet
@@ -97,7 +95,7 @@ class Model(ReadyNet):
         return "not known" if self.entry is None else self.entry.title
 
     @property
-    def scores(self) -> tuple[Score, ...]:
+    def scores(self) -> tuple[ModelScore, ...]:
         """What it scores, each with its protocol and source; nothing for files of your own."""
         return () if self.entry is None else scores(self.entry)
 
@@ -151,12 +149,8 @@ class Model(ReadyNet):
             What is wrong with a picture, or with what is asked for.
         """
         where = Whereabouts(multipliers=None if multipliers is None else tuple(multipliers), mode=mode)
-        if boxes is not None and people is not None:
-            raise UsageError("give people or boxes, not both: boxes say who is there")
-        if people is None:
-            people = "all" if self.searches else "one"
-        finder = people if boxes is None else GivenBoxes(boxes, self.interface.box_size)
-        return self._results(pictures(source, rgb=rgb), Looking(where, finder))
+        wanted = Wanted(where, people, boxes=None if boxes is None else tuple(boxes))
+        return self._results(pictures(source, rgb=rgb), wanted.with_model(self))
 
     def _results(self, shown: Iterable[Any], looking: Looking) -> Generator[Result, None, None]:
         with closing(find_results(shown, self, looking)) as answers:

@@ -1,39 +1,32 @@
-"""Everybody in a video, each with a number that stays: in every frame as JSON, and the video with the limbs drawn.
+"""Everybody in one frame after another, each with a number that stays; and a camera's people in a window.
 
-Where in the flow: beside `videos.py`, which looks at one place for one person. Both files are written while the frames
-go by, so memory does not grow with the video's length; the JSON has one line per frame, and comes last.
+Where in the flow: below `videos.py` and `finding.py`; above `tracking.py`, which tells who is who, and `crowd.py`.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from contextlib import ExitStack
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from cpm_port.errors import DataError, UsageError
-from cpm_port.files.atomic import atomic_path
-from cpm_port.files.names import printable
+from cpm_port.errors import UsageError
 from cpm_port.imaging.pyramid import ScaleSearch, mpii_search
-from cpm_port.imaging.video import CameraReader, VideoReader, VideoWriter
+from cpm_port.imaging.video import CameraReader
 from cpm_port.inference.crowd import CrowdFinder
 from cpm_port.inference.model import ReadyNet
 from cpm_port.inference.people import PersonFinder
 from cpm_port.inference.predict import Prediction
 from cpm_port.inference.results import PersonResult
-from cpm_port.inference.targets import Target
 from cpm_port.inference.together import person_result, predict_together
 from cpm_port.inference.tracking import Pose, Tracker
 from cpm_port.inference.whereabouts import Whereabouts
-from cpm_port.predictions.results import FollowedHead, FrameRecord, VideoResultWriter
 from cpm_port.release import MPII_PERSON_HEIGHT
 from cpm_port.report.drawing import draw_poses
 
-__all__ = ["Follower", "follow_video", "show_camera"]
+__all__ = ["Follower", "show_camera"]
 
 Image = NDArray[np.uint8]
 
@@ -116,60 +109,3 @@ def show_camera(index: int, model: ReadyNet, where: Whereabouts) -> int:
                 break
     cv2.destroyAllWindows()
     return shown
-
-
-def follow_video(target: Target, model: ReadyNet, where: Whereabouts) -> None:
-    """Find everybody in every frame, and know them again; a bar on standard error follows.
-
-    Parameters
-    ----------
-    target : Target
-    model : ReadyNet
-    where : Whereabouts
-        Scales and mode.
-
-    Raises
-    ------
-    MissingFileError, DataError
-        As of `cpm_port.inference.videos.predict_video`.
-    """
-    order, follower = model.interface.part_order, Follower(model, where)
-    with ExitStack() as stack:
-        video = stack.enter_context(VideoReader(target.path))
-        text_path = stack.enter_context(atomic_path(target.json))
-        video_path = stack.enter_context(atomic_path(target.joints))
-        text = stack.enter_context(text_path.open("w", encoding="utf-8"))
-        bar = stack.enter_context(
-            tqdm(total=video.declared, desc=target.path.name, unit="frame", leave=False, disable=None, file=sys.stderr)
-        )
-        head = FollowedHead(
-            printable(target.path),
-            video.rate,
-            video.size,
-            where.mode,
-            model.interface.box_size,
-            order.name,
-            model.record,
-        )
-        result, writer, interrupt = VideoResultWriter(text, head), None, None
-        try:
-            for index, (time, frame) in enumerate(video):
-                people = follower.follow(frame)
-                drawn = draw_poses(frame, [person.joints for person in people], order, [person.id for person in people])
-                if writer is None:
-                    writer = stack.enter_context(VideoWriter(video_path, video.rate, (drawn.shape[0], drawn.shape[1])))
-                writer.write(drawn)
-                result.add(FrameRecord(index, time, (), tuple(person.record() for person in people)))
-                bar.update()
-        except KeyboardInterrupt as stop:
-            if writer is None:
-                raise
-            interrupt = stop
-        result.end(video.declared, interrupt is None and not video.cut_short)
-    if interrupt is not None:
-        raise interrupt
-    if video.cut_short:
-        raise DataError(
-            f"{target.path}: cut short: it holds {video.count} of the {video.declared} frames that it claims; "
-            "the results are of those"
-        )

@@ -17,7 +17,7 @@ from cpm_port.files.digest import file_sha256
 from cpm_port.graph import load_net
 from cpm_port.inference.interface import BeliefNet, NetInterface, read_interface
 from cpm_port.inference.mirrored import MirroredNet
-from cpm_port.predictions.results import FileRecord, ModelRecord
+from cpm_port.predictions.result_parts import FileRecord, ModelRecord
 from cpm_port.zoo import Choice, resolve
 
 __all__ = ["Engine", "ReadyNet", "fast_choice", "ready_net"]

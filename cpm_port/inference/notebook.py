@@ -33,7 +33,7 @@ from cpm_port.inference.interface import BeliefNet
 from cpm_port.inference.model import Engine, ReadyNet, fast_choice
 from cpm_port.inference.people import FoundPerson
 from cpm_port.inference.predict import device_of, largest_batch, net_input, require_finite_maps
-from cpm_port.predictions.results import ModelRecord
+from cpm_port.predictions.result_parts import ModelRecord
 from cpm_port.release import BOX_SIZE, PAD_VALUE, PIXEL_DIVISOR, PIXEL_OFFSET, STRIDE
 from cpm_port.zoo import Choice, resolve
 

@@ -56,11 +56,15 @@ class RunOutput:
             if target.path.resolve() in written:
                 raise UsageError(f"{target.path}: a result would overwrite it; choose another --out")
 
-    def add(self, target: Target, result: Result) -> None:
-        """Take in a picture's result; OpenPose's file of it is written now."""
+    def add(self, target: Target, result: Result, person_score: float = 0.0) -> None:
+        """Take in a picture's result; OpenPose's file of it is written now.
+
+        People of a lower mean score than `person_score` are written, but not counted.
+        """
+        there = sum(person.score >= person_score for person in result)
         self.images += 1
-        self.people += len(result)
-        self.empty += not len(result)
+        self.people += there
+        self.empty += not there
         if "openpose" in self._formats:
             write_people("openpose", self._out, {result.name: result.rows()}, {result.name: target.stem})
         if any(form in PEOPLE_FORMATS for form in self._formats):

@@ -26,15 +26,9 @@ from cpm_port.inference.model import ReadyNet
 from cpm_port.inference.predict import Prediction, predict_person
 from cpm_port.inference.targets import Target
 from cpm_port.parts import PartOrder
+from cpm_port.predictions.image_results import ImageResult, NotebookResult
 from cpm_port.predictions.people_files import PersonRow, coco_rows, mpii_record, openpose_content
-from cpm_port.predictions.results import (
-    ImageResult,
-    JointRecord,
-    ModelRecord,
-    NotebookResult,
-    PersonRecord,
-    SearchRecord,
-)
+from cpm_port.predictions.result_parts import JointRecord, ModelRecord, PersonRecord, SearchRecord
 from cpm_port.release import BOX_SIZE
 from cpm_port.report.drawing import draw_poses, map_grid, pictured_window
 
@@ -138,7 +132,7 @@ class Result:
     model : ReadyNet
         What found them.
     place : str
-        How it came about where they were looked for (`cpm_port.predictions.results.PLACES`).
+        How it came about where they were looked for (`cpm_port.predictions.result_parts.PLACES`).
     several : bool
         Whether everybody was looked for, not one person.
     path : Path or None

@@ -1,111 +1,192 @@
-"""Pictures and videos in, results out: the one way that `cpm-port predict` and the Python face both go.
+"""Files in, files out: what `cpm-port predict` does, to be called from Python too.
 
-    model = ready_net()
-    for answer in find_results(pictures("photos"), model, Looking()):
-        print(answer.name, answer.error or answer.result)
+    done = predict_paths(["photos", "video.mp4"], "results")
+    print(done.files - done.failed, "of", done.files)
 
-Where in the flow: around everything in this room. Images are read, and their pyramids made, on other threads while the
-net runs (`stream.py`); not where the picture is searched first, since both need the net, and not for several people.
+Where in the flow: around everything in this room. `predict_paths` is a whole run; `predict_files` is its middle, one
+file after another; what a file's people are found by is `finding.py`'s and, for videos, `videos.py`'s.
 
-Errors: what goes wrong with one picture is that picture's, and the others go on.
+Errors: what goes wrong with one file is that file's, and the others go on. What is wrong with the run itself, its names
+or its options, is refused before the model is loaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+import os
+import sys
+import time
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
+from tqdm import tqdm
 
 from cpm_port.errors import CpmPortError, UsageError
-from cpm_port.imaging.pyramid import ScaleSearch
-from cpm_port.imaging.reading import read_image
-from cpm_port.inference.crowd import CrowdFinder
-from cpm_port.inference.following import Follower, follow_video
-from cpm_port.inference.model import ReadyNet
-from cpm_port.inference.notebook import Notebook
-from cpm_port.inference.people import BoxesByName, GivenBoxes, PersonFinder
-from cpm_port.inference.results import PersonResult, Result, write_image_results
+from cpm_port.files.atomic import require_writable_folder
+from cpm_port.imaging.reading import picture_count, read_image
+from cpm_port.inference.finding import Answer, find_results
+from cpm_port.inference.looking import Looking, Wanted
+from cpm_port.inference.model import Engine, ReadyNet, ready_net
+from cpm_port.inference.notebook import Notebook, load_person_net
+from cpm_port.inference.outputs import RunOutput
+from cpm_port.inference.results import NOBODY, Result, write_image_results
 from cpm_port.inference.sources import Picture
-from cpm_port.inference.stream import Person, predict_stream
-from cpm_port.inference.targets import Target
-from cpm_port.inference.together import person_result, predict_together
-from cpm_port.inference.videos import predict_video
-from cpm_port.inference.whereabouts import Whereabouts
-from cpm_port.inference.whole_picture import find_person
-from cpm_port.predictions.results import PLACES
-from cpm_port.report.drawing import pictured_window
+from cpm_port.inference.targets import Target, list_files, name_results, refuse_to_overwrite
+from cpm_port.inference.videos import follow_video, predict_video
+from cpm_port.zoo import Choice, resolve
 
-__all__ = [
-    "Answer",
-    "Done",
-    "Looking",
-    "Output",
-    "PeopleChoice",
-    "find_results",
-    "people_of",
-    "predict_files",
-]
-
-PeopleChoice = Literal["one", "all"] | PersonFinder | BoxesByName
-
-
-@dataclass(frozen=True)
-class Looking:
-    """Who is looked for.
-
-    Attributes
-    ----------
-    where : Whereabouts
-        Of one person; of several, how: mode and multipliers.
-    people : {"one", "all"}, PersonFinder or BoxesByName
-        One person, everybody whom the net itself finds, or whomever a finder finds, or a file of boxes names. A
-        `Notebook` goes its own way.
-    """
-
-    where: Whereabouts = field(default_factory=Whereabouts)
-    people: PeopleChoice = "one"
+__all__ = ["Done", "Output", "Summary", "predict_files", "predict_paths"]
 
 
 @dataclass(frozen=True)
 class Output:
-    """What is written of an image besides its JSON: picture, maps, and from which score on joints are drawn."""
+    """What is written.
+
+    Attributes
+    ----------
+    pictures : bool
+        The limbs over every image.
+    maps : bool or None
+        The belief maps of every image; None: of images that are named, not of those in folders.
+    min_score : float
+        Joints of a lower score, 0 to 1, are not drawn.
+    formats : tuple of str
+        Of `cpm_port.inference.outputs.FORMATS`. A video's results are always JSON.
+    sheet : bool
+        A contact sheet of all images.
+    person_score : float
+        A person of a lower mean score, 0 to 1, counts as nobody in what is said; the files have them.
+    """
 
     pictures: bool = True
-    maps: bool = True
+    maps: bool | None = None
     min_score: float = 0.0
-    json: bool = True
+    formats: tuple[str, ...] = ("json",)
+    sheet: bool = False
+    person_score: float = NOBODY
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """A picture's result, or the error that kept it from being made."""
-
-    name: str
-    result: Result | None = None
-    error: Exception | None = None
-
-
-@dataclass(frozen=True)
 class Done:
     """A file that is done with: its results are written, or there is an error; and what was found in an image."""
 
-    path: Path
+    target: Target
     error: CpmPortError | OSError | None = None
     result: Result | None = None
 
 
-def predict_files(
-    targets: Sequence[Target],
-    model: ReadyNet,
-    where: Whereabouts | None = None,
-    people: PeopleChoice = "one",
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """What became of a run.
+
+    Attributes
+    ----------
+    files, failed : int
+        How many files there were, and how many of them have an error instead of results.
+    images, people, empty : int
+        How many images were predicted, how many people are in them, and in how many of them there is nobody.
+    written : tuple of Path
+        The files of the whole run: other people's formats, the contact sheet.
+    seconds : float
+        For all files, without loading the model.
+    last : Done
+        The file that came last.
+    """
+
+    files: int
+    failed: int
+    images: int
+    people: int
+    empty: int
+    written: tuple[Path, ...]
+    seconds: float
+    last: Done
+
+
+def predict_paths(
+    paths: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    wanted: Wanted | None = None,
     output: Output | None = None,
+    *,
+    choice: Choice | None = None,
+    person_choice: Choice | None = None,
+    engine: Engine | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Summary:
+    """Predict images and videos, and write the results into a folder; a bar on standard error follows, where it shows.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Images, videos, and folders of them.
+    out : path
+        The folder of the results; files of one stem get `STEM`, `STEM-2`, ...
+    wanted : Wanted, optional
+        Who is looked for, and where.
+    output : Output, optional
+        What is written.
+    choice : Choice, optional
+        The model (`cpm_port.zoo.resolve`); by default the default model, for the notebook the official one.
+    person_choice : Choice, optional
+        The notebook's person net; by default the official one.
+    engine : Engine, optional
+        How the net runs.
+    say : callable, optional
+        Is given sentences, as they come up: a file's error, a file that is passed over, a picture without anybody.
+
+    Raises
+    ------
+    UsageError
+        The run is refused: no file, options that do not go together, a result that would overwrite an input; or as of
+        `ready_net`.
+    OSError
+        The folder cannot be written.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import cpm_port
+    >>> from cpm_port.imaging.writing import write_png
+    >>> _, picture = cpm_port.DrawnPeople(seed=2, difficulty=0)[0]
+    >>> with TemporaryDirectory() as folder:
+    ...     write_png(Path(folder) / "drawn.png", picture)
+    ...     done = predict_paths([f"{folder}/drawn.png"], f"{folder}/results", Wanted(boxes=((0, 0, 256, 256),)))
+    >>> done.files, done.failed, done.people
+    (1, 0, 1)
+    """
+    out, wanted, output, say = Path(out), wanted or Wanted(), output or Output(), say or _silence
+    require_writable_folder(out)
+    targets = _targets(paths, out, say)
+    if any(target.is_video for target in targets):
+        _refuse_for_videos(wanted, output)
+    gathered = RunOutput(out, output.formats, sheet=output.sheet, min_score=output.min_score)
+    gathered.refuse_to_overwrite(targets)
+    model, looking = _loaded(wanted, choice, person_choice, engine)
+    if output.maps is None:
+        output = replace(output, maps=not any(os.path.isdir(path) for path in paths))
+    failed, start = 0, time.perf_counter()
+    with (
+        tqdm(total=len(targets), unit="file", disable=True if len(targets) < 2 else None, file=sys.stderr) as progress,
+        closing(predict_files(targets, model, looking, output)) as finished,
+    ):
+        for done in finished:
+            failed += done.error is not None
+            if done.result is not None:
+                gathered.add(done.target, done.result, output.person_score)
+            if (sentence := _remark(done, output.person_score)) is not None:
+                say(sentence)
+            progress.update()
+    seconds = time.perf_counter() - start
+    return Summary(
+        len(targets), failed, gathered.images, gathered.people, gathered.empty, tuple(gathered.end()), seconds, done
+    )
+
+
+def predict_files(
+    targets: Sequence[Target], model: ReadyNet, looking: Looking | None = None, output: Output | None = None
 ) -> Generator[Done, None, None]:
     """Predict images and videos and write the results, one after another: the images first.
 
@@ -118,11 +199,9 @@ def predict_files(
     targets : sequence of Target
         Of `name_results`.
     model : ReadyNet
-    where : Whereabouts, optional
-        Where the person is in each; by default unknown: the default model looks for them in the whole picture,
-        others take LSP's rule, and so it is in videos.
-    people : {"one", "all"} or PersonFinder
-        As of `Looking`.
+    looking : Looking, optional
+        Who is looked for, and where; by default one person, whom the default model looks for in the whole picture, and
+        others where LSP's rule says, as in videos.
     output : Output, optional
         What is written of an image.
 
@@ -131,10 +210,10 @@ def predict_files(
     Done
         Close the generator (`contextlib.closing`) where it is not exhausted.
     """
-    looking, output = Looking(where or Whereabouts(), people), output or Output()
+    looking, output = looking or Looking(), output or Output()
     images = [target for target in targets if not target.is_video]
     shown = (Picture(str(target.path), partial(read_image, target.path), target.path) for target in images)
-    with closing(find_results(shown, model, looking, keep_maps=output.maps)) as answers:
+    with closing(find_results(shown, model, looking, keep_maps=output.maps is not False)) as answers:
         for target, answer in zip(images, answers, strict=True):
             yield _written_image(target, answer, output)
     for target in targets:
@@ -142,139 +221,52 @@ def predict_files(
             yield _written_video(target, model, looking)
 
 
-def find_results(
-    pictures: Iterable[Picture], model: ReadyNet, looking: Looking, *, keep_maps: bool = False
-) -> Generator[Answer, None, None]:
-    """Find the people of pictures, one picture after another.
-
-    Parameters
-    ----------
-    pictures : iterable of Picture
-        Taken as the results are asked for, at most a few ahead.
-    model : ReadyNet
-    looking : Looking
-    keep_maps : bool
-        Keep every stage's maps in the square that is pictured, in each person's prediction.
-
-    Yields
-    ------
-    Answer
-        In the pictures' order. Close the generator where it is not exhausted.
-    """
-    people = looking.people
-    if people == "one" and (looking.where.given or not model.searches):
-        return _streamed(pictures, model, looking.where, keep_maps)
-    finder = CrowdFinder(model.net, sigma=model.sigma) if people == "all" else None if people == "one" else people
-    if isinstance(finder, str):
-        raise UsageError(f"people {finder!r}: expected 'one', 'all' or a finder of people")
-    return _searched(pictures, model, looking.where, finder, keep_maps)
+def _targets(paths: Sequence[str | os.PathLike[str]], out: Path, say: Callable[[str], None]) -> list[Target]:
+    """Return the files and what their results are called; say what is not as one might expect."""
+    files, passed_over = list_files(paths)
+    if not files:
+        raise UsageError("no files to predict")
+    for path in passed_over:
+        say(f"{path}: not taken, its suffix is no image's or video's")
+    targets = name_results(files, out)
+    for target in targets:
+        if target.namesake is not None:
+            say(f"{target.path}: {target.namesake} has its stem; the results are {target.stem.name}")
+        if not target.is_video and (count := picture_count(target.path)) > 1:
+            say(f"{target.path}: holds {count} pictures, an animation's or pages; the first one is taken")
+    refuse_to_overwrite(targets)
+    return targets
 
 
-def _streamed(
-    pictures: Iterable[Picture], model: ReadyNet, where: Whereabouts, keep_maps: bool
-) -> Generator[Answer, None, None]:
-    """One person in each picture, at a place that is known before: reading and the net overlap."""
-    box_size = model.interface.box_size
-    search, window = partial(where.search, box_size=box_size), partial(pictured_window, box_size=box_size)
-    place = PLACES["given" if where.given else "rule"]
-    waiting: list[Picture] = []
-
-    def people() -> Iterator[Person]:
-        for picture in pictures:
-            waiting.append(picture._replace(read=_nothing))
-            yield Person(picture.name, picture.read, search)
-
-    stream = predict_stream(
-        model.net, people(), where.mode, sigma=model.sigma, stage_window=window if keep_maps else None
-    )
-    with closing(stream) as outcomes:
-        for outcome in outcomes:
-            picture = waiting.pop(0)
-            if outcome.error is not None:
-                yield Answer(outcome.name, error=outcome.error)
-                continue
-            assert outcome.image is not None
-            assert outcome.prediction is not None
-            found = (person_result(outcome.prediction),)
-            yield Answer(
-                outcome.name,
-                Result(outcome.name, outcome.image, found, model, place, path=picture.path, time=picture.time),
-            )
+def _refuse_for_videos(wanted: Wanted, output: Output) -> None:
+    if wanted.boxed:
+        raise UsageError("several boxes are for images: in a video people move")
+    if output.formats != ("json",):
+        raise UsageError(f"--format {' '.join(output.formats)}: a video's results are JSON")
 
 
-def _searched(
-    pictures: Iterable[Picture],
-    model: ReadyNet,
-    where: Whereabouts,
-    finder: PersonFinder | BoxesByName | None,
-    keep_maps: bool,
-) -> Generator[Answer, None, None]:
-    """Look at each picture for its people, then predict them; of a video's frames, know them again."""
-    film, follower = None, None
-    for picture in pictures:
-        try:
-            if picture.time is not None and isinstance(finder, CrowdFinder):
-                if follower is None or film != picture.path:
-                    film, follower = picture.path, Follower(model, where, finder)
-                answer = Answer(picture.name, _followed(picture, model, follower))
-            else:
-                answer = Answer(picture.name, _found(picture, model, where, finder, keep_maps))
-        except (CpmPortError, OSError) as error:
-            answer = Answer(picture.name, error=error)
-        yield answer
+def _loaded(
+    wanted: Wanted, choice: Choice | None, person_choice: Choice | None, engine: Engine | None
+) -> tuple[ReadyNet, Looking]:
+    """Load the model, for the notebook both; return it with what is wanted of it."""
+    if wanted.people != "notebook":
+        model = ready_net(choice, engine)
+        return model, wanted.with_model(model)
+    person = load_person_net(person_choice, engine)
+    notebook = Notebook(person, ready_net(choice or resolve("mpii-vgg"), engine))
+    return notebook.pose, Looking(people=notebook)
 
 
-def _found(
-    picture: Picture, model: ReadyNet, where: Whereabouts, finder: PersonFinder | BoxesByName | None, keep_maps: bool
-) -> Result:
-    image = picture.read()
-    if isinstance(finder, BoxesByName):
-        finder = finder.of(picture.name, (image.shape[0], image.shape[1]))
-    place = PLACES["given" if isinstance(finder, GivenBoxes) else "found"]
-    result = Result(
-        picture.name, image, (), model, place, several=finder is not None, path=picture.path,
-        time=picture.time,
-    )  # fmt: skip
-    if isinstance(finder, Notebook):
-        return replace(result, people=tuple(_notebook_people(finder, image)), person_model=finder.person.record)
-    return replace(result, people=tuple(people_of(image, model, where, finder, keep_maps)))
-
-
-def _followed(picture: Picture, model: ReadyNet, follower: Follower) -> Result:
-    image = picture.read()
-    people = tuple(follower.follow(image))
-    place = PLACES["found"]
-    return Result(picture.name, image, people, model, place, several=True, path=picture.path, time=picture.time)
-
-
-def _notebook_people(notebook: Notebook, image: NDArray[np.uint8]) -> Iterator[PersonResult]:
-    order = notebook.pose.interface.part_order
-    for person, peaks in notebook.predict(image):
-        joints, scale = peaks.joints_resized / person.base_scale, person.base_scale
-        scores = np.clip(peaks.scores, 0.0, 1.0)
-        yield PersonResult(joints, scores, order, person.center_xy, scale, person.score, raw_scores=peaks.scores)
-
-
-def people_of(
-    image: NDArray[np.uint8],
-    model: ReadyNet,
-    where: Whereabouts,
-    finder: PersonFinder | None,
-    keep_maps: bool = False,
-) -> list[PersonResult]:
-    """Return whom a finder finds in an image; without one, the person whom the whole picture is searched for."""
-    size, box_size = (image.shape[0], image.shape[1]), model.interface.box_size
-    if finder is None:
-        at: list[tuple[ScaleSearch, float | None]] = [(find_person(model.net, image, sigma=model.sigma), None)]
-    else:
-        at = [(ScaleSearch(p.center_xy, p.base_scale), p.score) for p in finder.find(image)]
-    searches = [where.search(size, box_size, found) for found, _ in at]
-    predictions = predict_together(model, image, searches, where.mode, keep_maps=keep_maps)
-    return [person_result(found, score) for found, (_, score) in zip(predictions, at, strict=True)]
-
-
-def _nothing() -> NDArray[np.uint8]:
-    raise AssertionError("the stream has read this picture")
+def _remark(done: Done, person_score: float) -> str | None:
+    """Return what is to be said of a file: its error, or that nobody seems to be in it."""
+    if done.error is not None:
+        text, path = str(done.error), str(done.target.path)
+        return text if path in text else f"{path}: {text}"
+    best = None if done.result is None else max((person.score for person in done.result), default=0.0)
+    if done.result is None or best is None or best >= person_score:
+        return None
+    seen = f"the best score is {best:.2f}, less than {person_score:g}" if len(done.result) else "no person was found"
+    return f"{done.result.name}: nobody is there, most likely: {seen}"
 
 
 def _written_image(target: Target, answer: Answer, output: Output) -> Done:
@@ -286,13 +278,13 @@ def _written_image(target: Target, answer: Answer, output: Output) -> Done:
             target,
             answer.result,
             pictures=output.pictures,
-            maps=output.maps,
+            maps=output.maps is not False,
             min_score=output.min_score,
-            json=output.json,
+            json="json" in output.formats,
         )
     except (CpmPortError, OSError) as error:
-        return Done(target.path, error)
-    return Done(target.path, result=answer.result)
+        return Done(target, error)
+    return Done(target, result=answer.result)
 
 
 def _written_video(target: Target, model: ReadyNet, looking: Looking) -> Done:
@@ -301,5 +293,9 @@ def _written_video(target: Target, model: ReadyNet, looking: Looking) -> Done:
             raise UsageError(f"{target.path}: a video; finders and boxes are for images")
         (follow_video if looking.people == "all" else predict_video)(target, model, looking.where)
     except (CpmPortError, OSError) as error:
-        return Done(target.path, error)
-    return Done(target.path)
+        return Done(target, error)
+    return Done(target)
+
+
+def _silence(sentence: str) -> None:
+    """Say nothing."""

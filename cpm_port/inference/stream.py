@@ -46,7 +46,7 @@ from cpm_port.inference.predict import (
 )
 from cpm_port.parts import PartOrder
 
-__all__ = ["Outcome", "Person", "predict_stream"]
+__all__ = ["Outcome", "PersonToFind", "predict_stream"]
 
 Image = NDArray[np.uint8]
 ImageSize = tuple[int, int]
@@ -58,7 +58,7 @@ _MAKERS = 2  # threads that read images and make pyramids; each pyramid has thre
 
 
 @dataclass(frozen=True, eq=False)
-class Person:
+class PersonToFind:
     """A person to find.
 
     Attributes
@@ -106,7 +106,7 @@ class _Made:
 
 def predict_stream(
     net: BeliefNet,
-    people: Iterable[Person],
+    people: Iterable[PersonToFind],
     mode: Mode = "benchmark",
     *,
     part_order: PartOrder | None = None,
@@ -121,7 +121,7 @@ def predict_stream(
     Parameters
     ----------
     net : BeliefNet
-    people : iterable of Person
+    people : iterable of PersonToFind
         Taken as the stream goes on, never more than `ahead + batch_people` beyond the last outcome given. An iterator
         is not closed at the end: it is the caller's.
     mode, part_order, sigma
@@ -184,7 +184,7 @@ def _predicted(
 
 
 def _groups(
-    people: Iterator[Person], box_size: int, prepare: Callable[[Pyramid], object], batch_people: int, ahead: int
+    people: Iterator[PersonToFind], box_size: int, prepare: Callable[[Pyramid], object], batch_people: int, ahead: int
 ) -> Generator[list[_Made]]:
     """Yield the people that go through the net together; threads make their pyramids, and end with the generator."""
     taker = ThreadPoolExecutor(1, f"{THREADS}.taker")
@@ -220,7 +220,7 @@ def _groups(
         makers.shutdown(cancel_futures=True)
 
 
-def _make(taken: Future[Person | None], box_size: int, prepare: Callable[[Pyramid], object]) -> _Made | None:
+def _make(taken: Future[PersonToFind | None], box_size: int, prepare: Callable[[Pyramid], object]) -> _Made | None:
     """Read a person's image and make the pyramid; None where no person is left. Runs on a thread."""
     person = taken.result()
     if person is None:

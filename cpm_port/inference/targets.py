@@ -5,6 +5,7 @@ Where in the flow: before the model is loaded; nothing is read or written yet.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ class Target:
         return self.stem.with_name(self.stem.name + suffix)
 
 
-def list_files(arguments: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:
+def list_files(arguments: Sequence[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
     """Return the files to read: the named ones, and of folders those with an image's or video's suffix, by name.
 
     Returns

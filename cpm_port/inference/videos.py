@@ -1,7 +1,9 @@
-"""A video's joints: in every frame as JSON, and the video with the limbs drawn.
+"""A video's people: in every frame as JSON, and the video with the limbs drawn.
 
-Where in the flow: beside `run.py`'s images. Both files are written while the frames go by, so memory does not grow
-with the video's length; the JSON has one line per frame. Both appear when they are complete, the JSON last.
+Where in the flow: beside `run.py`'s images. Either one person, looked for at one place in all frames (`predict_video`),
+or everybody, each with a number that stays (`follow_video`). Both files are written while the frames go by, so memory
+does not grow with the video's length; the JSON has one line per frame. Both appear when they are complete, the JSON
+last.
 """
 
 from __future__ import annotations
@@ -9,8 +11,12 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TextIO
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cpm_port.errors import CpmPortError, DataError
@@ -18,15 +24,16 @@ from cpm_port.files.atomic import atomic_path
 from cpm_port.files.names import printable
 from cpm_port.imaging.pyramid import ScaleSearch
 from cpm_port.imaging.video import VideoReader, VideoWriter
+from cpm_port.inference.following import Follower
 from cpm_port.inference.model import ReadyNet
 from cpm_port.inference.results import joint_records, search_record
-from cpm_port.inference.stream import Outcome, Person, predict_stream
+from cpm_port.inference.stream import Outcome, PersonToFind, predict_stream
 from cpm_port.inference.targets import Target
 from cpm_port.inference.whereabouts import Whereabouts
-from cpm_port.predictions.results import FrameRecord, VideoHead, VideoResultWriter
-from cpm_port.report.drawing import draw_joints
+from cpm_port.predictions.video_results import FollowedHead, FrameRecord, VideoHead, VideoResultWriter
+from cpm_port.report.drawing import draw_joints, draw_poses
 
-__all__ = ["predict_video"]
+__all__ = ["follow_video", "predict_video"]
 
 
 def predict_video(target: Target, model: ReadyNet, where: Whereabouts) -> None:
@@ -48,39 +55,110 @@ def predict_video(target: Target, model: ReadyNet, where: Whereabouts) -> None:
         After the results of the frames that were done are written; they, too, say that they are not complete.
     """
     times: deque[float] = deque()
+    with VideoReader(target.path) as video:
+        frames = _frames(video, where.search(video.size, model.interface.box_size), times)
+        with (
+            _results(target, video) as results,
+            closing(predict_stream(model.net, frames, where.mode, sigma=model.sigma)) as outcomes,
+        ):
+            for outcome in outcomes:
+                _refuse_broken_frame(target, outcome)
+                found, image = outcome.prediction, outcome.image
+                assert found is not None
+                assert image is not None
+                if not results.count:
+                    results.begin(VideoHead(printable(target.path), video.rate, search_record(found), model.record))
+                frame = FrameRecord(results.count, times.popleft(), joint_records(found))
+                results.add(frame, draw_joints(image, found.joints_image, found.part_order))
+
+
+def follow_video(target: Target, model: ReadyNet, where: Whereabouts) -> None:
+    """Find everybody in every frame, and know them again; a bar on standard error follows.
+
+    Parameters
+    ----------
+    target : Target
+    model : ReadyNet
+    where : Whereabouts
+        Scales and mode.
+
+    Raises
+    ------
+    MissingFileError, DataError, KeyboardInterrupt
+        As of `predict_video`.
+    """
+    order, follower, name = model.interface.part_order, Follower(model, where), printable(target.path)
+    with VideoReader(target.path) as video, _results(target, video) as results:
+        box_size = model.interface.box_size
+        results.begin(FollowedHead(name, video.rate, video.size, where.mode, box_size, order.name, model.record))
+        for time, image in video:
+            people = follower.follow(image)
+            frame = FrameRecord(results.count, time, (), tuple(person.record() for person in people))
+            drawn = draw_poses(image, [person.joints for person in people], order, [person.id for person in people])
+            results.add(frame, drawn)
+
+
+class _VideoResults:
+    """The two files of a video's results while its frames go by.
+
+    Attributes
+    ----------
+    count : int
+        How many frames are in them.
+    """
+
+    def __init__(self, text: TextIO, path: Path, video: VideoReader, bar: tqdm, stack: ExitStack) -> None:
+        self._text, self._path, self._video, self._bar, self._stack = text, path, video, bar, stack
+        self._writer: VideoWriter | None = None
+        self._records: VideoResultWriter | None = None
+        self.count = 0
+
+    def begin(self, head: VideoHead | FollowedHead) -> None:
+        """Write what is known before the first frame."""
+        self._records = VideoResultWriter(self._text, head)
+
+    def add(self, frame: FrameRecord, drawn: NDArray[np.uint8]) -> None:
+        """Write a frame's people, and its picture with their limbs, (H, W, 3), BGR."""
+        assert self._records is not None
+        if self._writer is None:
+            size = drawn.shape[0], drawn.shape[1]
+            self._writer = self._stack.enter_context(VideoWriter(self._path, self._video.rate, size))
+        self._writer.write(drawn)
+        self._records.add(frame)
+        self.count += 1
+        self._bar.update()
+
+    def end(self, *, interrupted: bool) -> None:
+        """Write how many frames there were, and whether these are all."""
+        assert self._records is not None
+        self._records.end(self._video.declared, not interrupted and not self._video.cut_short)
+
+
+@contextmanager
+def _results(target: Target, video: VideoReader) -> Iterator[_VideoResults]:
+    """Open the files of a video's results; they stay where frames are done, also if no more follow.
+
+    Raises
+    ------
+    DataError
+        At the end: the video holds fewer frames than it claims.
+    """
+    interrupt = None
     with ExitStack() as stack:
-        video = stack.enter_context(VideoReader(target.path))
-        search = where.search(video.size, model.interface.box_size)
         text_path = stack.enter_context(atomic_path(target.json))
         video_path = stack.enter_context(atomic_path(target.joints))
         text = stack.enter_context(text_path.open("w", encoding="utf-8"))
         bar = stack.enter_context(
             tqdm(total=video.declared, desc=target.path.name, unit="frame", leave=False, disable=None, file=sys.stderr)
         )
-        frames = _frames(video, search, times)
-        outcomes = stack.enter_context(closing(predict_stream(model.net, frames, where.mode, sigma=model.sigma)))
-        result = writer = interrupt = None
+        results = _VideoResults(text, video_path, video, bar, stack)
         try:
-            for index, outcome in enumerate(outcomes):
-                _refuse_broken_frame(target, outcome)
-                assert outcome.prediction is not None
-                assert outcome.image is not None
-                drawn = draw_joints(outcome.image, outcome.prediction.joints_image, outcome.prediction.part_order)
-                if result is None or writer is None:
-                    writer = stack.enter_context(VideoWriter(video_path, video.rate, (drawn.shape[0], drawn.shape[1])))
-                    head = VideoHead(
-                        printable(target.path), video.rate, search_record(outcome.prediction), model.record
-                    )
-                    result = VideoResultWriter(text, head)
-                writer.write(drawn)
-                result.add(FrameRecord(index, times.popleft(), joint_records(outcome.prediction)))
-                bar.update()
+            yield results
         except KeyboardInterrupt as stop:
-            if result is None:
+            if not results.count:
                 raise
             interrupt = stop
-        if result is not None:
-            result.end(video.declared, interrupt is None and not video.cut_short)
+        results.end(interrupted=interrupt is not None)
     if interrupt is not None:
         raise interrupt
     if video.cut_short:
@@ -90,11 +168,11 @@ def predict_video(target: Target, model: ReadyNet, where: Whereabouts) -> None:
         )
 
 
-def _frames(video: VideoReader, search: ScaleSearch, times: deque[float]) -> Iterator[Person]:
+def _frames(video: VideoReader, search: ScaleSearch, times: deque[float]) -> Iterator[PersonToFind]:
     """Yield the frames as people to be found; their times are put aside."""
     for index, (time, frame) in enumerate(video):
         times.append(time)
-        yield Person(f"frame {index}", frame, search)
+        yield PersonToFind(f"frame {index}", frame, search)
 
 
 def _refuse_broken_frame(target: Target, outcome: Outcome) -> None:

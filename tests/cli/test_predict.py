@@ -304,12 +304,14 @@ def test_a_flat_picture_is_said_to_show_nobody(
     said = capsys.readouterr()
     assert "grey.png: nobody is there, most likely: the best score is" in said.err
     assert "nobody is there, most likely, in 1" in said.out
+    assert "0 people in 1 image, " in said.out  # whom the sentence above denies is not counted
     assert str(tmp_path / "out/grey.json") in said.out
     joints = json.loads((tmp_path / "out/grey.json").read_text())["joints"]
     assert all(0 <= joint["confidence"] <= 1 for joint in joints)
     assert main([*arguments, "--person-score", "0"]) == 0
     said = capsys.readouterr()
     assert "nobody" not in said.err + said.out
+    assert "1 person in 1 image, " in said.out
 
 
 @pytest.mark.parametrize("address", ["https://example.com/a.jpg", "rtsp://10.0.0.1/stream"])

@@ -14,7 +14,8 @@ import pytest
 
 from cpm_port.cli import main
 from cpm_port.imaging.reading import read_image
-from cpm_port.predictions.results import ImageResult, read_result
+from cpm_port.predictions.image_results import ImageResult
+from cpm_port.predictions.results import read_result
 from tests.inference.nets import colour_net, colour_net_text
 
 BOXES = ((30.0, 20.0, 140.0, 120.0), (20.0, 40.0, 60.0, 60.0))
@@ -80,7 +81,8 @@ def test_a_file_of_boxes_says_who_is_in_which_image(
     assert read_image(out / "contact_sheet.png").shape[2] == 3
     said = capsys.readouterr().out
     assert f"2 of 2 files predicted into {out}" in said
-    assert "2 people in 2 images; nobody in 1" in said
+    assert "nobody is there, most likely, in 1: no person scores 0.25" in said
+    assert "2 people in 2 images, " in said
 
 
 def test_pictures_maps_and_json_are_written_where_they_are_asked_for(

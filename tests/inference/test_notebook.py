@@ -29,7 +29,8 @@ from cpm_port.inference.notebook import (
     person_map,
     resize_for_people,
 )
-from cpm_port.predictions.results import NotebookResult, read_result
+from cpm_port.predictions.image_results import NotebookResult
+from cpm_port.predictions.results import read_result
 from cpm_port.zoo import resolve
 from tests.inference.nets import colour_net, colour_net_text
 

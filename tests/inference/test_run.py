@@ -13,11 +13,13 @@ import pytest
 
 from cpm_port.cli import main
 from cpm_port.errors import DataError, MissingFileError, UsageError
+from cpm_port.inference.looking import Wanted
 from cpm_port.inference.model import ReadyNet, ready_net
-from cpm_port.inference.run import predict_files
+from cpm_port.inference.run import predict_files, predict_paths
 from cpm_port.inference.targets import list_files, name_results
 from cpm_port.inference.whereabouts import Whereabouts
-from cpm_port.predictions.results import ImageResult, read_result
+from cpm_port.predictions.image_results import ImageResult
+from cpm_port.predictions.results import read_result
 from cpm_port.zoo import resolve
 from tests.inference.nets import colour_net, colour_net_text
 
@@ -55,7 +57,8 @@ def test_python_writes_the_files_that_the_command_line_writes(
     good = [images[0], images[3]]
     assert main(["predict", *map(str, good), *options, "--out", str(tmp_path / "command")]) == 0
     where = Whereabouts(box=(30.0, 20.0, 140.0, 120.0))
-    assert all(done.error is None for done in predict_files(name_results(good, tmp_path / "python"), model, where))
+    done = predict_paths(good, tmp_path / "python", Wanted(where), choice=resolve(None, *files))
+    assert (done.files, done.failed) == (2, 0)
     written = sorted(path.name for path in (tmp_path / "command").iterdir())
     assert len(written) == 6
     for name in written:
@@ -70,7 +73,7 @@ def test_a_bad_file_is_done_with_its_error_and_the_others_go_on(
     model: ReadyNet, images: list[Path], tmp_path: Path
 ) -> None:
     done = list(predict_files(name_results(images, tmp_path / "out"), model))
-    assert [one.path for one in done] == images
+    assert [one.target.path for one in done] == images
     assert [type(one.error) for one in done] == [type(None), MissingFileError, DataError, type(None)]
     assert sorted(path.name for path in (tmp_path / "out").glob("*.json")) == ["a.json", "z.json"]
 

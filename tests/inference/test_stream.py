@@ -20,7 +20,7 @@ from cpm_port.errors import CpmPortError, MissingFileError, ModelFileError, Usag
 from cpm_port.graph import CaffeNet
 from cpm_port.imaging.pyramid import ScaleSearch, lsp_search
 from cpm_port.inference.predict import Prediction, predict_person
-from cpm_port.inference.stream import THREADS, Person, predict_stream
+from cpm_port.inference.stream import THREADS, PersonToFind, predict_stream
 from tests.inference.nets import BOX, Spy, colour_net
 
 WAIT = 20.0  # seconds after which something that should happen has not
@@ -41,7 +41,7 @@ def picture(seed: int, height: int = 80, width: int = 100) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def crowd(count: int) -> list[Person]:
+def crowd(count: int) -> list[PersonToFind]:
     """Return people in images of several sizes, given as arrays or to be read, with searches or rules for them."""
     people = []
     for i in range(count):
@@ -49,12 +49,12 @@ def crowd(count: int) -> list[Person]:
         read = partial(picture, i, *image.shape[:2])
         search = ScaleSearch((40.0 + i, 35.0), 0.5 + 0.05 * i, (0.7, 1.0, 1.2, 1.5)[: 2 + i % 3])
         people.append(
-            Person(f"p{i}", image if i % 2 else read, partial(lsp_search, box_size=BOX) if i == 3 else search)
+            PersonToFind(f"p{i}", image if i % 2 else read, partial(lsp_search, box_size=BOX) if i == 3 else search)
         )
     return people
 
 
-def alone(net: CaffeNet, person: Person, mode: str = "benchmark", **options: object) -> Prediction:
+def alone(net: CaffeNet, person: PersonToFind, mode: str = "benchmark", **options: object) -> Prediction:
     image = person.image() if callable(person.image) else person.image
     search = person.search(image.shape[:2]) if callable(person.search) else person.search
     return predict_person(net, image, search.center_xy, search.base_scale, search.multipliers, mode, **options)  # type: ignore[arg-type]
@@ -96,7 +96,7 @@ def test_each_outcome_is_that_of_the_person_alone(
 
 
 def test_people_share_forwards_as_far_as_the_bound_allows(net: CaffeNet) -> None:
-    people = [Person(str(i), picture(i), ScaleSearch((50.0, 40.0), 0.6, (0.8, 1.0, 1.2))) for i in range(5)]
+    people = [PersonToFind(str(i), picture(i), ScaleSearch((50.0, 40.0), 0.6, (0.8, 1.0, 1.2))) for i in range(5)]
     for options, sizes in (
         ({}, [3, 3, 3, 3, 3]),
         ({"batch_people": 2}, [6, 6, 3]),
@@ -115,7 +115,7 @@ def test_a_slow_image_keeps_its_place(net: CaffeNet) -> None:
         return picture(0)
 
     search = ScaleSearch((50.0, 40.0), 0.6, (1.0,))
-    people = [Person(str(i), slow if i in (0, 2) else picture(i), search) for i in range(5)]
+    people = [PersonToFind(str(i), slow if i in (0, 2) else picture(i), search) for i in range(5)]
     assert [outcome.name for outcome in predict_stream(net, people, ahead=4)] == list("01234")
 
 
@@ -149,7 +149,7 @@ def test_images_are_read_while_the_net_runs(net: CaffeNet) -> None:
             assert begun[2].wait(WAIT)
 
     search = ScaleSearch((50.0, 40.0), 0.6, (1.0,))
-    people = [Person(str(i), partial(read, i), search) for i in range(3)]
+    people = [PersonToFind(str(i), partial(read, i), search) for i in range(3)]
     outcomes = list(predict_stream(Guarded(net, during), people))
     assert [outcome.error for outcome in outcomes] == [None] * 3
 
@@ -158,11 +158,11 @@ def test_images_are_read_while_the_net_runs(net: CaffeNet) -> None:
 def test_never_more_people_are_taken_than_may_wait(net: CaffeNet, batch_people: int, ahead: int) -> None:
     taken = 0
 
-    def source() -> Iterator[Person]:
+    def source() -> Iterator[PersonToFind]:
         nonlocal taken
         for i in range(20):
             taken += 1
-            yield Person(str(i), picture(i), ScaleSearch((50.0, 40.0), 0.6, (1.0,)))
+            yield PersonToFind(str(i), picture(i), ScaleSearch((50.0, 40.0), 0.6, (1.0,)))
 
     stream = predict_stream(net, source(), batch_people=batch_people, ahead=ahead)
     for given, _ in enumerate(stream):
@@ -180,9 +180,9 @@ def test_what_goes_wrong_with_one_person_is_their_outcome(net: CaffeNet, batch_p
         raise UsageError("no rule for this one")
 
     people = crowd(6)
-    people[1] = Person("unread", absent, people[1].search)
-    people[2] = Person("beside", picture(2), ScaleSearch((9000.0, 9000.0), 0.5))
-    people[4] = Person("unruly", picture(4), rule)
+    people[1] = PersonToFind("unread", absent, people[1].search)
+    people[2] = PersonToFind("beside", picture(2), ScaleSearch((9000.0, 9000.0), 0.5))
+    people[4] = PersonToFind("unruly", picture(4), rule)
     outcomes = list(predict_stream(net, people, batch_people=batch_people))
     assert [outcome.name for outcome in outcomes] == ["p0", "unread", "beside", "p3", "unruly", "p5"]
     assert [type(outcome.error) for outcome in outcomes] == [
@@ -208,7 +208,7 @@ def test_beliefs_that_are_not_finite_are_the_fault_of_one_person_only(net: Caffe
 
 
 def test_an_iterator_that_fails_is_reported_after_those_before_it(net: CaffeNet) -> None:
-    def source() -> Iterator[Person]:
+    def source() -> Iterator[PersonToFind]:
         yield from crowd(4)
         raise CpmPortError("the film broke")
 
@@ -271,7 +271,7 @@ def test_images_are_let_go(net: CaffeNet) -> None:
         return image
 
     search = ScaleSearch((50.0, 40.0), 0.6, (1.0,))
-    people = (Person(str(i), partial(read, i), search) for i in range(30))
+    people = (PersonToFind(str(i), partial(read, i), search) for i in range(30))
     most = 0
     for _ in predict_stream(net, people, ahead=2):
         most = max(most, len(alive))

@@ -14,7 +14,9 @@ from cpm_port.cli import main
 from cpm_port.imaging.video import VideoWriter
 from cpm_port.inference.tracking import LOST, MOST_TRACKS, Pose, Tracker
 from cpm_port.parts import CPM14
-from cpm_port.predictions.results import FollowedHead, FrameRecord, PersonRecord, VideoResult, read_result
+from cpm_port.predictions.result_parts import PersonRecord
+from cpm_port.predictions.results import read_result
+from cpm_port.predictions.video_results import FollowedHead, FrameRecord, VideoResult
 from cpm_port.zoo import resolve
 
 
@@ -92,7 +94,8 @@ def test_a_followed_videos_file_is_read_back() -> None:
     import io
     import json
 
-    from cpm_port.predictions.results import FileRecord, ModelRecord, VideoResultWriter
+    from cpm_port.predictions.result_parts import FileRecord, ModelRecord
+    from cpm_port.predictions.video_results import VideoResultWriter
 
     file = FileRecord("a", "0" * 64)
     head = FollowedHead("a.mp4", 25.0, (120, 160), "benchmark", 184, "cpm14", ModelRecord(file, file))
