@@ -93,6 +93,16 @@ def test_one_name_means_one_function() -> None:
     assert not shared
 
 
+def test_one_name_means_one_class() -> None:
+    homes: dict[str, list[str]] = {}
+    for name, path in modules().items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(name)
+    shared = {name: places for name, places in homes.items() if len(places) > 1}
+    assert set(shared) == {"NetSpec"}  # pycaffe's is so called in Caffe
+
+
 def test_contributing_draws_the_flow() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     (picture,) = (part for part in text.split("\n\n") if "→" in part)

@@ -19,11 +19,11 @@ from cpm_port.files.atomic import atomic_path
 from cpm_port.files.json_text import read_json
 from cpm_port.resources import resource_dir
 
-__all__ = ["Record", "checkout", "read_records", "records_folder", "write_results"]
+__all__ = ["BenchRecord", "checkout", "read_records", "records_folder", "write_results"]
 
 
 @dataclass(frozen=True)
-class Record:
+class BenchRecord:
     """One bench as it was recorded: its name, command and date, the machine, and what `run` returned."""
 
     name: str
@@ -60,7 +60,7 @@ def write_results(path: Path, command: str, machine: Mapping[str, Any], results:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def read_records(folder: Path) -> dict[str, Record]:
+def read_records(folder: Path) -> dict[str, BenchRecord]:
     """Read all records of a folder, by bench.
 
     Raises
@@ -73,7 +73,7 @@ def read_records(folder: Path) -> dict[str, Record]:
         try:
             content = read_json(path)
             result = content["results"][path.stem]
-            record = Record(path.stem, content["command"], content["date"], content["machine"], result)
+            record = BenchRecord(path.stem, content["command"], content["date"], content["machine"], result)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}: not what `cpm-port bench {path.stem} --record` writes ({error!r})") from error
         records[path.stem] = record

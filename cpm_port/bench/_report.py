@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cpm_port.bench._records import Record, checkout, read_records, records_folder
+from cpm_port.bench._records import BenchRecord, checkout, read_records, records_folder
 from cpm_port.errors import CpmPortError, DataError, UsageError
 from cpm_port.files.atomic import atomic_path
 
@@ -63,7 +63,7 @@ def write_report() -> list[Path]:
     return [*pictures, page]
 
 
-def with_report(page: str, records: Mapping[str, Record]) -> str:
+def with_report(page: str, records: Mapping[str, BenchRecord]) -> str:
     """Return the page with `markdown(records)` in its place."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -72,7 +72,7 @@ def with_report(page: str, records: Mapping[str, Record]) -> str:
     return f"{before}{BEGIN}\n\n{markdown(records)}\n{END}{after}"
 
 
-def markdown(records: Mapping[str, Record]) -> str:
+def markdown(records: Mapping[str, BenchRecord]) -> str:
     """Return the table, the machine, and what was found beside the times."""
     lines = ["| `cpm-port bench` | ours | times faster than |", "| --- | --- | --- |"]
     for name, what, side in _ROWS:
@@ -94,7 +94,7 @@ def markdown(records: Mapping[str, Record]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def speed_picture(records: Mapping[str, Record]) -> bytes:
+def speed_picture(records: Mapping[str, BenchRecord]) -> bytes:
     """Return an SVG: a bar for each side of `person` and `net`, the ratio behind each."""
     shown = [(records[name].result, title) for name, title in _BARS if name in records]
     if not shown:
@@ -114,7 +114,7 @@ def speed_picture(records: Mapping[str, Record]) -> bytes:
     return _svg(figure)
 
 
-def growth_picture(record: Record) -> bytes:
+def growth_picture(record: BenchRecord) -> bytes:
     """Return an SVG: a panel for each series of `scaling`, its points and its line."""
     series = record.result["series"]
     figure, axes = _figure(len(series), 1, 2.1 * len(series), 2.3)
@@ -130,7 +130,7 @@ def growth_picture(record: Record) -> bytes:
     return _svg(figure)
 
 
-def _sentences(records: Mapping[str, Record]) -> list[str]:
+def _sentences(records: Mapping[str, BenchRecord]) -> list[str]:
     found = []
     if "person" in records:
         result = records["person"].result
@@ -147,7 +147,7 @@ def _sentences(records: Mapping[str, Record]) -> list[str]:
     return found
 
 
-def _machines(records: Mapping[str, Record]) -> list[str]:
+def _machines(records: Mapping[str, BenchRecord]) -> list[str]:
     """Say where and when, once for all records that agree."""
     said: dict[str, list[str]] = {}
     for name, record in records.items():

@@ -250,7 +250,7 @@ def _binary(path: str | os.PathLike[str]) -> mmap.mmap:
     return data
 
 
-def split_file(path: str | os.PathLike[str], tree: wire.Tree, expected: str) -> wire.Split:
+def split_file(path: str | os.PathLike[str], tree: wire.Tree, expected: str) -> wire.SplitMessage:
     """Map a binary file of the `expected` kind (`message_kind`) and separate its message from its blobs' values
     (`wire.split`).
     """

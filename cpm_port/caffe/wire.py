@@ -26,7 +26,7 @@ __all__ = [
     "SOLVER_STATE",
     "Buffer",
     "LayerSigns",
-    "Split",
+    "SplitMessage",
     "Tree",
     "Values",
     "encode_varint",
@@ -85,7 +85,7 @@ class LayerSigns:
 
 
 @dataclass
-class Split:
+class SplitMessage:
     """A message without its blobs' values.
 
     Attributes
@@ -105,7 +105,7 @@ class Split:
     signs: list[LayerSigns]
 
 
-def split(data: Buffer, tree: Tree, source: str) -> Split:
+def split(data: Buffer, tree: Tree, source: str) -> SplitMessage:
     """Separate a serialized message from its blobs' values.
 
     Parameters
@@ -124,7 +124,7 @@ def split(data: Buffer, tree: Tree, source: str) -> Split:
     """
     walker = _Walker(data, source)
     small = walker.strip(0, len(data), tree)
-    return Split(small, walker.values, walker.spans, walker.signs)
+    return SplitMessage(small, walker.values, walker.spans, walker.signs)
 
 
 def top_fields(data: Buffer, source: str) -> Iterator[tuple[int, int, int, int]]:

@@ -21,23 +21,23 @@ __all__ = ["configure", "run"]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    from cpm_port.studies import STUDIES, Scale
+    from cpm_port.studies import STUDIES, StudySize
 
     parser.add_argument(
         "name", choices=tuple(STUDIES), help="; ".join(f"{name}: {text}" for name, text in STUDIES.items())
     )
     parser.add_argument("--out", type=Path, default=Path("studies"), metavar="DIR", help="default %(default)s")
-    for field in fields(Scale):
+    for field in fields(StudySize):
         option = f"--{field.name.replace('_', '-')}"
         parser.add_argument(option, type=int, metavar="N", help="default: the study's own")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the study and print where its results are."""
-    from cpm_port.studies import Scale, default_scale, run_study
+    from cpm_port.studies import StudySize, default_scale, run_study
 
     require_writable_folder(args.out)
-    asked = {f.name: getattr(args, f.name) for f in fields(Scale) if getattr(args, f.name) is not None}
+    asked = {f.name: getattr(args, f.name) for f in fields(StudySize) if getattr(args, f.name) is not None}
     scale = replace(default_scale(args.name), **asked)
     result = run_study(args.name, scale, args.out, lambda line: print(line, file=sys.stderr, flush=True))
     for key in ("vanishing", "pck_at_0.2"):

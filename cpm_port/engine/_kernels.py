@@ -36,7 +36,7 @@ from cpm_port.compute.simd import broadcast, copy, fma, load, maximum, store, ze
 from cpm_port.engine._lines import inline, transform
 
 __all__ = [
-    "Target",
+    "TileTarget",
     "Tiles",
     "forward",
     "forward_few",
@@ -65,7 +65,7 @@ class Tiles(NamedTuple):
     radix_2: int
 
 
-class Target(NamedTuple):
+class TileTarget(NamedTuple):
     """Where the values of a tile go: maxima over windows of `kernel` with `stride`, `per_tile` of them along a side.
 
     `height` and `width` are the output map's; without pooling kernel and stride are 1.
@@ -82,7 +82,7 @@ class Target(NamedTuple):
 
 _named_tuple: Any = types.NamedUniTuple
 _TILES = _named_tuple(types.int64, len(Tiles._fields), Tiles)
-_TARGET = _named_tuple(types.int64, len(Target._fields), Target)
+_TARGET = _named_tuple(types.int64, len(TileTarget._fields), TileTarget)
 _READ = types.Array(types.float32, 1, "C", readonly=True)
 _WRITE = types.Array(types.float32, 1, "C")
 _I = types.int64
@@ -137,7 +137,7 @@ def _finish_forward(
 
 @inline
 def _finish_inverse(
-    grid: int, tiles: Tiles, target: Target, pair: int, block: int, shift: Any, out: int, tw: int, cs: int
+    grid: int, tiles: Tiles, target: TileTarget, pair: int, block: int, shift: Any, out: int, tw: int, cs: int
 ) -> None:
     """Transform the grid's rows; add the bias to the maxima of both tiles' windows, rectify and write them."""
     grid_row, zero = _grid_row(tiles.size), zeros()
@@ -256,7 +256,7 @@ def inverse(
     spectra: Any,
     stride: int,
     tiles: Tiles,
-    target: Target,
+    target: TileTarget,
     bias: Any,
     maps: Any,
     twiddles: Any,
@@ -309,7 +309,7 @@ def inverse_few(
     channels: int,
     weights: Any,
     tiles: Tiles,
-    target: Target,
+    target: TileTarget,
     bias: Any,
     maps: Any,
     twiddles: Any,

@@ -32,7 +32,7 @@ from cpm_port.compute.threads import share
 from cpm_port.errors import ShapeError
 
 if TYPE_CHECKING:
-    from cpm_port.engine._kernels import Target, Tiles
+    from cpm_port.engine._kernels import Tiles, TileTarget
 
 __all__ = [
     "FEW_CHANNELS",
@@ -167,11 +167,11 @@ class FourierConv:
             y = reference(x, self._weights, self._bias, self.size)
             y = F.max_pool2d(y.relu() if rectify else y, pool.kernel, pool.stride, ceil_mode=True)
             return y.contiguous(memory_format=torch.channels_last)
-        from cpm_port.engine._kernels import Target, Tiles
+        from cpm_port.engine._kernels import Tiles, TileTarget
 
         tiles = Tiles(count, height, width, geometry.rows, geometry.columns, geometry.step, self.kernel // 2,
                       self.size, *TILE_SIZES[self.size])  # fmt: skip
-        target = Target(pool.size(height), pool.size(width), self.outputs, pool.kernel, pool.stride,
+        target = TileTarget(pool.size(height), pool.size(width), self.outputs, pool.kernel, pool.stride,
                         geometry.per_tile, int(rectify))  # fmt: skip
         workspace = workspace or Workspace()
         y = empty(count, target.height, target.width, self.outputs)
@@ -181,7 +181,7 @@ class FourierConv:
             self._run(channels_last(x, LANES), tiles, target, flat(y), workspace)
         return y.permute(0, 3, 1, 2)
 
-    def _run(self, maps: Tensor, tiles: Tiles, target: Target, y: Array, workspace: Workspace) -> None:
+    def _run(self, maps: Tensor, tiles: Tiles, target: TileTarget, y: Array, workspace: Workspace) -> None:
         """Take the pairs of tiles through the three passes, as many at a time as the workspace holds."""
         from cpm_port.engine import _kernels, _products
         from cpm_port.engine._lines import CONSTANTS
@@ -211,7 +211,7 @@ class FourierConv:
                 share(product, frequencies)
                 share(inverse, here)
 
-    def _run_few(self, maps: Tensor, tiles: Tiles, target: Target, y: Array, workspace: Workspace) -> None:
+    def _run_few(self, maps: Tensor, tiles: Tiles, target: TileTarget, y: Array, workspace: Workspace) -> None:
         """Do the same in two passes, for at most four channels; tiles go in groups of four pairs."""
         from cpm_port.engine import _kernels
         from cpm_port.engine._lines import CONSTANTS

@@ -15,7 +15,7 @@ from cpm_port.errors import DataError, UsageError
 from cpm_port.evaluation.matching import match
 from cpm_port.evaluation.pck import area_under_curve, hit_counts, threshold_grid
 from cpm_port.evaluation.protocols import Protocol
-from cpm_port.evaluation.scores import Curve, Interval, Result, Score
+from cpm_port.evaluation.scores import Curve, Interval, ProtocolResult, Score
 from cpm_port.evaluation.truth import Truth
 from cpm_port.parts import Convention, Joints
 from cpm_port.predictions.values import Predictions
@@ -42,7 +42,7 @@ class Measurement:
     protocol: Protocol
     errors: NDArray[np.float64]
 
-    def result(self, threshold: float | None = None, *, bootstrap_seed: int | None = None) -> Result:
+    def result(self, threshold: float | None = None, *, bootstrap_seed: int | None = None) -> ProtocolResult:
         """Sum up at one threshold.
 
         Parameters
@@ -61,7 +61,7 @@ class Measurement:
         total, columns = protocol.percentages(hits[0], counts)
         single = 100 * hits[0] / np.maximum(counts, 1)
         curve = self.curve() if protocol.limit is not None else None
-        return Result(
+        return ProtocolResult(
             protocol.name,
             at,
             None if curve is None else float(area_under_curve(curve.thresholds, curve.total)),

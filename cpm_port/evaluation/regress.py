@@ -26,8 +26,9 @@ from cpm_port.evaluation.diagnose import PRINTED, Diagnosis, diagnose, diagnose_
 from cpm_port.evaluation.embedded import read_embedded
 from cpm_port.evaluation.measure import Measurement, measure
 from cpm_port.evaluation.protocols import Protocol, protocol_named
-from cpm_port.evaluation.reference import Reference, Row, published_elsewhere
-from cpm_port.evaluation.scores import Result
+from cpm_port.evaluation.reference import published_elsewhere
+from cpm_port.evaluation.scores import ProtocolResult
+from cpm_port.evaluation.tables import Reference, Row
 from cpm_port.evaluation.truth import Truth, read_truth
 from cpm_port.files.atomic import atomic_path
 from cpm_port.files.digest import file_sha256
@@ -35,7 +36,7 @@ from cpm_port.files.json_text import read_json
 from cpm_port.predictions.files import read_predictions
 from cpm_port.predictions.values import Predictions
 
-__all__ = ["Cell", "Outcome", "Verdict", "outcome_json", "recompute", "record", "write_outcomes"]
+__all__ = ["Cell", "RowOutcome", "Verdict", "outcome_json", "recompute", "record", "write_outcomes"]
 
 Verdict = Literal["pass", "fail", "inputs missing", "cited"]
 
@@ -61,7 +62,7 @@ class Cell:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class RowOutcome:
     """What became of one row.
 
     Attributes
@@ -91,12 +92,12 @@ class Outcome:
     diagnoses: tuple[Diagnosis, ...] = field(default=())
 
     @cached_property
-    def result(self) -> Result | None:
+    def result(self) -> ProtocolResult | None:
         """The scores at the row's threshold."""
         return None if self.measurement is None else self.measurement.result(self.row.threshold)
 
 
-def recompute(references: Sequence[Reference], data: Path | None) -> list[Outcome]:
+def recompute(references: Sequence[Reference], data: Path | None) -> list[RowOutcome]:
     """Recompute every row.
 
     Parameters
@@ -108,7 +109,7 @@ def recompute(references: Sequence[Reference], data: Path | None) -> list[Outcom
 
     Returns
     -------
-    list of Outcome
+    list of RowOutcome
         In the order of the rows.
     """
     files = _Files()
@@ -152,13 +153,13 @@ class _Files:
 
 def _outcome(
     row: Row, reference: Reference, data: Path | None, files: _Files, references: Sequence[Reference]
-) -> Outcome:
+) -> RowOutcome:
     if row.inputs is None:
-        return Outcome(row, "cited", row.explanation)
+        return RowOutcome(row, "cited", row.explanation)
     paths = {name: _locate(name, reference, data) for name in (row.inputs.predictions, row.inputs.truth)}
     absent = [name for name, path in paths.items() if path is None or not path.is_file()]
     if absent:
-        return Outcome(row, "inputs missing", f"{', '.join(absent)}: not in {data or 'the package (give --data)'}")
+        return RowOutcome(row, "inputs missing", f"{', '.join(absent)}: not in {data or 'the package (give --data)'}")
     predictions_path, truth_path = paths[row.inputs.predictions], paths[row.inputs.truth]
     assert predictions_path is not None
     assert truth_path is not None
@@ -169,7 +170,7 @@ def _outcome(
         truth = files.truth(truth_path, row, protocol, images)
         measurement = measure(protocol, predictions, truth)
     except CpmPortError as error:
-        return Outcome(row, "fail", str(error))
+        return RowOutcome(row, "fail", str(error))
     result = measurement.result(row.threshold)
     cells = _cells(row.target, result, row.tolerance)
     published = _cells(row.published, result, PRINTED)
@@ -190,7 +191,7 @@ def _outcome(
         for name, path in paths.items()
         if name in recorded and path is not None and recorded[name] != files.sha256(path)
     ]
-    return Outcome(
+    return RowOutcome(
         row, "fail" if missed else "pass", "; ".join(reasons), cells, published, measurement, predictions, truth,
         tuple(diagnoses),
     )  # fmt: skip
@@ -202,7 +203,7 @@ def _locate(name: str, reference: Reference, data: Path | None) -> Path | None:
     return None if data is None else data / name
 
 
-def _value(name: str, result: Result) -> float:
+def _value(name: str, result: ProtocolResult) -> float:
     if name == "auc":
         return float("nan") if result.auc is None else result.auc
     score_name, _, hits = name.partition(" hits") if name.endswith(" hits") else (name, "", None)
@@ -210,21 +211,21 @@ def _value(name: str, result: Result) -> float:
     return score.percent if hits is None else float(score.hits)
 
 
-def _cells(expected: Any, result: Result, tolerance: float) -> tuple[Cell, ...]:
+def _cells(expected: Any, result: ProtocolResult, tolerance: float) -> tuple[Cell, ...]:
     return tuple(
         Cell(name, float(value), _value(name, result), 0.0 if name.endswith(" hits") else tolerance)
         for name, value in expected.items()
     )
 
 
-def write_outcomes(path: Path, outcomes: Sequence[Outcome], data: Path | None) -> None:
+def write_outcomes(path: Path, outcomes: Sequence[RowOutcome], data: Path | None) -> None:
     """Write all numbers as JSON: `data`, the folder that they were recomputed from, and `results`."""
     content = {"data": None if data is None else str(data), "results": [outcome_json(outcome) for outcome in outcomes]}
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def outcome_json(outcome: Outcome) -> dict[str, Any]:
+def outcome_json(outcome: RowOutcome) -> dict[str, Any]:
     """Return an outcome as plain data, for `--json`."""
     row, result = outcome.row, outcome.result
 
@@ -258,7 +259,7 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def record(references: Sequence[Reference], outcomes: Sequence[Outcome], data: Path | None) -> list[Path]:
+def record(references: Sequence[Reference], outcomes: Sequence[RowOutcome], data: Path | None) -> list[Path]:
     """Write what was measured into the reference files: command, hashes of the inputs, values and counts.
 
     Only rows that passed are written, so a regression cannot record itself.

@@ -24,8 +24,9 @@ from cpm_port.evaluation.matching import match
 from cpm_port.evaluation.measure import Measurement, measure
 from cpm_port.evaluation.protocols import Protocol
 from cpm_port.evaluation.recorded import recorded_row
-from cpm_port.evaluation.reference import Reference, Row, load_all, matching_rows, published_elsewhere
-from cpm_port.evaluation.scores import Result
+from cpm_port.evaluation.reference import load_all, matching_rows, published_elsewhere
+from cpm_port.evaluation.scores import ProtocolResult
+from cpm_port.evaluation.tables import Reference, Row
 from cpm_port.evaluation.truth import Truth, read_truth
 from cpm_port.files.atomic import atomic_path
 from cpm_port.files.digest import file_sha256
@@ -67,7 +68,7 @@ class Evaluation:
     Attributes
     ----------
     measurement : Measurement
-    result : Result
+    result : ProtocolResult
     rows : tuple of Row
         Published results to compare with.
     recorded : Row or None
@@ -81,7 +82,7 @@ class Evaluation:
     """
 
     measurement: Measurement
-    result: Result
+    result: ProtocolResult
     rows: tuple[Row, ...]
     recorded: Row | None
     diagnoses: tuple[Diagnosis, ...]
@@ -219,7 +220,7 @@ def _unpredicted(measurement: Measurement) -> tuple[str, ...]:
 
 
 def _lengths(
-    protocol: Protocol, subject: Subject, result: Result, rows: Sequence[Row], references: Sequence[Reference]
+    protocol: Protocol, subject: Subject, result: ProtocolResult, rows: Sequence[Row], references: Sequence[Reference]
 ) -> list[Diagnosis]:
     """Look for wrong normalizers: of the matching rows, and of those that other protocols have of these predictions."""
     predictions, truth = subject.predictions, subject.truth

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Curve", "Interval", "Result", "Score"]
+__all__ = ["Curve", "Interval", "ProtocolResult", "Score"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Result:
+class ProtocolResult:
     """What a protocol says about a set of predictions at one threshold.
 
     Attributes

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cpm_port.caffe import PLAIN_STATE, NetSpec, NetState, read_net
 from cpm_port.errors import UsageError, WeightsError
-from cpm_port.formats import FORMATS, Format, Model, format_of
+from cpm_port.formats import FORMATS, Format, StoredModel, format_of
 
 __all__ = ["convert"]
 
@@ -61,7 +61,7 @@ def convert(
     return [*lines, f"{target}: {count} arrays of {len(model.blobs)} layers"]
 
 
-def _with_net(model: Model, source: Path, path: Path, state: NetState) -> tuple[Model, list[str]]:
+def _with_net(model: StoredModel, source: Path, path: Path, state: NetState) -> tuple[StoredModel, list[str]]:
     net = read_net(path, **state._asdict())
     names = {layer.name for layer in net.layers}
     kept = {layer: arrays for layer, arrays in model.blobs.items() if layer in names}
@@ -69,10 +69,10 @@ def _with_net(model: Model, source: Path, path: Path, state: NetState) -> tuple[
         raise WeightsError(f"{source}: none of its {len(model.blobs)} layers is in {path}")
     left_out = [layer for layer in model.blobs if layer not in names]
     lines = [f"left out, not in {path}: {', '.join(left_out)}"] if left_out else []
-    return Model(kept, net), lines
+    return StoredModel(kept, net), lines
 
 
-def _write_onnx(path: Path, model: Model, metadata: Mapping[str, str] | None = None) -> list[str]:
+def _write_onnx(path: Path, model: StoredModel, metadata: Mapping[str, str] | None = None) -> list[str]:
     from cpm_port.export.onnx import write_onnx  # PyTorch takes seconds to import; the other formats do without
 
     return write_onnx(path, model, metadata)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from cpm_port.errors import LayerError, MissingDependencyError, ModelFileError, ShapeError, UsageError
 from cpm_port.files.atomic import atomic_path
-from cpm_port.formats import Model
+from cpm_port.formats import StoredModel
 from cpm_port.graph import CaffeNet, Shape, load_net
 
 __all__ = ["TOLERANCE", "write_onnx"]
@@ -36,13 +36,13 @@ _AXES = {0: "batch", 2: "height", 3: "width"}
 _LARGER = ((0, 0), (16, 32), (5, 3))  # px of height and width by which open ones are tried, where the net takes them
 
 
-def write_onnx(path: Path, model: Model, metadata: Mapping[str, str] | None = None) -> list[str]:
+def write_onnx(path: Path, model: StoredModel, metadata: Mapping[str, str] | None = None) -> list[str]:
     """Export, check with onnxruntime on batches of 1 and 3 seeded inputs, and keep the file if they agree.
 
     Parameters
     ----------
     path : Path
-    model : Model
+    model : StoredModel
         With its net.
     metadata : mapping of str to str, optional
         What the file says of itself, in `metadata_props`.

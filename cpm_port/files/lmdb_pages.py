@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from cpm_port.errors import DataError
 
-__all__ = ["PageFile", "Place"]
+__all__ = ["PageFile", "ValuePlace"]
 
 _MAGIC, _VERSION = 0xBEEFC0DE, 1
 _HEADER = struct.Struct("<QHHHH")  # page's number, pad, flags, lower, upper; of an overflow page lower and upper count
@@ -38,7 +38,7 @@ _NO_PAGE = 2**64 - 1
 _MAX_DEPTH = 32
 
 
-class Place(NamedTuple):
+class ValuePlace(NamedTuple):
     """Where a value lies in the file."""
 
     offset: int
@@ -56,7 +56,7 @@ class PageFile:
 
     Attributes
     ----------
-    places : dict of bytes to Place
+    places : dict of bytes to ValuePlace
         Every key's value, in the order of the keys.
 
     Raises
@@ -79,7 +79,7 @@ class PageFile:
         needed = self._pages * self._page_size
         if self._size < needed:
             raise DataError(f"{where}: data.mdb has {self._size} bytes, its pages take {needed}: truncated")
-        self.places: dict[bytes, Place] = {}
+        self.places: dict[bytes, ValuePlace] = {}
         last = None
         for key, place in self._leaves(root) if root != _NO_PAGE else ():
             if last is not None and key <= last:
@@ -94,7 +94,7 @@ class PageFile:
         if handle is not None:
             os.close(handle)
 
-    def read(self, place: Place) -> bytes:
+    def read(self, place: ValuePlace) -> bytes:
         """Return a value.
 
         Raises
@@ -127,7 +127,7 @@ class PageFile:
             raise DataError(f"{self._where}: an LMDB with flags {flags:#x}; expected plain keys, each once")
         return transaction, page_size, entries, root, last_page + 1
 
-    def _leaves(self, root: int) -> Iterator[tuple[bytes, Place]]:
+    def _leaves(self, root: int) -> Iterator[tuple[bytes, ValuePlace]]:
         """Walk the tree from left to right; no page is met twice."""
         left = self._pages
         open_pages = [(root, 0)]
@@ -157,7 +157,7 @@ class PageFile:
         low, high, top, _ = self._node(page, pointer)
         return low | high << 16 | top << 32
 
-    def _record(self, page: bytes, number: int, pointer: int) -> tuple[bytes, Place]:
+    def _record(self, page: bytes, number: int, pointer: int) -> tuple[bytes, ValuePlace]:
         low, high, flags, length = self._node(page, pointer)
         start, size = pointer + _NODE.size + length, low | high << 16
         if not length or start > len(page) or flags & ~_BIG:
@@ -166,11 +166,11 @@ class PageFile:
         if not flags:
             if start + size > len(page):
                 raise self._damaged(f"record {key!r:.80} is longer than its page")
-            return key, Place(number * self._page_size + start, size)
+            return key, ValuePlace(number * self._page_size + start, size)
         if start + 8 > len(page):
             raise self._damaged(f"record {key!r:.80} has no page")
         first = int.from_bytes(page[start : start + 8], "little")
-        return key, Place(self._offset(first, _HEADER.size + size) + _HEADER.size, size)
+        return key, ValuePlace(self._offset(first, _HEADER.size + size) + _HEADER.size, size)
 
     def _node(self, page: bytes, pointer: int) -> tuple[int, int, int, int]:
         if not _HEADER.size <= pointer <= len(page) - _NODE.size:

@@ -1,8 +1,9 @@
 """Models in files: each format reads a file to one plain value and writes that value; without PyTorch.
 
-FILE -> `Model` (arrays by layer name, and the net where the file holds one) -> FILE. `format_of` chooses by suffix:
-`.caffemodel`, `.h5` (also `.caffemodel.h5`), `.safetensors`. Arrays pass bit for bit. Pickled checkpoints (`.pth`,
-`.pt`, ...) are refused: reading one runs code from it. ONNX, which needs a net that runs, is in `cpm_port.export`.
+FILE -> `StoredModel` (arrays by layer name, and the net where the file holds one) -> FILE. `format_of` chooses by
+suffix: `.caffemodel`, `.h5` (also `.caffemodel.h5`), `.safetensors`. Arrays pass bit for bit. Pickled checkpoints
+(`.pth`, `.pt`, ...) are refused: reading one runs code from it. ONNX, which needs a net that runs, is in
+`cpm_port.export`.
 
 To add a format, write a file with a `FORMAT` and list it in `FORMATS`.
 """
@@ -14,9 +15,9 @@ from pathlib import Path
 
 from cpm_port.errors import UsageError
 from cpm_port.formats import caffemodel, hdf5, safetensors
-from cpm_port.formats.values import Format, Model
+from cpm_port.formats.values import Format, StoredModel
 
-__all__ = ["FORMATS", "Format", "Model", "format_of"]
+__all__ = ["FORMATS", "Format", "StoredModel", "format_of"]
 
 FORMATS = (caffemodel.FORMAT, hdf5.FORMAT, safetensors.FORMAT)
 _PICKLES = (".pth", ".pt", ".pkl", ".pickle", ".ckpt", ".bin")

@@ -9,19 +9,19 @@ from pathlib import Path
 
 from cpm_port.caffe import read_weights, snapshot_net, write_weights
 from cpm_port.errors import UsageError
-from cpm_port.formats.values import Format, Model
+from cpm_port.formats.values import Format, StoredModel
 
 __all__ = ["FORMAT", "read", "write"]
 
 
-def read(path: Path) -> Model:
+def read(path: Path) -> StoredModel:
     """Read weights and the net among which they lie."""
     weights = read_weights(path)
     net = None if weights.message is None else snapshot_net(weights.message, str(path))
-    return Model(weights, net, weights.notes)
+    return StoredModel(weights, net, weights.notes)
 
 
-def write(path: Path, model: Model) -> list[str]:
+def write(path: Path, model: StoredModel) -> list[str]:
     """Write a V2 model.
 
     Raises

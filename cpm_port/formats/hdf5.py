@@ -8,18 +8,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from cpm_port.caffe import read_weights, write_weights
-from cpm_port.formats.values import Format, Model
+from cpm_port.formats.values import Format, StoredModel
 
 __all__ = ["FORMAT", "read", "write"]
 
 
-def read(path: Path) -> Model:
+def read(path: Path) -> StoredModel:
     """Read the arrays; the net must come from elsewhere."""
     weights = read_weights(path)
-    return Model(weights, None, weights.notes)
+    return StoredModel(weights, None, weights.notes)
 
 
-def write(path: Path, model: Model) -> list[str]:
+def write(path: Path, model: StoredModel) -> list[str]:
     """Write the arrays; the net's layers without any become empty groups, as Caffe writes them."""
     if model.net is None:
         from cpm_port.caffe.hdf5 import write_weight_groups

@@ -20,14 +20,14 @@ from cpm_port.caffe import format_prototxt, snapshot_message, snapshot_net
 from cpm_port.caffe.dialects import parse_message
 from cpm_port.errors import MissingFileError, ModelFileError
 from cpm_port.files.atomic import atomic_path, writing
-from cpm_port.formats.values import Array, Format, Model
+from cpm_port.formats.values import Array, Format, StoredModel
 
 __all__ = ["FORMAT", "read", "write"]
 
 _FLOATS = ("F64", "F32", "F16")
 
 
-def read(path: Path) -> Model:
+def read(path: Path) -> StoredModel:
     """Read arrays and, where the metadata has one, the net.
 
     Raises
@@ -52,7 +52,7 @@ def read(path: Path) -> Model:
         net = snapshot_net(parsed.message, where)
         order = {layer.name: position for position, layer in enumerate(net.layers)}
         blobs = dict(sorted(blobs.items(), key=lambda item: order.get(item[0], len(order))))
-    return Model(blobs, net)
+    return StoredModel(blobs, net)
 
 
 def _array(file: Any, key: str, path: Path) -> Array:
@@ -75,7 +75,7 @@ def _blobs(arrays: dict[str, Array], path: Path) -> dict[str, tuple[Array, ...]]
     return {layer: tuple(by_index[i] for i in range(len(by_index))) for layer, by_index in layers.items()}
 
 
-def write(path: Path, model: Model) -> list[str]:
+def write(path: Path, model: StoredModel) -> list[str]:
     """Write arrays and, where the model has one, the net."""
     arrays = {
         f"{layer}.{index}": np.ascontiguousarray(array)

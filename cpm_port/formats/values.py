@@ -1,4 +1,4 @@
-"""What travels between formats, `Model`, and what a format is, `Format`.
+"""What travels between formats, `StoredModel`, and what a format is, `Format`.
 
 Arrays are float32 (float64 where the file holds doubles), in Caffe's shapes, under Caffe's layer names.
 """
@@ -12,13 +12,13 @@ from typing import Any
 
 from cpm_port.caffe import NetSpec
 
-__all__ = ["Array", "Format", "Model"]
+__all__ = ["Array", "Format", "StoredModel"]
 
 Array = Any  # numpy.ndarray of float32 or float64
 
 
 @dataclass(frozen=True)
-class Model:
+class StoredModel:
     """Weights and, where the file or the user gave one, the net they belong to.
 
     Attributes
@@ -47,12 +47,12 @@ class Format:
     suffixes : tuple of str
         Lower case, with their dots.
     read : callable or None
-        Path -> Model; None for a format that is only written.
+        Path -> StoredModel; None for a format that is only written.
     write : callable
-        (Path, Model) -> lines to report. The file appears whole or not at all.
+        (Path, StoredModel) -> lines to report. The file appears whole or not at all.
     """
 
     name: str
     suffixes: tuple[str, ...]
-    read: Callable[[Path], Model] | None
-    write: Callable[[Path, Model], list[str]]
+    read: Callable[[Path], StoredModel] | None
+    write: Callable[[Path, StoredModel], list[str]]

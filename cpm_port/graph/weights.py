@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from cpm_port.caffe import NetSpec, Weights, read_weights
 from cpm_port.caffe.shapes import fits_blob
 from cpm_port.errors import WeightsError
-from cpm_port.formats import Model, format_of, safetensors
+from cpm_port.formats import StoredModel, format_of, safetensors
 
 __all__ = ["WeightsReport", "load_into", "module_key", "save_params"]
 
@@ -159,7 +159,7 @@ def save_params(params: Params, spec: NetSpec, path: str | os.PathLike[str]) -> 
     path = Path(path)
     form = format_of(path)
     arrays = {layer: tuple(_to_numpy(blob) for blob in blobs) for layer, blobs in params.items()}
-    form.write(path, Model(arrays, spec))
+    form.write(path, StoredModel(arrays, spec))
 
 
 def _read(source: Source) -> tuple[Mapping[str, Sequence[Array]], str]:

@@ -24,13 +24,13 @@ from cpm_port.files.npz import read_npz
 from cpm_port.graph import CaffeNet
 from cpm_port.report.table import table
 
-__all__ = ["Comparison", "Row", "compare", "compare_text", "forward_arrays", "read_arrays"]
+__all__ = ["BlobRow", "Comparison", "compare", "compare_text", "forward_arrays", "read_arrays"]
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Row:
+class BlobRow:
     """One blob: how far it is from its reference.
 
     Attributes
@@ -62,12 +62,12 @@ class Row:
 class Comparison:
     """All rows in the order in which the net computes its blobs, and the reference's names that the net lacks."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[BlobRow, ...]
     strangers: tuple[str, ...]
     tolerance: float
 
     @property
-    def first(self) -> Row | None:
+    def first(self) -> BlobRow | None:
         """The first blob that diverges."""
         return next((row for row in self.rows if not row.within), None)
 
@@ -142,16 +142,16 @@ def compare(
 
 def _row(
     blob: str, layers: tuple[str, ...], found: NDArray[Any], reference: NDArray[Any] | None, tolerance: float
-) -> Row:
+) -> BlobRow:
     problem = ""
     if reference is None:
-        return Row(blob, layers, found.shape, None, None, None, "no reference", True)
+        return BlobRow(blob, layers, found.shape, None, None, None, "no reference", True)
     if reference.dtype.kind not in "fiu":
         problem = f"reference holds {reference.dtype}"
     elif reference.shape != found.shape:
         problem = f"reference is {'x'.join(map(str, reference.shape))}"
     if problem:
-        return Row(blob, layers, found.shape, None, None, None, problem, False)
+        return BlobRow(blob, layers, found.shape, None, None, None, problem, False)
     ours, theirs = found.astype(np.float64).ravel(), reference.astype(np.float64).ravel()
     same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
     with np.errstate(invalid="ignore"):
@@ -164,7 +164,7 @@ def _row(
     relative = max_abs / scale if scale else (0.0 if max_abs == 0 else float("inf"))
     norms = float(np.linalg.norm(ours) * np.linalg.norm(theirs))
     cosine = float(ours @ theirs) / norms if norms else float(max_abs == 0)
-    return Row(blob, layers, found.shape, max_abs, relative, cosine, "", relative <= tolerance)
+    return BlobRow(blob, layers, found.shape, max_abs, relative, cosine, "", relative <= tolerance)
 
 
 def compare_text(comparison: Comparison) -> str:

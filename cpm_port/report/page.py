@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from cpm_port.evaluation.reference import Reference
-from cpm_port.evaluation.regress import Cell, Outcome
+from cpm_port.evaluation.regress import Cell, RowOutcome
+from cpm_port.evaluation.tables import Reference
 from cpm_port.files.atomic import atomic_path
 from cpm_port.report.plots import bars, cases, curves
 from cpm_port.report.ranking import extreme_cases, pictured_cases
@@ -49,20 +49,20 @@ li { margin: .25rem 0; }
 """
 
 
-def write_page(path: Path, references: Sequence[Reference], outcomes: Sequence[Outcome]) -> None:
+def write_page(path: Path, references: Sequence[Reference], outcomes: Sequence[RowOutcome]) -> None:
     """Write `regress_page` to a file."""
     with atomic_path(path) as temporary:
         temporary.write_text(regress_page(references, outcomes), encoding="utf-8")
 
 
-def regress_page(references: Sequence[Reference], outcomes: Sequence[Outcome]) -> str:
+def regress_page(references: Sequence[Reference], outcomes: Sequence[RowOutcome]) -> str:
     """Return the whole page.
 
     Parameters
     ----------
     references : sequence of Reference
         For titles and findings.
-    outcomes : sequence of Outcome
+    outcomes : sequence of RowOutcome
         `cpm_port.evaluation.regress.recompute(references, ...)`.
     """
     body = [
@@ -81,7 +81,7 @@ def regress_page(references: Sequence[Reference], outcomes: Sequence[Outcome]) -
     )
 
 
-def _table(references: Sequence[Reference], outcomes: Sequence[Outcome]) -> str:
+def _table(references: Sequence[Reference], outcomes: Sequence[RowOutcome]) -> str:
     by_id = {outcome.row.id: outcome for outcome in outcomes}
     lines = [
         '<table><thead><tr><th>result</th><th>protocol</th><th>number</th><th class="n">published</th>'
@@ -95,7 +95,7 @@ def _table(references: Sequence[Reference], outcomes: Sequence[Outcome]) -> str:
     return "\n".join([*lines, "</tbody></table>"])
 
 
-def _table_row(outcome: Outcome) -> str:
+def _table_row(outcome: RowOutcome) -> str:
     row = outcome.row
     name, published, cell = headline(outcome)
     at = "" if row.threshold is None else f" @{row.threshold:g}"
@@ -115,7 +115,7 @@ def _table_row(outcome: Outcome) -> str:
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _details(outcome: Outcome) -> str:
+def _details(outcome: RowOutcome) -> str:
     row = outcome.row
     inner = [f"<p>{escape(row.split)}. Source: {escape(row.source)}. Status: {escape(row.status)}.</p>"]
     if row.explanation:
@@ -142,20 +142,20 @@ def _cells(title: str, cells: Iterable[Cell]) -> str:
     return f'<table>{head}<th class="n">tolerance</th><th></th></tr>{rows}</table>'
 
 
-def _slips(outcomes: Sequence[Outcome]) -> str:
+def _slips(outcomes: Sequence[RowOutcome]) -> str:
     notes = slip_notes(outcomes)
     if not notes:
         return ""
     return "<h2>Slips that these scores show</h2><ul>" + "".join(f"<li>{escape(n)}</li>" for n in notes) + "</ul>"
 
 
-def _figures(outcomes: Sequence[Outcome]) -> list[str]:
+def _figures(outcomes: Sequence[RowOutcome]) -> list[str]:
     measured = [o for o in outcomes if o.measurement is not None and not on_purpose(o)]
     real = [o for o in measured if o.row.status == "recomputed"]
     parts = []
     for name, title, protocols, axis in _FIGURES:
         group = [o for o in (real or measured) if o.row.protocol in protocols]
-        shown: dict[str, Outcome] = {}
+        shown: dict[str, RowOutcome] = {}
         for outcome in group:
             label = outcome.row.model if len(protocols) == 1 else outcome.row.protocol
             shown.setdefault(label, outcome)
@@ -165,7 +165,7 @@ def _figures(outcomes: Sequence[Outcome]) -> list[str]:
     return parts
 
 
-def _pictures(name: str, shown: dict[str, Outcome], axis: str) -> list[str]:
+def _pictures(name: str, shown: dict[str, RowOutcome], axis: str) -> list[str]:
     lines = {label: o.measurement.curve() for label, o in shown.items() if o.measurement}
     joints = {label: o.measurement.result().joints for label, o in shown.items() if o.measurement}
     first = next(iter(shown.values()))

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cpm_port.evaluation.reference import Row
-from cpm_port.evaluation.regress import Cell, Outcome
-from cpm_port.evaluation.scores import Result, Score
+from cpm_port.evaluation.regress import Cell, RowOutcome
+from cpm_port.evaluation.scores import ProtocolResult, Score
+from cpm_port.evaluation.tables import Row
 from cpm_port.report.table import table
 
 __all__ = [
@@ -25,12 +25,12 @@ __all__ = [
 ]
 
 
-def evaluation_table(result: Result, references: Sequence[Row], people: str = "") -> str:
+def evaluation_table(result: ProtocolResult, references: Sequence[Row], people: str = "") -> str:
     """Return one result beside reference rows, each followed by the difference.
 
     Parameters
     ----------
-    result : Result
+    result : ProtocolResult
         What was measured.
     references : sequence of Row
         Of the same protocol and threshold. Their published values are shown as published, the other numbers of their
@@ -61,7 +61,7 @@ def evaluation_table(result: Result, references: Sequence[Row], people: str = ""
     return "\n".join(lines)
 
 
-def regress_table(outcomes: Sequence[Outcome]) -> str:
+def regress_table(outcomes: Sequence[RowOutcome]) -> str:
     """Return one line per reference result, the reasons of those that did not pass, and the slips that were recognised.
 
     A line shows one number of its row: the one furthest off where some are, else the total, else the first. "published"
@@ -90,7 +90,7 @@ def regress_table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def slip_notes(outcomes: Sequence[Outcome]) -> list[str]:
+def slip_notes(outcomes: Sequence[RowOutcome]) -> list[str]:
     """Return one sentence per model and slip that was recognised, with the rows that show it."""
     groups: dict[tuple[str, str, bool], list[tuple[str, str]]] = {}
     for outcome in outcomes:
@@ -104,13 +104,13 @@ def slip_notes(outcomes: Sequence[Outcome]) -> list[str]:
     return notes
 
 
-def on_purpose(outcome: Outcome) -> bool:
+def on_purpose(outcome: RowOutcome) -> bool:
     """Whether the row records the score of a slip."""
     inputs = outcome.row.inputs
     return inputs is not None and (inputs.slip is not None or inputs.centric is not None)
 
 
-def regress_summary(outcomes: Sequence[Outcome]) -> str:
+def regress_summary(outcomes: Sequence[RowOutcome]) -> str:
     """Return how many passed, failed, had no inputs, or are only cited, and how many numbers that are."""
     verdicts = [outcome.verdict for outcome in outcomes]
     numbers = sum(len(outcome.cells) for outcome in outcomes)
@@ -121,7 +121,7 @@ def regress_summary(outcomes: Sequence[Outcome]) -> str:
     )
 
 
-def headline(outcome: Outcome) -> tuple[str, float | None, Cell | None]:
+def headline(outcome: RowOutcome) -> tuple[str, float | None, Cell | None]:
     """Return the number that stands for a row: its name, its published value, and what came out."""
     failed = [cell for cell in (*outcome.cells, *outcome.published) if not cell.ok]
     if failed:
@@ -144,7 +144,7 @@ def signed(value: float, decimals: int) -> str:
     return f"{round(value, decimals) + 0.0:+.{decimals}f}"
 
 
-def _cell(result: Result, column: str, references: Sequence[Row]) -> str:
+def _cell(result: ProtocolResult, column: str, references: Sequence[Row]) -> str:
     """Return the measured value with as many decimals as any reference has, two at least."""
     value = result.auc if column == "auc" else _score(result, column).percent
     if value is None:
@@ -153,7 +153,7 @@ def _cell(result: Result, column: str, references: Sequence[Row]) -> str:
     return f"{value:.{max((len(text.partition('.')[2]) for text in shown), default=2)}f}"
 
 
-def _score(result: Result, column: str) -> Score:
+def _score(result: ProtocolResult, column: str) -> Score:
     return result.total if column == "total" else result.parts[column]
 
 
@@ -161,14 +161,14 @@ def _number(value: float | None) -> str:
     return "" if value is None else digits(value)
 
 
-def _difference(result: Result, values: Mapping[str, float], column: str) -> str:
+def _difference(result: ProtocolResult, values: Mapping[str, float], column: str) -> str:
     if column not in values:
         return ""
     measured = result.auc if column == "auc" else _score(result, column).percent
     return "" if measured is None else signed(measured - values[column], 2)
 
 
-def _intervals(result: Result) -> list[str]:
+def _intervals(result: ProtocolResult) -> list[str]:
     named = {"total": result.total, **result.parts}
     return [
         f"{name} {score.interval.low:.2f} to {score.interval.high:.2f}"

@@ -21,9 +21,9 @@ from typing import Any
 
 from cpm_port.errors import UsageError
 from cpm_port.files.atomic import atomic_path
-from cpm_port.studies.scale import Scale
+from cpm_port.studies.size import StudySize
 
-__all__ = ["STUDIES", "Scale", "default_scale", "run_study"]
+__all__ = ["STUDIES", "StudySize", "default_scale", "run_study"]
 
 STUDIES = {
     "gradients": "magnitudes of gradients by layer, with and without a loss at every stage (Figure 5)",
@@ -33,20 +33,20 @@ STUDIES = {
 }
 
 
-def default_scale(name: str) -> Scale:
+def default_scale(name: str) -> StudySize:
     """Return the size that a study has by default."""
-    scale: Scale = _module(name).DEFAULT
+    scale: StudySize = _module(name).DEFAULT
     return scale
 
 
-def run_study(name: str, scale: Scale, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def run_study(name: str, scale: StudySize, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Run a study and write `<name>.json` and `<name>.svg` into the folder `out`.
 
     Parameters
     ----------
     name : str
         One of `STUDIES`.
-    scale : Scale
+    scale : StudySize
     out : Path
     say : callable
         Takes lines of progress.

@@ -1,6 +1,6 @@
 """What the studies share: small nets, drawn people, short runs, curves of PCK.
 
-Flow: `Scale` -> nets and records -> **trained nets** -> PCK over thresholds per stage.
+Flow: `StudySize` -> nets and records -> **trained nets** -> PCK over thresholds per stage.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cpm_port.graph import CaffeNet, load_net
 from cpm_port.models import Architecture, TrainingData, architecture, train_text
 from cpm_port.records.record import Record
 from cpm_port.release import MPII_PERSON_HEIGHT
-from cpm_port.studies.scale import Scale
+from cpm_port.studies.size import StudySize
 from cpm_port.training.batches import open_data_layers
 from cpm_port.training.loop import Trainer
 from cpm_port.training.objective import Objective
@@ -64,7 +64,7 @@ class People:
     held_out: list[Record]
 
 
-def draw_people(scale: Scale) -> People:
+def draw_people(scale: StudySize) -> People:
     """Draw the people of a study."""
 
     def drawn(count: int, seed: int) -> list[Record]:
@@ -74,13 +74,13 @@ def draw_people(scale: Scale) -> People:
     return People(drawn(scale.people, scale.seed), drawn(scale.held_out, _HELD_OUT_SEED + scale.seed))
 
 
-def design(scale: Scale, stages: int | None = None) -> Architecture:
+def design(scale: StudySize, stages: int | None = None) -> Architecture:
     """Return the paper's net at the study's size."""
     box = (scale.box, scale.box)
     return architecture("mpi", stages=stages or scale.stages, width=scale.width, box=box)
 
 
-def train_spec(net: Architecture, scale: Scale) -> NetSpec:
+def train_spec(net: Architecture, scale: StudySize) -> NetSpec:
     """Return the net with a data layer and a loss per stage, in phase TRAIN."""
     data = TrainingData("drawn:", scale.batch, scale.box * _PERSON, scale_min=0.9, scale_max=1.1, max_rotate_degree=10)
     return parse_net(train_text(net, data), source="study", phase="TRAIN")
@@ -108,7 +108,7 @@ def with_stages(spec: NetSpec, losses: Collection[int], learning: Collection[int
 def train(
     spec: NetSpec,
     people: People,
-    scale: Scale,
+    scale: StudySize,
     say: Say,
     *,
     name: str,
@@ -124,7 +124,7 @@ def train(
     spec : NetSpec
         Of `train_spec`, perhaps changed.
     people : People
-    scale : Scale
+    scale : StudySize
     say : callable
         Takes a line of progress now and then, headed by `name`.
     name : str

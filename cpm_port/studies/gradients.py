@@ -37,12 +37,12 @@ from cpm_port.studies.common import (
     train_spec,
     with_stages,
 )
-from cpm_port.studies.scale import Scale
+from cpm_port.studies.size import StudySize
 from cpm_port.training.loop import Trainer
 
 __all__ = ["DEFAULT", "plot", "run"]
 
-DEFAULT = Scale(stages=6, width=16, box=96, batch=4, iterations=61, people=244, held_out=1)
+DEFAULT = StudySize(stages=6, width=16, box=96, batch=4, iterations=61, people=244, held_out=1)
 _LOOKS = 3  # first, middle and last iteration
 _RATE = 2e-6
 _SOLVER = f'base_lr: {_RATE} lr_policy: "fixed" momentum: 0.9 weight_decay: 0.0005'
@@ -51,7 +51,7 @@ _WITH, _WITHOUT = "with", "without"
 _COLORS = {_WITH: "#1f5fa8", _WITHOUT: "#d1602b"}
 
 
-def run(scale: Scale, say: Say) -> dict[str, Any]:
+def run(scale: StudySize, say: Say) -> dict[str, Any]:
     """Train both nets; return their gradients by look and layer."""
     people = draw_people(scale)
     spec = _filled_like_the_paper(train_spec(design(scale), scale), scale)
@@ -139,7 +139,7 @@ def _edges() -> np.ndarray:
     return np.linspace(-20.0, 2.0, _BINS)
 
 
-def _filled_like_the_paper(spec: NetSpec, scale: Scale) -> NetSpec:
+def _filled_like_the_paper(spec: NetSpec, scale: StudySize) -> NetSpec:
     """Return the net with each Gaussian filler widened for the inputs that its layer lacks."""
     full = _fan_ins(train_spec(replace(design(scale), widths=Widths()), scale))
     narrow = _fan_ins(spec)

@@ -32,18 +32,18 @@ from cpm_port.studies.common import (
     train,
     train_spec,
 )
-from cpm_port.studies.scale import Scale
+from cpm_port.studies.size import StudySize
 
 __all__ = ["DEFAULT", "plot", "run"]
 
-DEFAULT = Scale(stages=2, width=16, box=96, batch=8, iterations=900, people=1500, held_out=200)
+DEFAULT = StudySize(stages=2, width=16, box=96, batch=8, iterations=900, people=1500, held_out=200)
 
 _KERNELS = ((1, 3), (3, 3), (5, 3), (9, 3), (9, 7), (9, 11))
 """Largest kernel on the image, kernel on the beliefs; the last pair is the paper's."""
 _WIDEST = 4  # times the study's width
 
 
-def run(scale: Scale, say: Say) -> dict[str, Any]:
+def run(scale: StudySize, say: Say) -> dict[str, Any]:
     """Train a net per pair of kernels; return receptive fields and PCK of both stages over the thresholds."""
     people = draw_people(scale)
     first, last = design(scale, 2).outputs
@@ -85,7 +85,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
     save(picture, path)
 
 
-def _net(scale: Scale, on_image: int, on_beliefs: int) -> NetSpec:
+def _net(scale: StudySize, on_image: int, on_beliefs: int) -> NetSpec:
     """Return the net with these kernels, as wide as makes it as heavy as the paper's kernels at the study's width."""
     build = functools.partial(_with_kernels, on_image=on_image, on_beliefs=on_beliefs)
     wanted = _count_weights(_with_kernels(scale, *_KERNELS[-1]))
@@ -93,7 +93,7 @@ def _net(scale: Scale, on_image: int, on_beliefs: int) -> NetSpec:
     return min(specs, key=lambda spec: abs(_count_weights(spec) - wanted))
 
 
-def _with_kernels(scale: Scale, on_image: int, on_beliefs: int) -> NetSpec:
+def _with_kernels(scale: StudySize, on_image: int, on_beliefs: int) -> NetSpec:
     """Return the study's net with no larger kernels than these."""
     spec = train_spec(design(scale, 2), scale)
     message: Any = copy.deepcopy(spec.message)

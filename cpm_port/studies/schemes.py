@@ -24,11 +24,11 @@ from cpm_port.studies.common import (
     train_spec,
     with_stages,
 )
-from cpm_port.studies.scale import Scale
+from cpm_port.studies.size import StudySize
 
 __all__ = ["DEFAULT", "plot", "run"]
 
-DEFAULT = Scale(stages=3, width=16, box=96, batch=8, iterations=900, people=1500, held_out=200)
+DEFAULT = StudySize(stages=3, width=16, box=96, batch=8, iterations=900, people=1500, held_out=200)
 
 _TITLES = {
     "joint": "(i) joint, a loss at every stage",
@@ -38,7 +38,7 @@ _TITLES = {
 }
 
 
-def run(scale: Scale, say: Say) -> dict[str, Any]:
+def run(scale: StudySize, say: Say) -> dict[str, Any]:
     """Train with every scheme; return each one's PCK of the last stage over the thresholds."""
     people = draw_people(scale)
     net = design(scale)
@@ -71,7 +71,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
 
 
 def _joint(
-    scale: Scale,
+    scale: StudySize,
     people: People,
     say: Say,
     name: str,
@@ -85,7 +85,7 @@ def _joint(
     return train(spec, people, scale, say, name=name, iterations=iterations, weights=weights)
 
 
-def _stagewise(scale: Scale, people: People, say: Say, name: str, iterations: int) -> CaffeNet:
+def _stagewise(scale: StudySize, people: People, say: Say, name: str, iterations: int) -> CaffeNet:
     """Train stage 1, then stage 2 on top of it, and so on, each for its share of the iterations."""
     net: CaffeNet | None = None
     for stage in range(1, scale.stages + 1):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Scale"]
+__all__ = ["StudySize"]
 
 
 @dataclass(frozen=True)
-class Scale:
+class StudySize:
     """How large a study is.
 
     Attributes

@@ -20,14 +20,14 @@ from cpm_port.studies.common import (
     train,
     train_spec,
 )
-from cpm_port.studies.scale import Scale
+from cpm_port.studies.size import StudySize
 
 __all__ = ["DEFAULT", "plot", "run"]
 
-DEFAULT = Scale(stages=4, width=16, box=96, batch=8, iterations=900, people=1500, held_out=200)
+DEFAULT = StudySize(stages=4, width=16, box=96, batch=8, iterations=900, people=1500, held_out=200)
 
 
-def run(scale: Scale, say: Say) -> dict[str, Any]:
+def run(scale: StudySize, say: Say) -> dict[str, Any]:
     """Train a net per number of stages; return the PCK of each one's last stage over the thresholds."""
     people = draw_people(scale)
     curves = {}

@@ -46,7 +46,7 @@ from cpm_port.training.signals import Wishes, watch_signals
 from cpm_port.training.snapshot import RunState, Snapshot, write_snapshot
 from cpm_port.training.solver import CaffeOptimizer
 
-__all__ = ["BatchSource", "Evaluation", "Trainer"]
+__all__ = ["BatchSource", "PeriodicMeasure", "Trainer"]
 
 EXPLODED = 100.0
 """A loss this many times the median of the run's first losses has exploded."""
@@ -73,7 +73,7 @@ class BatchSource(Protocol):
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class PeriodicMeasure:
     """Something measured every so many iterations, without touching the run.
 
     Attributes
@@ -143,7 +143,7 @@ class Trainer:
     source : BatchSource
     world : World
     progress : Progress
-    evaluations : sequence of Evaluation
+    evaluations : sequence of PeriodicMeasure
     recipe : str
         Name of the update rule, kept in snapshots.
     seed : int
@@ -161,7 +161,7 @@ class Trainer:
     source: BatchSource
     world: World
     progress: Progress
-    evaluations: Sequence[Evaluation] = ()
+    evaluations: Sequence[PeriodicMeasure] = ()
     recipe: str = "SGD"
     seed: int = 0
     prefix: Path = Path("snapshot")
@@ -401,7 +401,7 @@ class Trainer:
                 self._measure(evaluation)
             self._clock.pause(time.perf_counter() - began)
 
-    def _measure(self, evaluation: Evaluation) -> None:
+    def _measure(self, evaluation: PeriodicMeasure) -> None:
         averaged = nullcontext() if self.average is None else self.average.applied()
         with torch.no_grad(), averaged:
             values, line = evaluation.measure(self.iteration)

@@ -32,7 +32,7 @@ from cpm_port.training.batches import DataSource, open_data_layers
 from cpm_port.training.cache import CachedRecords
 from cpm_port.training.extras import Extras
 from cpm_port.training.finetune import start_from
-from cpm_port.training.loop import Evaluation, Trainer
+from cpm_port.training.loop import PeriodicMeasure, Trainer
 from cpm_port.training.objective import Objective
 from cpm_port.training.presets import PRESETS, Preset, fill_like_he, recipe_of
 from cpm_port.training.progress import Progress
@@ -352,21 +352,21 @@ def _phase_spec(solver: SolverSpec, path: str, phase: str, state: MessageView) -
     return read_net(locate(path, solver.source), phase=phase, level=state.level, stages=state.stage)
 
 
-def _tests(solver: SolverSpec, net: CaffeNet, seed: int, stack: ExitStack) -> Iterator[Evaluation]:
+def _tests(solver: SolverSpec, net: CaffeNet, seed: int, stack: ExitStack) -> Iterator[PeriodicMeasure]:
     """Open the solver's test nets."""
     for spec, batches in testing_nets(solver):
         source = stack.enter_context(open_data_layers(spec, phase="TEST", seed=seed))
         test = load_net(spec, input_shapes=source.shapes)
         share_parameters(net, test)
         measure = functools.partial(_test_outputs, test, source, batches)
-        yield Evaluation("test", solver.test_interval, solver.test_initialization, measure)
+        yield PeriodicMeasure("test", solver.test_interval, solver.test_initialization, measure)
 
 
 def _test_outputs(test: CaffeNet, source: DataSource, batches: int, _: int) -> tuple[dict[str, float], str]:
     return mean_outputs(test, source.next_batch, batches)
 
 
-def _validation(options: RunOptions, net: CaffeNet) -> Iterator[Evaluation]:
+def _validation(options: RunOptions, net: CaffeNet) -> Iterator[PeriodicMeasure]:
     """Cut the held-out boxes, if there are to be any, of the size that the run sees at that iteration."""
     if options.validate is None:
         return
@@ -379,7 +379,7 @@ def _validation(options: RunOptions, net: CaffeNet) -> Iterator[Evaluation]:
     def measure(iteration: int) -> tuple[dict[str, Any], str]:
         return stage_pck(net, held_out[_box_at(options.boxes, iteration)])
 
-    yield Evaluation("validation", options.validate_interval, False, measure, score="pck")
+    yield PeriodicMeasure("validation", options.validate_interval, False, measure, score="pck")
 
 
 def _box_at(boxes: Sequence[tuple[int, int]], iteration: int) -> int | None:

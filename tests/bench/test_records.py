@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cpm_port.bench import _records, _report
-from cpm_port.bench._records import Record, read_records, write_results
+from cpm_port.bench._records import BenchRecord, read_records, write_results
 from cpm_port.compute.machine import describe_machine
 from cpm_port.errors import DataError, UsageError
 from cpm_port.evaluation.reference import load_all
@@ -43,7 +43,7 @@ def machine(**other: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Record]]:
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, BenchRecord]]:
     """Make a checkout, and return what records results in it."""
     (tmp_path / "reference_results").mkdir()
     (tmp_path / "pyproject.toml").touch()
@@ -51,7 +51,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., d
     (tmp_path / _report.PAGE).write_text(f"# Title\n{_report.BEGIN}\nold\n{_report.END}\nrest\n")
     monkeypatch.setattr(_records, "resource_dir", lambda name: tmp_path / name)
 
-    def record(**results: Any) -> dict[str, Record]:
+    def record(**results: Any) -> dict[str, BenchRecord]:
         for name, result in results.items():
             write_results(
                 _records.records_folder() / f"{name}.json", f"cpm-port bench {name}", machine(), {name: result}
@@ -61,7 +61,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., d
     return record
 
 
-def test_records_are_read_as_written(recorded: Callable[..., dict[str, Record]]) -> None:
+def test_records_are_read_as_written(recorded: Callable[..., dict[str, BenchRecord]]) -> None:
     found = recorded(**RESULTS)
     assert {name: record.result for name, record in found.items()} == RESULTS
     assert found["net"].command == "cpm-port bench net"
@@ -89,7 +89,7 @@ def test_the_machine_is_described() -> None:
     json.dumps(said)
 
 
-def test_the_page_says_what_was_recorded(recorded: Callable[..., dict[str, Record]], tmp_path: Path) -> None:
+def test_the_page_says_what_was_recorded(recorded: Callable[..., dict[str, BenchRecord]], tmp_path: Path) -> None:
     recorded(**RESULTS)
     written = [path.relative_to(tmp_path).as_posix() for path in _report.write_report()]
     assert written == ["docs/pictures/speed.svg", "docs/pictures/growth.svg", _report.PAGE]
@@ -113,7 +113,7 @@ def test_the_page_says_what_was_recorded(recorded: Callable[..., dict[str, Recor
     assert all((tmp_path / name).stat().st_size < PICTURE_LIMIT for name in written[:2])
 
 
-def test_a_report_needs_records_and_a_place(recorded: Callable[..., dict[str, Record]], tmp_path: Path) -> None:
+def test_a_report_needs_records_and_a_place(recorded: Callable[..., dict[str, BenchRecord]], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing is recorded"):
         _report.write_report()
     recorded(net=NET)
@@ -131,7 +131,7 @@ def test_a_report_needs_records_and_a_place(recorded: Callable[..., dict[str, Re
     ],
 )
 def test_a_record_that_lacks_something_is_bad_input(
-    broken: dict[str, Any], recorded: Callable[..., dict[str, Record]], tmp_path: Path
+    broken: dict[str, Any], recorded: Callable[..., dict[str, BenchRecord]], tmp_path: Path
 ) -> None:
     recorded(**broken)
     before = (tmp_path / _report.PAGE).read_text()

@@ -14,7 +14,8 @@ import pytest
 
 from cpm_port.errors import DataError
 from cpm_port.evaluation.embedded import main, read_embedded
-from cpm_port.evaluation.reference import load_file, reference_dir
+from cpm_port.evaluation.reference import load_file
+from cpm_port.evaluation.tables import reference_dir
 from cpm_port.parts import ORDERS
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from cpm_port.errors import DataError
-from cpm_port.evaluation.reference import load_all, load_file, matching_rows, published_elsewhere, reference_dir
+from cpm_port.evaluation.reference import load_all, load_file, matching_rows, published_elsewhere
+from cpm_port.evaluation.tables import reference_dir
 from cpm_port.files.digest import file_sha256
 
 GOOD: dict[str, Any] = {

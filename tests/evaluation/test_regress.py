@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from cpm_port.evaluation.reference import Reference, load_all, load_file, reference_dir
+from cpm_port.evaluation.reference import load_all, load_file
 from cpm_port.evaluation.regress import outcome_json, recompute, record
+from cpm_port.evaluation.tables import Reference, reference_dir
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import torch
 from cpm_port.compute.devices import World
 from cpm_port.engine.cuda import GraphedNet
 from cpm_port.imaging.pyramid import ScaleSearch
-from cpm_port.inference.stream import Person, predict_stream
+from cpm_port.inference.stream import PersonToFind, predict_stream
 from cpm_port.inference.whole_picture import find_person, places
 from cpm_port.training.objective import Objective
 from tests.inference.nets import colour_net
@@ -46,7 +46,7 @@ def test_an_iteration_of_training_waits_for_nothing(variant: str, options: dict[
 
 def test_a_person_is_waited_for_twice() -> None:
     image = np.random.default_rng(1).integers(0, 255, (80, 100, 3), np.uint8)
-    people = [Person(str(i), image, ScaleSearch((50.0, 40.0), 0.6, (0.8, 1.0, 1.2))) for i in range(8)]
+    people = [PersonToFind(str(i), image, ScaleSearch((50.0, 40.0), 0.6, (0.8, 1.0, 1.2))) for i in range(8)]
     net = GraphedNet(colour_net().cuda())
     deque(predict_stream(net, people[:4], batch_people=4), maxlen=0)  # captures the graph, which waits
     with waits() as found:

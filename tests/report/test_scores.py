@@ -11,8 +11,9 @@ import pytest
 
 from cpm_port.evaluation.measure import measure
 from cpm_port.evaluation.protocols import protocol_named
-from cpm_port.evaluation.reference import Inputs, Row, load_all, load_file, reference_dir
+from cpm_port.evaluation.reference import load_all, load_file
 from cpm_port.evaluation.regress import recompute
+from cpm_port.evaluation.tables import Inputs, Row, reference_dir
 from cpm_port.report.scores import digits, evaluation_table, headline, regress_summary, regress_table, signed
 from tests.evaluation.support import drawn_case
 

@@ -11,7 +11,7 @@ import pytest
 
 from cpm_port.cli import main
 from cpm_port.errors import UsageError
-from cpm_port.studies import STUDIES, Scale, default_scale, run_study
+from cpm_port.studies import STUDIES, StudySize, default_scale, run_study
 from cpm_port.studies.common import average_curves, design, draw_people, stage_of, train, train_spec, with_stages
 from cpm_port.studies.receptive_field import _KERNELS, _count_weights, _field, _net
 
@@ -49,7 +49,7 @@ def test_gradients_vanish_without_intermediate_supervision_and_not_with_it(
     ],
 )
 def test_a_study_gives_curves_and_a_picture(name: str, stages: int, curves: list[str], tmp_path: Path) -> None:
-    result = run_study(name, Scale(stages=stages, **TINY), tmp_path, _silent)
+    result = run_study(name, StudySize(stages=stages, **TINY), tmp_path, _silent)
     assert list(result["pck"]) == curves
     for curve in result["pck"].values():
         assert len(curve) == len(result["thresholds"]) == 21
@@ -60,7 +60,7 @@ def test_a_study_gives_curves_and_a_picture(name: str, stages: int, curves: list
 
 def test_the_receptive_field_study_gives_points_and_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cpm_port.studies.receptive_field._KERNELS", ((9, 3), (9, 11)))
-    result = run_study("receptive-field", Scale(**TINY), tmp_path, _silent)
+    result = run_study("receptive-field", StudySize(**TINY), tmp_path, _silent)
     assert [point["receptive_field"] for point in result["points"]] == [208, 400]
     assert [point["receptive_field_of_stage_1"] for point in result["points"]] == [160, 160]
     assert (tmp_path / "receptive_field.svg").stat().st_size > 1000
@@ -87,7 +87,7 @@ def test_kernels_are_no_larger_than_the_papers() -> None:
 
 
 def test_frozen_stages_stay_and_silent_losses_do_not_count() -> None:
-    scale = Scale(stages=2, **TINY)
+    scale = StudySize(stages=2, **TINY)
     people = draw_people(scale)
     spec = train_spec(design(scale), scale)
     start = train(spec, people, scale, _silent, name="start", iterations=1)
@@ -100,7 +100,7 @@ def test_frozen_stages_stay_and_silent_losses_do_not_count() -> None:
 
 
 def test_studies_repeat_to_the_digit(tmp_path: Path) -> None:
-    scale = Scale(stages=1, **TINY)
+    scale = StudySize(stages=1, **TINY)
     first, second = (run_study("stages", scale, tmp_path / name, _silent) for name in ("a", "b"))
     assert first == second
     other = run_study("stages", replace(scale, seed=5), tmp_path / "c", _silent)
@@ -114,7 +114,7 @@ def test_curves_count_errors_up_to_the_threshold() -> None:
 
 def test_an_unknown_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="expected one of gradients"):
-        run_study("colours", Scale(), tmp_path, _silent)
+        run_study("colours", StudySize(), tmp_path, _silent)
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -12,7 +12,7 @@ import torch
 from cpm_port.caffe import read_weights
 from cpm_port.errors import UsageError
 from cpm_port.training.averaging import WeightAverage
-from cpm_port.training.loop import Evaluation
+from cpm_port.training.loop import PeriodicMeasure
 from cpm_port.training.snapshot import read_snapshot
 from tests.training.support import golden_net, golden_trainer
 
@@ -56,7 +56,7 @@ def test_the_average_is_what_is_measured_and_the_run_goes_on_as_without_it(tmp_p
         seen.append(averaged.net.params[name][0].detach().numpy().copy())
         return {}, ""
 
-    averaged.evaluations = [Evaluation("validation", 0, False, measure)]
+    averaged.evaluations = [PeriodicMeasure("validation", 0, False, measure)]
     plain.solve()
     averaged.solve()
     for key, tensor in plain.net.state_dict().items():

@@ -18,7 +18,7 @@ import torch
 from cpm_port.caffe import parse_net, parse_solver
 from cpm_port.errors import DataError, MissingDependencyError, TrainingError
 from cpm_port.graph import load_net
-from cpm_port.training.loop import EXPLODED, Evaluation, Trainer
+from cpm_port.training.loop import EXPLODED, PeriodicMeasure, Trainer
 from cpm_port.training.progress import Progress, read_metrics
 from cpm_port.training.snapshot import latest_snapshot, read_snapshot
 from tests.training.support import ArraySource, golden_arrays, golden_trainer, make_trainer
@@ -80,12 +80,12 @@ class _Diary:
 
         trainer.step, trainer.snapshot = noted_step, noted_snapshot  # type: ignore[method-assign]
 
-    def evaluation(self, kind: str, interval: int, *, at_start: bool = True) -> Evaluation:
+    def evaluation(self, kind: str, interval: int, *, at_start: bool = True) -> PeriodicMeasure:
         def measure(_: int) -> tuple[Mapping[str, Any], str]:
             self.entries.append(f"{kind} {self.trainer.iteration}")
             return {"pck": 1.0}, "fine"
 
-        return Evaluation(kind, interval, at_start, measure)
+        return PeriodicMeasure(kind, interval, at_start, measure)
 
 
 def test_tests_come_before_their_iteration_and_snapshots_after_theirs(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_the_best_validation_is_kept_in_the_snapshot(tmp_path: Path) -> None:
     trainer = _fit("base_lr: 0.1 max_iter: 3 snapshot: 1", tmp_path)
     scores = iter([40.0, 60.0, 50.0])
     trainer.evaluations = [
-        Evaluation("validation", 1, True, lambda _: ({"pck": next(scores, 0.0)}, "fine"), score="pck")
+        PeriodicMeasure("validation", 1, True, lambda _: ({"pck": next(scores, 0.0)}, "fine"), score="pck")
     ]
     trainer.solve()
     run = read_snapshot(tmp_path / "run_iter_3.solverstate").run
