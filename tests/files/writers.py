@@ -24,7 +24,7 @@ from cpm_port.caffe import (
     write_weights,
 )
 from cpm_port.files.atomic import atomic_path
-from cpm_port.formats import Model, safetensors
+from cpm_port.formats import StoredModel, safetensors
 from cpm_port.parts import LSP14, Convention, Joints
 from cpm_port.predictions.files import read_predictions, write_predictions
 from cpm_port.predictions.values import Predictions
@@ -106,7 +106,7 @@ def write_state(path: Path) -> None:
 WRITERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
     "model.caffemodel": (write_model, read_weights),
     "model.caffemodel.h5": (write_model, read_weights),
-    "model.safetensors": (lambda path: safetensors.FORMAT.write(path, Model(BLOBS, NET)), safetensors.read),
+    "model.safetensors": (lambda path: safetensors.FORMAT.write(path, StoredModel(BLOBS, NET)), safetensors.read),
     "state.solverstate": (write_state, read_solverstate),
     "state.solverstate.h5": (write_state, read_solverstate),
     "mean.binaryproto": (lambda path: write_mean(path, BLOBS["ip"][0].reshape(1, 100, 1000)), read_mean),

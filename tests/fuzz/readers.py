@@ -39,7 +39,7 @@ from cpm_port.caffe import (
     write_weights,
 )
 from cpm_port.evaluation.reference import load_file
-from cpm_port.formats import Model, safetensors
+from cpm_port.formats import StoredModel, safetensors
 from cpm_port.imaging.reading import read_image
 from cpm_port.imaging.video import VideoReader, VideoWriter
 from cpm_port.inference.journal import open_journal, read_entries
@@ -329,7 +329,7 @@ READERS: dict[str, Reader] = {
         made("m", lambda f: write_mean(f / "m", np.ones((3, 4, 5), np.float32))), read_mean, "m.binaryproto"
     ),
     "safetensors": Reader(
-        made("a.safetensors", lambda f: safetensors.FORMAT.write(f / "a.safetensors", Model(BLOBS, NET))),
+        made("a.safetensors", lambda f: safetensors.FORMAT.write(f / "a.safetensors", StoredModel(BLOBS, NET))),
         safetensors.read,
         "a.safetensors",
     ),

@@ -11,7 +11,7 @@ import torch
 
 from cpm_port import load_net
 from cpm_port.errors import CpmPortError, LayerError, UnsupportedLayerError, UsageError, WeightsError
-from cpm_port.formats import Model, format_of
+from cpm_port.formats import StoredModel, format_of
 
 NET = """name: "n" # a comment
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 2 } } }
@@ -62,14 +62,14 @@ def test_weights_given_beside_such_a_file_win(suffix, written, tmp_path):
 
 def test_a_model_file_without_arrays_is_no_reason_for_chance(written, tmp_path):
     path = tmp_path / "m.caffemodel"
-    format_of(path).write(path, Model({}, load_net(written(NET)).spec))
+    format_of(path).write(path, StoredModel({}, load_net(written(NET)).spec))
     with pytest.raises(WeightsError, match="layer 'ip': not in the weights"):
         load_net(path)
 
 
 def test_a_safetensors_file_without_a_net_asks_for_one(tmp_path):
     path = tmp_path / "m.safetensors"
-    format_of(path).write(path, Model({"ip": (np.zeros((3, 2), np.float32),)}, None))
+    format_of(path).write(path, StoredModel({"ip": (np.zeros((3, 2), np.float32),)}, None))
     with pytest.raises(UsageError, match="holds no net; give the prototxt first"):
         load_net(path)
 
