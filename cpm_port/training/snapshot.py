@@ -9,7 +9,8 @@ Flow: weights + optimizer history + where the run stands -> **three files**, or 
   SHA-256). Caffe never looks at it; a snapshot of Caffe's own has none.
 
 Each file appears whole or not at all, the `.solverstate` last, and an older `.solverstate` of the same iteration goes
-before its model is replaced. So wherever a writer is killed, every `.solverstate` belongs to the model beside it.
+before its model is replaced; so does an older average where the run keeps none. So wherever a writer is killed, every
+`.solverstate` belongs to the model beside it.
 
 History blobs stand in the order of the net's learnable parameters; solvers with two per parameter (AdaDelta, Adam) have
 all first ones, then all second ones.
@@ -161,10 +162,13 @@ def write_snapshot(
     """
     state_path = snapshot_path(prefix, iteration, hdf5=hdf5)
     weights_path = _weights_path(state_path)
+    averaged_path = _averaged_path(state_path)
     real_path(state_path).unlink(missing_ok=True)
     write_weights(weights_path, blobs, net)
-    if averaged is not None:
-        write_weights(_averaged_path(state_path), averaged, net)
+    if averaged is None:
+        real_path(averaged_path).unlink(missing_ok=True)  # of an earlier run: not these weights' average
+    else:
+        write_weights(averaged_path, averaged, net)
     side = {
         "version": _SIDE_VERSION,
         "iteration": iteration,

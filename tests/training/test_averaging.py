@@ -88,6 +88,17 @@ def test_a_run_that_is_taken_up_has_the_average_of_one_that_never_stopped(tmp_pa
             np.testing.assert_array_equal(stored, expected)
 
 
+def test_a_run_without_an_average_leaves_none_of_an_earlier_run(tmp_path: Path) -> None:
+    first = golden_trainer("sgd_step", tmp_path / "run", max_iter=2, snapshot_after_train=True)
+    first.average = WeightAverage(first.net, 0.9)
+    first.solve()
+    assert read_snapshot(first.last_snapshot or "").averaged is not None
+    second = golden_trainer("sgd_step", tmp_path / "run", max_iter=2, snapshot_after_train=True)
+    second.solve()
+    assert second.last_snapshot == first.last_snapshot
+    assert read_snapshot(second.last_snapshot or "").averaged is None
+
+
 def test_a_decay_of_one_is_refused() -> None:
     with pytest.raises(UsageError, match="expected 0 to below 1, got 1"):
         WeightAverage(golden_net(), 1.0)
