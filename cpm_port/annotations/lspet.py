@@ -79,8 +79,11 @@ def usable(samples: Sequence[Sample]) -> list[Sample]:
     return [s for s in samples if _labels_of(s) >= MIN_JOINTS and s.person.scale and not contradicts_itself(s.person)]
 
 
-def read_held_out(labels: str | Path, images: str | Path) -> list[Sample]:
+def read_held_out(labels: str | Path, images: str | Path, *, absent_too: bool = False) -> list[Sample]:
     """Return the held-out people as test samples; parameters and errors as `read_training`.
+
+    With `absent_too`, people whose image is not there come as they are labelled, without center and scale, instead of
+    an error.
 
     Raises
     ------
@@ -90,7 +93,8 @@ def read_held_out(labels: str | Path, images: str | Path) -> list[Sample]:
     people = [s for s in read_lspet(labels, images) if s.annolist_index in HELD_OUT]
     if len(people) < len(HELD_OUT):
         raise DataError(f"{labels}: expected at least {HELD_OUT[-1]} people, as images {HELD_OUT[0]} on are held out")
-    return [replace(with_label_box(sample), split="test") for sample in people]
+    unseen = {s.name for s in people if absent_too and (s.image is None or not s.image.is_file())}
+    return [replace(s if s.name in unseen else with_label_box(s), split="test") for s in people]
 
 
 def with_label_box(sample: Sample) -> Sample:

@@ -55,7 +55,12 @@ def find_images(root: Path) -> Path:
 
 
 def read_scored(
-    dataset: str, path: str | Path, *, images: str | Path | None = None, centric: Centricity = "person"
+    dataset: str,
+    path: str | Path,
+    *,
+    images: str | Path | None = None,
+    centric: Centricity = "person",
+    absent_too: bool = False,
 ) -> list[Sample]:
     """Read the scored people from any known label file.
 
@@ -71,6 +76,8 @@ def read_scored(
         Folder of the images; LSPET needs it, for its labels are checked against their sizes.
     centric : {"person", "observer"}
         LSP only: which labels to read.
+    absent_too : bool
+        LSPET only: people whose image is not there come without center and scale, instead of an error.
 
     Raises
     ------
@@ -82,18 +89,18 @@ def read_scored(
     path = Path(path)
     if not path.is_file():
         raise MissingFileError(f"ground truth {path} is not there")
-    samples = _read(dataset, path, images, centric)
+    samples = _read(dataset, path, images, centric, absent_too)
     scored = [sample for sample in samples if dataset == "MPI" or sample.split == "test"]
     if not scored:
         raise DataError(f"{path}: none of its {len(samples)} people is of the split that {dataset} scores")
     return scored
 
 
-def _read(dataset: str, path: Path, images: str | Path | None, centric: Centricity) -> list[Sample]:
+def _read(dataset: str, path: Path, images: str | Path | None, centric: Centricity, absent_too: bool) -> list[Sample]:
     if dataset == "LSP":
         return read_lsp(path, images, centric=centric)
     if dataset == "LSPET":
-        return read_held_out(path, path.parent / "images" if images is None else images)
+        return read_held_out(path, path.parent / "images" if images is None else images, absent_too=absent_too)
     if path.suffix in (".h5", ".hdf5"):
         return read_flic_h5(path, images) if dataset == "FLIC" else read_mpii_hourglass(path, images)
     found = variable_names(path)

@@ -93,7 +93,9 @@ def predict_dataset(
     """
     choice, engine, centric = choice or resolve(), engine or Engine(), protocol.convention.centric
     labels = labels or find_labels(protocol.dataset, root, centric)
-    samples = read_scored(protocol.dataset, labels, images=find_images(root), centric=centric)[:limit]
+    samples = read_scored(protocol.dataset, labels, images=find_images(root), centric=centric, absent_too=only_present)[
+        :limit
+    ]
     everybody = len(samples)
     if only_present:
         samples = present(samples)

@@ -20,6 +20,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from cpm_port import load_net
+from cpm_port.annotations import lspet
 from cpm_port.annotations.lsp import read_lsp
 from cpm_port.annotations.samples import Person, Sample
 from cpm_port.cli import main
@@ -245,6 +246,24 @@ def test_people_without_images_are_left_out_where_asked_and_the_table_counts(
     assert "lsp-pc @0.2: 2 of 200 people, those whose images are there" in out
     assert "published" not in out
     assert read_predictions(tmp_path / "p.h5").names == ("im0003", "im0190")
+
+
+def test_people_of_the_extended_set_without_images_are_left_out_where_asked(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lspet, "HELD_OUT", range(2, 5))
+    people = np.concatenate([drawn_people(LSP14, 4, 0) * 0.2 + 1, np.ones((4, 14, 1))], axis=2)
+    savemat(tmp_path / "joints.mat", {"joints": people.transpose(1, 2, 0)})
+    (tmp_path / "images").mkdir()
+    for number in (2, 4):
+        (tmp_path / f"images/im{number:05d}.jpg").symlink_to(root / f"images/im{number:04d}.jpg")
+    save = tmp_path / "p.h5"
+    arguments = _arguments(root, save, "--data", str(tmp_path), "--protocol", "lspet-held-out")
+    assert main(arguments) == 2
+    assert "im00003.jpg" in capsys.readouterr().err
+    assert main([*arguments, "--only-present"]) == 0
+    assert "2 of 3 people, those whose images are there" in capsys.readouterr().out
+    assert read_predictions(save).names == ("im00002", "im00004")
 
 
 def test_each_data_set_is_searched_by_its_own_rule() -> None:
