@@ -45,6 +45,7 @@ from cpm_port.annotations.samples import Sample
 from cpm_port.annotations.scored import find_images, find_labels, read_scored
 from cpm_port.bench import _peers
 from cpm_port.bench._timing import take_turns
+from cpm_port.caffe import NetState
 from cpm_port.compute.devices import checked_device
 from cpm_port.drawn.source import DrawnPeople
 from cpm_port.engine.modes import fast_net
@@ -98,6 +99,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--net", type=Path, metavar="PROTOTXT", help="a deploy net, with --weights")
     parser.add_argument("--weights", type=Path, metavar="MODEL")
     parser.add_argument("--model", metavar="NAME", help="one of `cpm-port models`")
+    parser.add_argument("--phase", choices=("TEST", "TRAIN"), default="TEST", help="of --net (%(default)s)")
+    parser.add_argument("--level", type=int, default=0, metavar="N", help="of --net (%(default)s)")
+    parser.add_argument("--stage", nargs="+", default=[], metavar="S", help="of --net")
     parser.add_argument("--width", type=int, help="seeded net: no hidden convolution has more channels")
     parser.add_argument("--box-size", type=int, default=BOX_SIZE, help="seeded net: side of the input (%(default)s)")
     parser.add_argument("--images", type=Path, nargs="+", metavar="F", help="images, looked at by LSP's rule")
@@ -171,8 +175,8 @@ def _load(args: argparse.Namespace, folder: Path) -> tuple[Any, float | None, st
         box = (args.box_size, args.box_size)
         design = architecture("mpi", width=args.width, box=box)
         return _peers.seeded_model(design, folder).net.to(checked_device(args.device)), None, "mpi, seeded weights"
-    choice = resolve(args.model, args.net, args.weights)
-    net = load_net(choice.net, choice.weights, device=checked_device(args.device))
+    choice = resolve(args.model, args.net, args.weights, NetState(args.phase, args.level, tuple(args.stage)))
+    net = load_net(choice.net, choice.weights, device=checked_device(args.device), **choice.state._asdict())
     return net, None if choice.entry is None else choice.entry.center_sigma, choice.weights.name
 
 

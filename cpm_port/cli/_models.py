@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cpm_port.caffe import NetState
     from cpm_port.zoo import Choice
 
-__all__ = ["add_model", "add_state", "chosen_model", "chosen_state"]
+__all__ = ["add_model", "add_stages", "add_state", "chosen_model", "chosen_stages", "chosen_state"]
 
 
 def add_model(parser: argparse._ActionsContainer) -> None:
@@ -29,6 +29,11 @@ def add_state(parser: argparse._ActionsContainer, phase: str = "TEST") -> None:
     parser.add_argument(
         "--phase", choices=("TEST", "TRAIN"), default=phase, help="which layers of the prototxt count (%(default)s)"
     )
+    add_stages(parser)
+
+
+def add_stages(parser: argparse._ActionsContainer) -> None:
+    """Declare `--level` and `--stage`, for a verb that sets the phase itself."""
     parser.add_argument(
         "--level", type=int, default=0, metavar="N", help="the net's level, where its layers ask for one (default 0)"
     )
@@ -53,5 +58,9 @@ def chosen_state(args: argparse.Namespace) -> NetState:
     """Return what the options of `add_state` say."""
     from cpm_port.caffe import NetState
 
-    stages = [stage for given in args.stage for stage in given.split(",") if stage]
-    return NetState(args.phase, args.level, tuple(stages))
+    return NetState(args.phase, args.level, chosen_stages(args))
+
+
+def chosen_stages(args: argparse.Namespace) -> tuple[str, ...]:
+    """Return the stages that `--stage` names."""
+    return tuple(stage for given in args.stage for stage in given.split(",") if stage)

@@ -16,6 +16,8 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+from cpm_port.cli._models import add_stages, chosen_stages
+
 __all__ = ["STOPPED", "configure", "run"]
 
 STOPPED = 3
@@ -45,6 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         dest="changes",
         help="override a field of the solver file, as prototxt text: --set 'max_iter: 2000' (repeatable)",
     )
+    add_stages(start)
     start.add_argument("--seed", type=int, help="of fillers, dropout and augmentation (default random_seed, or 0)")
     start.add_argument(
         "--srand", type=int, metavar="S", help="draw the augmentation as Caffe's fork does after srand(S)"
@@ -121,6 +124,8 @@ def run(args: argparse.Namespace) -> int:
         skip_misfits=args.skip_misfits,
         snapshot=args.snapshot,
         changes=" ".join(args.changes),
+        level=args.level,
+        stages=chosen_stages(args),
         preset=args.preset,
         base_lr=args.lr,
         bfloat16=args.amp == "bf16",

@@ -10,6 +10,7 @@ against the working directory.
 from __future__ import annotations
 
 import functools
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,7 +20,7 @@ from typing import Any, TextIO
 
 import torch
 
-from cpm_port.caffe import MessageView, NetSpec, SolverSpec, read_net, read_solver
+from cpm_port.caffe import NetSpec, SolverSpec, read_net, read_solver
 from cpm_port.caffe.solverspec import with_changes
 from cpm_port.compute.devices import World, slow_bfloat16
 from cpm_port.engine.precision import Precision, arithmetic, check_precision
@@ -60,6 +61,10 @@ class RunOptions:
         The `.solverstate` to go on from; "latest": the newest under `snapshot_prefix`, the start where there is none.
     changes : str
         Solver fields in prototxt text that override the file's: `max_iter: 100`.
+    level : int
+        Of the train net, instead of the one in the solver's `train_state`; 0: that one.
+    stages : sequence of str
+        Of the train net, besides those in the solver's `train_state`.
     preset : str or None
         A name in `PRESETS`.
     base_lr : float or None
@@ -100,6 +105,8 @@ class RunOptions:
     skip_misfits: bool = False
     snapshot: str | os.PathLike[str] | None = None
     changes: str = ""
+    level: int = 0
+    stages: Sequence[str] = ()
     preset: str | None = None
     base_lr: float | None = None
     bfloat16: bool = False
@@ -264,6 +271,11 @@ def _read_solver(options: RunOptions) -> SolverSpec:
     solver = read_solver(options.solver)
     if options.changes:
         solver = with_changes(solver, options.changes, source="--set")
+    if options.level or options.stages:
+        state = solver.params.train_state
+        stages = "".join(f" stage: {json.dumps(stage)}" for stage in (*state.stage, *options.stages))
+        text = f"train_state {{ level: {options.level or state.level}{stages} }}"
+        solver = with_changes(solver, text, source="--stage, --level")
     if options.base_lr is not None and options.preset is None:
         solver = replace(solver, base_lr=options.base_lr)
     if solver.max_iter <= 0:
@@ -318,7 +330,8 @@ def training_net(solver: SolverSpec) -> NetSpec:
     """
     path = solver.train_net or solver.net
     if path is not None:
-        return _phase_spec(solver, path, "TRAIN", solver.params.train_state)
+        state = solver.params.train_state
+        return read_net(locate(path, solver.source), phase="TRAIN", level=state.level, stages=state.stage)
     inside = solver.train_net_spec()
     if inside is None:
         raise TrainingError(f"{solver.source}: names no net to train")
@@ -328,7 +341,8 @@ def training_net(solver: SolverSpec) -> NetSpec:
 def testing_nets(solver: SolverSpec) -> Iterator[tuple[NetSpec, int]]:
     """Yield a solver's TEST nets, each with its number of batches.
 
-    They are those that it names, and the train net's own TEST phase for what `test_iter` has more.
+    They are those that it names, and the train net's own TEST phase for what `test_iter` has more. Each has its own
+    `test_state`; the train net's does not reach them.
 
     Raises
     ------
@@ -341,15 +355,11 @@ def testing_nets(solver: SolverSpec) -> Iterator[tuple[NetSpec, int]]:
     paths = [*solver.test_nets, *([solver.net] * max(own, 0) if solver.net else [])]
     if len(paths) != len(solver.test_iter):
         raise TrainingError(f"{solver.source}: {len(solver.test_iter)} test_iter for {len(paths)} test nets")
-    states = solver.params.test_state or (solver.params.train_state,) * len(paths)
+    states = [(state.level, state.stage) for state in solver.params.test_state] or [(0, ())] * len(paths)
     if len(states) != len(paths):
         raise TrainingError(f"{solver.source}: {len(states)} test_state for {len(paths)} test nets")
-    for path, batches, state in zip(paths, solver.test_iter, states, strict=True):
-        yield _phase_spec(solver, path, "TEST", state), batches
-
-
-def _phase_spec(solver: SolverSpec, path: str, phase: str, state: MessageView) -> NetSpec:
-    return read_net(locate(path, solver.source), phase=phase, level=state.level, stages=state.stage)
+    for path, batches, (level, stages) in zip(paths, solver.test_iter, states, strict=True):
+        yield read_net(locate(path, solver.source), phase="TEST", level=level, stages=stages), batches
 
 
 def _tests(solver: SolverSpec, net: CaffeNet, seed: int, stack: ExitStack) -> Iterator[PeriodicMeasure]:

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from cpm_port import load_net
-from cpm_port.caffe import NetState
+from cpm_port.caffe import NetState, parse_solver, read_weights
 from cpm_port.cli import main
 from cpm_port.inference.model import ready_net
 from cpm_port.models import architecture
 from cpm_port.models.prototxt import deploy_text
+from cpm_port.training import run
 from cpm_port.zoo import resolve
 
 DIGITS = """
@@ -77,6 +78,49 @@ def test_every_verb_that_reads_a_net_takes_stages(verb: str, capsys: pytest.Capt
 def test_levels_and_several_stages_reach_the_net(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*READERS["forward"], "--stage", "deploy,small", "--stage", "night", "--level", "3"]) == 0
     assert "twice: 1x2" in capsys.readouterr().out
+
+
+SOLVER = """net: "t.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 1 snapshot_prefix: "run"
+test_initialization: false"""
+TRAINED = """
+layer { name: "data" type: "DummyData" top: "data" top: "label"
+  dummy_data_param { shape { dim: 4 dim: 3 } shape { dim: 4 dim: 2 } data_filler { value: 2 } } }
+layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 2 } }
+layer { name: "loss" type: "EuclideanLoss" bottom: "ip" bottom: "label" top: "loss" }
+layer { name: "a" type: "InnerProduct" bottom: "ip" top: "a" inner_product_param { num_output: 2 }
+  include { stage: "a" } }
+layer { name: "b" type: "InnerProduct" bottom: "ip" top: "b" inner_product_param { num_output: 2 }
+  include { stage: "b" } }
+layer { name: "deep" type: "InnerProduct" bottom: "ip" top: "deep" inner_product_param { num_output: 2 }
+  include { min_level: 2 } }
+"""
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("own", "options", "layers"),
+    [
+        ("", [], ["ip"]),
+        ("", ["--stage", "a"], ["ip", "a"]),
+        ('train_state { stage: "b" }', ["--stage", "a"], ["ip", "a", "b"]),
+        ('train_state { stage: "b" level: 2 }', [], ["ip", "b", "deep"]),
+        ('train_state { stage: "b" level: 1 }', ["--level", "2"], ["ip", "b", "deep"]),
+    ],
+)
+def test_train_adds_stages_to_the_solvers_own(own: str, options: list[str], layers: list[str]) -> None:
+    Path("t.prototxt").write_text(TRAINED)
+    Path("s.prototxt").write_text(f"{SOLVER} {own}")
+    assert main(["train", "--solver", "s.prototxt", *options]) == 0
+    assert list(read_weights("run_iter_1.caffemodel")) == layers
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_train_nets_stages_do_not_reach_the_test_nets() -> None:
+    """As in Caffe: solver.cpp, InitTestNets, merges a net's `test_state` alone."""
+    Path("t.prototxt").write_text(TRAINED)
+    solver = parse_solver(SOLVER + ' train_state { stage: "a" } test_iter: 1 test_interval: 1')
+    ((spec, batches),) = run.testing_nets(solver)
+    assert (batches, "a" in {layer.name for layer in spec.layers}) == (1, False)
 
 
 @pytest.mark.usefixtures("folder")
