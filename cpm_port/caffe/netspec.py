@@ -148,6 +148,8 @@ class _Graph:
                 f"{where}: expected propagate_down for none or each of its {len(layer.bottom)} bottoms, got "
                 f"{len(layer.propagate_down)}"
             )
+        if layer.bottom and layer.type in LAYER_TYPES and LAYER_TYPES[layer.type].kind == "source":
+            raise LayerError(f"{where} ({layer.type}): has {len(layer.bottom)} bottoms; expected 0")
         strangers = strangers_of(layer, self.places, flat=self.is_flat)
         spec = _layer_spec(layer, self.phase, where, strangers)
         for bottom in spec.bottoms:

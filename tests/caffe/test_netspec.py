@@ -95,6 +95,10 @@ def test_layers_inherit_the_nets_phase():
             "layer 'b': top blob 'x' is also produced by layer 'a'",
         ),
         ("layer { name: 'a' top: 'x' }", "layer 'a' has no type"),
+        (
+            "layer { name: 'a' type: 'DummyData' top: 'x' } layer { name: 'b' type: 'Data' bottom: 'x' top: 'z' }",
+            r"layer 'b' \(Data\): has 1 bottoms; expected 0",
+        ),
         ("layer { type: 'ReLU' bottom: 'q' top: 'x' }", r"layer number 1 \(without a name\): unknown bottom blob 'q'"),
         (
             "layer { name: 'a' type: 'DummyData' top: 'x' include { phase: TEST } exclude { phase: TRAIN } }",

@@ -156,6 +156,16 @@ def test_max_pooling_may_have_a_mask_top():
         ("type: 'ReLU'", [(1, 2), (1, 2)], "has 2 bottoms; expected 1"),
         ("type: 'Scale'", [(1, 2, 3), (4,)], "does not fit"),
         ("type: 'BatchReindex'", [(3, 2), (4, 1)], "expected one axis"),
+        ("type: 'Softmax' softmax_param { axis: 2 }", [(3, 2)], "axis 2 of a bottom"),
+        ("type: 'SoftmaxWithLoss'", [(3,), (1,)], "axis 1 of a bottom"),
+        ("type: 'LRN'", [(3, 2, 4)], "expected 4 axes"),
+        ("type: 'ArgMax' argmax_param { top_k: 7 }", [(2, 3, 2)], "top_k is 7 of 6 values"),
+        ("type: 'ArgMax' argmax_param { top_k: 0 axis: 1 }", [(2, 3)], "top_k is 0 of 3 values"),
+        ("type: 'EuclideanLoss'", [(), ()], "axis 0 of a bottom"),
+        ("type: 'EuclideanLoss'", [(2, 3), (2, 3), (2,)], "has 3 bottoms; expected 2"),
+        ("type: 'SigmoidCrossEntropyLoss'", [(2, 3), (2, 3), (2,)], "has 3 bottoms; expected 2"),
+        ("type: 'ContrastiveLoss'", [(2, 3), (2, 3)], "has 2 bottoms; expected 3"),
+        ("type: 'Parameter' parameter_param { shape { dim: 2 } }", [(2,)], "has 1 bottoms; expected 0"),
     ],
 )
 def test_fields_that_do_not_fit_are_refused_by_layer_name(text, bottoms, what):
@@ -171,9 +181,19 @@ def test_slices_without_points_are_equal_or_refused():
         layer_shapes(layer, [(1, 3)])
 
 
-def test_a_wrong_number_of_tops_is_refused():
-    with pytest.raises(LayerError, match=r"layer 'it' \(ReLU\) has 2 tops; expected 1"):
-        layer_shapes(layer_of("type: 'ReLU'", tops=2), [(1, 2)])
+@pytest.mark.parametrize(
+    ("text", "bottoms", "tops", "expected"),
+    [
+        ("type: 'ReLU'", [(1, 2)], 2, 1),
+        ("type: 'EuclideanLoss'", [(1, 2)] * 2, 2, 1),
+        ("type: 'SoftmaxWithLoss'", [(1, 2), (1,)], 3, 2),
+        ("type: 'Pooling' pooling_param { kernel_size: 2 }", [(1, 2, 4, 4)], 3, 2),
+        ("type: 'Pooling' pooling_param { kernel_size: 2 }", [(1, 2, 4, 4)], 0, 1),
+    ],
+)
+def test_a_wrong_number_of_tops_is_refused(text, bottoms, tops, expected):
+    with pytest.raises(LayerError, match=rf"layer 'it' \(\w+\) has {tops} tops; expected {expected}"):
+        layer_shapes(layer_of(text, len(bottoms), tops), bottoms)
 
 
 def test_unknown_types_are_listed_all_at_once():

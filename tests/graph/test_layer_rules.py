@@ -156,6 +156,22 @@ def test_of_equal_values_argmax_ranks_the_larger_index_first() -> None:
 
 
 @pytest.mark.parametrize(
+    ("layer", "more", "expected"),
+    [
+        ('type: "ArgMax" argmax_param { out_max_val: true }', (), [[[0.0], [0.5]], [[0.0], [2.0]]]),
+        ('type: "HingeLoss"', ((0.0, 0.0),), 0.25),
+        ('type: "MultinomialLogisticLoss"', ((0.0, 0.0),), 0.0),
+        ('type: "ContrastiveLoss"', ((0.5, 1.0), (1.0, 1.0)), 0.25),
+    ],
+)
+def test_items_of_a_single_value_need_no_axis_for_it(
+    layer: str, more: tuple[tuple[float, ...], ...], expected: float | list[list[list[float]]]
+) -> None:
+    (found,) = run(layer, torch.tensor([0.5, 2.0]), *map(torch.tensor, more))
+    assert found.tolist() == expected
+
+
+@pytest.mark.parametrize(
     ("values", "winner"), [((1, 1, 0), 1), ((1, 0, 1), 0), ((0, 1, 1), 1), ((1, 1, 1), 1), ((0, 0, 1), 2)]
 )
 def test_of_equal_bottoms_eltwise_max_gives_the_gradient_to_one(values: tuple[float, ...], winner: int) -> None:

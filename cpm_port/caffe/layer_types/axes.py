@@ -98,8 +98,11 @@ def _flatten(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
 def _argmax(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
     need_bottoms(layer, bottoms, 1)
     param, shape = layer.params.argmax_param, bottoms[0]
-    if param.has("axis"):
-        axis = axis_of(layer, param.axis, shape)
+    axis = axis_of(layer, param.axis, shape) if param.has("axis") else None
+    count = math.prod(shape[1:]) if axis is None else shape[axis]
+    if not 1 <= param.top_k <= count:
+        raise fail(layer, f"top_k is {param.top_k} of {count} values; expected at least 1, and no more than there are")
+    if axis is not None:
         return [(*shape[:axis], param.top_k, *shape[axis + 1 :])]
     out = [1] * max(len(shape), 3)
     out[0], out[1], out[2] = shape[0], 2 if param.out_max_val else 1, param.top_k
@@ -141,6 +144,7 @@ def _tile(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
 
 def _batch_reindex(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
     need_bottoms(layer, bottoms, 2)
+    axis_of(layer, 0, bottoms[0])
     if len(bottoms[1]) != 1:
         raise fail(layer, f"indices of shape {bottoms[1]}; expected one axis")
     return [(bottoms[1][0], *bottoms[0][1:])]

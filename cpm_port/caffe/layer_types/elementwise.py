@@ -36,9 +36,22 @@ declare_fields(
 declare_fields("ReLUParameter", "relu6 3 bool false")
 
 _PLAIN = (
-    "AbsVal", "BNLL", "Clip", "Dropout", "ELU", "Exp", "Log", "Power", "ReLU", "Sigmoid", "Softmax", "Swish", "TanH",
+    "AbsVal", "BNLL", "Clip", "Dropout", "ELU", "Exp", "Log", "Power", "ReLU", "Sigmoid", "Swish", "TanH",
     "Threshold",
 )  # fmt: skip
+
+
+def _softmax(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
+    tops = same_shape(layer, bottoms)
+    axis_of(layer, layer.params.softmax_param.axis, bottoms[0])
+    return tops
+
+
+def _lrn(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
+    tops = same_shape(layer, bottoms)
+    if len(bottoms[0]) != 4:
+        raise fail(layer, f"a bottom of shape {bottoms[0]}; expected 4 axes")
+    return tops
 
 
 def _laid_over(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
@@ -99,9 +112,10 @@ declare(
     *(LayerType(name, same_shape, sees=sees_own_position) for name in _PLAIN),
     LayerType("BatchNorm", same_shape, _batch_norm_params, sees=sees_own_position, untrained=_batch_norm_untrained),
     LayerType("Bias", _laid_over, _scale_params, sees=sees_own_position),
-    LayerType("LRN", same_shape, sees=_lrn_sees),
+    LayerType("LRN", _lrn, sees=_lrn_sees),
     LayerType("MVN", same_shape),
     LayerType("ReLU6", same_shape, sees=sees_own_position, origin="MobileNet forks"),
     LayerType("PReLU", same_shape, _prelu_params, sees=sees_own_position),
     LayerType("Scale", _laid_over, _scale_params, sees=sees_own_position),
+    LayerType("Softmax", _softmax, sees=sees_own_position),
 )

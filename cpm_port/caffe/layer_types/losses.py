@@ -1,4 +1,4 @@
-"""Losses: a scalar of a prediction and its labels or targets, and a second top of the prediction's shape."""
+"""Losses: a scalar of a prediction and its labels or targets; of some a second top, of the prediction's shape."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from cpm_port.caffe.spec import LayerSpec
 
 __all__: list[str] = []
 
-_PLAIN = (
-    "ContrastiveLoss", "HingeLoss", "MultinomialLogisticLoss", "SigmoidCrossEntropyLoss", "SoftmaxWithLoss",
-)  # fmt: skip
-
-
 def _loss(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
-    need_bottoms(layer, bottoms, 2, 3)
-    return [(), bottoms[0]][: len(layer.tops)]
+    need_bottoms(layer, bottoms, 2)
+    axis_of(layer, 0, bottoms[0])
+    return [()]
+
+
+def _contrastive(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
+    need_bottoms(layer, bottoms, 3)
+    return _loss(layer, bottoms[:2])
 
 
 def _euclidean(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
@@ -26,19 +27,29 @@ def _euclidean(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
     return tops
 
 
-def _infogain(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
+def _softmax(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
     tops = _loss(layer, bottoms)
+    axis_of(layer, layer.params.softmax_param.axis, bottoms[0])
+    return [*tops, bottoms[0]][: len(layer.tops)]
+
+
+def _infogain(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
+    need_bottoms(layer, bottoms, 2, 3)
     shape = bottoms[0]
     classes = shape[axis_of(layer, layer.params.infogain_loss_param.axis, shape)]
     if math.prod(bottoms[1]) * classes != math.prod(shape):
         raise fail(layer, f"labels {bottoms[1]} for a prediction of shape {shape} with {classes} classes")
     if len(bottoms) > 2 and math.prod(bottoms[2]) != classes**2:
         raise fail(layer, f"a matrix of shape {bottoms[2]} for {classes} classes; expected {classes**2} values")
-    return tops
+    return [(), shape][: len(layer.tops)]
 
 
 declare(
-    *(LayerType(name, _loss, kind="loss") for name in _PLAIN),
+    LayerType("ContrastiveLoss", _contrastive, kind="loss"),
     LayerType("EuclideanLoss", _euclidean, kind="loss"),
+    LayerType("HingeLoss", _loss, kind="loss"),
     LayerType("InfogainLoss", _infogain, kind="loss"),
+    LayerType("MultinomialLogisticLoss", _loss, kind="loss"),
+    LayerType("SigmoidCrossEntropyLoss", _loss, kind="loss"),
+    LayerType("SoftmaxWithLoss", _softmax, kind="loss"),
 )

@@ -41,6 +41,7 @@ def _inner_product_flops(layer: LayerSpec, bottoms: list[Shape]) -> int:
 
 
 def _parameter(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
+    need_bottoms(layer, bottoms, 0)
     return [tuple(layer.params.parameter_param.shape.dim)]
 
 

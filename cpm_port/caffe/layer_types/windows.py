@@ -161,7 +161,7 @@ def _pooling(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
         raise fail(layer, f"a bottom of shape {bottoms[0]} is too small for kernel {kernel}, pad {pad}")
     if len(layer.tops) > 1 and param.pool != "MAX":
         raise fail(layer, f"{param.pool} pooling has one top")
-    return [(*bottoms[0][:2], *out)] * len(layer.tops)
+    return [(*bottoms[0][:2], *out)] * min(max(len(layer.tops), 1), 2)
 
 
 def _spp(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:

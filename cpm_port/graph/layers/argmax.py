@@ -28,7 +28,7 @@ class ArgMax(LayerModule):
         """Sort in falling order of (value, index)."""
         p = self.fields
         x = x.detach()
-        along = x if "axis" in self.given else x.flatten(1)
+        along = x if "axis" in self.given else x.unsqueeze(1).flatten(1)
         axis = p.axis % x.dim() if "axis" in self.given else 1
         values, position = along.flip(axis).sort(dim=axis, descending=True, stable=True)
         values = values.narrow(axis, 0, p.top_k)

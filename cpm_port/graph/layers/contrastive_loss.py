@@ -42,7 +42,7 @@ class ContrastiveLoss(LossModule):
         p = self.fields
         batch = a.shape[0]
         similar = labels.flatten().long() != 0
-        squared = (a - b).flatten(1).square().sum(dim=1)
+        squared = (a - b).unsqueeze(1).flatten(1).square().sum(dim=1)
         fixed = squared.detach()
         distance = fixed.sqrt()
         if p.legacy_version:

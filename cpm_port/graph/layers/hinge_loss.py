@@ -28,7 +28,7 @@ class HingeLoss(LossModule):
 
     def forward(self, scores: Tensor, labels: Tensor) -> tuple[Tensor]:
         """Return a scalar."""
-        scores = scores.flatten(1)
+        scores = scores.unsqueeze(1).flatten(1)
         label = as_indices(labels.flatten(), scores.shape[1], self.spec)[:, None]
         signs = torch.ones_like(scores).scatter(1, label, -1.0)
         margin = (1 + signs * scores).clamp(min=0)

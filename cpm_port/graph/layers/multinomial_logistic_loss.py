@@ -29,7 +29,7 @@ class MultinomialLogisticLoss(LossModule):
 
     def forward(self, probabilities: Tensor, labels: Tensor) -> tuple[Tensor]:
         """Return a scalar."""
-        probabilities = probabilities.flatten(1)
+        probabilities = probabilities.unsqueeze(1).flatten(1)
         label = as_indices(labels.flatten(), probabilities.shape[1], self.spec)
         own = probabilities.gather(1, label[:, None])
         own = with_gradient_of(own.clamp(min=_FLOOR), own)
