@@ -162,7 +162,8 @@ class PythonModule(LayerModule):
             layer.param_str = layer.param_str_ = spec.params.python_param.param_str
             layer.phase = ("TRAIN", "TEST").index(spec.params.phase)
             bottoms = [Blob.of_shape(shape) for shape in bottom_shapes]
-            tops = [Blob.of_shape(()) for _ in spec.tops]
+            own = dict(zip(spec.bottoms, bottoms, strict=True))
+            tops = [own[name] if name in own else Blob.of_shape(()) for name in spec.tops]  # in place: the bottom
             layer.setup(bottoms, tops)
         self.layer, self.own_bottoms, self.own_tops = layer, bottoms, tops
         super().__init__(spec, bottom_shapes)
@@ -234,7 +235,8 @@ class _Run(torch.autograd.Function):
         for blob, gradient in zip(tops, gradients, strict=True):
             blob.gradient.store(gradient)
         for blob in [*bottoms, *parameters]:
-            blob.gradient.clear()
+            if blob not in tops:
+                blob.gradient.clear()
         wanted = ctx.needs_input_grad[2:]
         module.layer.backward(tops, list(wanted[: ctx.count]), bottoms)
         found = [blob.gradient.tensor().clone() for blob in [*bottoms, *parameters]]

@@ -61,6 +61,13 @@ class Offset(TimesTen):
         self.blobs[0].diff[0] = top[0].diff.sum()
 
 
+class InPlace(TimesTen):
+    """x = 10 x, where nothing needs a shape."""
+
+    def reshape(self, bottom, top):  # type: ignore[no-untyped-def]
+        pass
+
+
 class Phase(caffe.Layer):
     def reshape(self, bottom, top):  # type: ignore[no-untyped-def]
         top[0].reshape()
@@ -72,17 +79,17 @@ class Phase(caffe.Layer):
 @pytest.fixture(autouse=True)
 def registered() -> Iterator[None]:
     before = dict(python_layer._REGISTERED)
-    for layer in (TimesTen, Times, Breaks, Offset, Phase):
+    for layer in (TimesTen, Times, Breaks, Offset, InPlace, Phase):
         caffe.register_python_layer(layer)
     yield
     python_layer._REGISTERED.clear()
     python_layer._REGISTERED.update(before)
 
 
-def layer(name: str, bottom: str, kind: str, text: str = "") -> str:
+def layer(name: str, bottom: str, kind: str, text: str = "", top: str = "") -> str:
     given = f'param_str: "{text}"' if text else ""
     return (
-        f'layer {{ name: "{name}" type: "Python" bottom: "{bottom}" top: "{name}" '
+        f'layer {{ name: "{name}" type: "Python" bottom: "{bottom}" top: "{top or name}" '
         f'python_param {{ module: "layers_of_a_user" layer: "{kind}" {given} }} }}\n'
     )
 
@@ -144,6 +151,21 @@ def test_net_layers_holds_the_callers_object(tmp_path: Path) -> None:
     assert net.layers[2].factor == 5
     assert net.layers[2].param_str == net.layers[2].param_str_ == "5"
     assert net.layers[2].type == "Python"
+
+
+def test_a_layer_in_place_has_its_bottoms_shape(tmp_path: Path) -> None:
+    text = INPUT + layer("y", "data", "Times", "2")
+    text += layer("once", "y", "InPlace", top="y") + layer("again", "y", "InPlace", top="y")
+    net = caffe.Net(write(tmp_path, text), caffe.TRAIN)
+    net.blobs["data"].data[...] = 1
+    assert (net.forward()["y"] == 200).all()
+    net.blobs["y"].diff[...] = 1
+    assert (net.backward()["data"] == 1000).all()  # TimesTen's own backward, three times
+    data = torch.ones((10, 9, 8), requires_grad=True)
+    top = load_net(tmp_path / "net.prototxt")({"data": data})["y"]
+    top.sum().backward()
+    assert bool((top == 200).all())
+    assert bool((data.grad == 1000).all())
 
 
 def test_gradients_of_several_readers_add_up(tmp_path: Path) -> None:
