@@ -20,7 +20,7 @@ import time
 from typing import Any, NoReturn
 
 from cpm_port.graph import supported_types
-from cpm_port.pycaffe import classifier, coord_map, detector, draw, io, net, net_spec, proto
+from cpm_port.pycaffe import classifier, coord_map, detector, draw, io, net_spec, proto
 from cpm_port.pycaffe.blobs import Blob, BlobVec
 from cpm_port.pycaffe.classifier import Classifier
 from cpm_port.pycaffe.detector import Detector
@@ -99,8 +99,11 @@ __version__ = "1.0.0"
 """The version of Caffe whose Python interface this is."""
 
 get_solver_from_file = get_solver
+pycaffe = _caffe = sys.modules[__name__]
+"""Caffe's module of C++ classes and the one that extends them: here all of it is in one place."""
 _PARTS = {"io": io, "proto": proto, "proto.caffe_pb2": proto.caffe_pb2, "net_spec": net_spec, "coord_map": coord_map,
-          "draw": draw, "classifier": classifier, "detector": detector, "pycaffe": net}  # fmt: skip
+          "draw": draw, "classifier": classifier, "detector": detector, "pycaffe": pycaffe,
+          "_caffe": _caffe}  # fmt: skip
 
 
 def install(*, allow_python_layers: bool = False) -> None:
@@ -122,7 +125,6 @@ def install(*, allow_python_layers: bool = False) -> None:
     sys.modules["caffe"] = here
     for name, part in _PARTS.items():
         sys.modules[f"caffe.{name}"] = part
-    globals()["pycaffe"] = net
     if allow_python_layers:
         globals()["allow_python_layers"](True)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import nn
@@ -74,7 +74,7 @@ def make_net(spec: NetSpec, core: CaffeNet, sources: Mapping[str, DataSource], d
                 blobs[name] = Blob(BlobValues(shapes[name], device))
         bottoms = [blobs[name] for name in layer.bottoms]
         tops = _make_tops(layer, module, bottoms, shapes, blobs, device)
-        handle = module.layer if isinstance(module, PythonModule) else _handle(layer)
+        handle = module.layer if isinstance(module, PythonModule) else _BuiltIn(layer)
         common = (layer, handle, bottoms, tops, [_next_writer(spec, index, top) for top in layer.tops], visit)
         if isinstance(module, PythonModule):
             module.bind()
@@ -123,9 +123,19 @@ def _next_writer(spec: NetSpec, index: int, name: str) -> int:
     return next((i for i in range(index + 1, len(layers)) if name in layers[i].tops), len(layers))
 
 
-def _handle(layer: LayerSpec) -> Layer:
-    """Return what `net.layers` shows of a layer that is not written in Python."""
-    handle = Layer()
-    handle.type = layer.type
-    handle.phase = PHASES.index(layer.params.phase)
-    return handle
+class _BuiltIn(Layer):
+    """What `net.layers` shows of a layer that is not written in Python."""
+
+    def __init__(self, spec: LayerSpec) -> None:
+        super().__init__()
+        self._name = spec.name
+        self.type = spec.type
+        self.phase = PHASES.index(spec.params.phase)
+
+    def _by_itself(self, *_blobs: Any) -> NoReturn:
+        raise NotImplementedError(
+            f"layer {self._name!r} ({self.type}) does not run by itself: call net.forward(start={self._name!r}, "
+            f"end={self._name!r}), or net.backward"
+        )
+
+    setup = reshape = forward = backward = _by_itself  # type: ignore[assignment]

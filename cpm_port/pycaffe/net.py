@@ -89,9 +89,9 @@ class Net:
         allow_python_layers: bool | None = None,
     ) -> None:
         for value in phase_or_weights:
-            if isinstance(value, str | os.PathLike):
+            if isinstance(value, str | os.PathLike) and weights is None:
                 weights = value
-            elif phase is None:
+            elif isinstance(value, int | np.integer) and phase is None:
                 phase = int(value)
             else:
                 raise TypeError(f"Net takes a file, weights and one phase; found {phase_or_weights!r}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -299,8 +300,18 @@ def test_a_missing_file_is_a_runtime_error_as_in_pycaffe(tmp_path: Path) -> None
         caffe.Net("nowhere", caffe.TEST)
     with pytest.raises(FileNotFoundError):
         caffe.Net(write(tmp_path, CHAIN), "nowhere", caffe.TEST)
+
+
+@pytest.mark.parametrize("more", [(), ("one", "two", caffe.TEST), (caffe.TEST, caffe.TEST), (None, caffe.TEST), (7,)])
+def test_arguments_that_are_no_weights_and_phase_are_a_type_error(more: tuple[Any, ...], tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="phase"):
-        caffe.Net(write(tmp_path, CHAIN))
+        caffe.Net(write(tmp_path, CHAIN), *more)
+
+
+def test_a_layer_does_not_run_by_itself(tmp_path: Path) -> None:
+    net = small_net(tmp_path)
+    with pytest.raises(NotImplementedError, match=r"'ip' \(InnerProduct\).*net\.forward\(start='ip', end='ip'\)"):
+        net.layer_dict["ip"].forward([net.blobs["conv"]], [net.blobs["ip"]])
 
 
 def test_the_layer_types_are_listed() -> None:

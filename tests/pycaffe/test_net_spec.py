@@ -167,6 +167,21 @@ def test_an_enum_of_no_message_is_said_to_be_missing() -> None:
         P.NoSuchThing.MAX  # noqa: B018
 
 
+def test_the_forks_messages_are_there_too() -> None:
+    n = caffe.NetSpec()
+    n.maps = L.Input(shape=dict(dim=[1, 2, 4, 4]))
+    n.prior = L.PriorBox(n.maps, min_size=8, img_size=32, aspect_ratio=[2, 3], flip=True)
+    n.found = L.DetectionOutput(n.maps, n.maps, n.prior, detection_output_param=dict(
+        num_classes=3, code_type=P.PriorBox.CENTER_SIZE, nms_param=dict(nms_threshold=0.5)
+    ))  # fmt: skip
+    prior, found = n.to_proto().layer[1:]
+    assert (list(prior.prior_box_param.aspect_ratio), prior.prior_box_param.flip) == ([2, 3], True)
+    assert found.detection_output_param.code_type == caffe_pb2.DetectionOutputParameter.CENTER_SIZE
+    labels = caffe_pb2.LabelMap()
+    text_format.Merge('item { name: "n01" label: 1 display_name: "dog" }', labels)
+    assert [(item.label, item.display_name) for item in labels.item] == [(1, "dog")]
+
+
 # The release's genProto.py: its steps, for the six-stage MPI net
 
 

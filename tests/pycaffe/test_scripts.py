@@ -61,11 +61,11 @@ def test_install_puts_every_part_under_the_name_caffe() -> None:
     caffe.install()
     caffe.install()
     assert import_module("caffe") is caffe
-    for name in ("io", "draw", "proto", "coord_map", "net_spec", "classifier", "detector", "pycaffe"):
+    for name in ("io", "draw", "proto", "coord_map", "net_spec", "classifier", "detector", "pycaffe", "_caffe"):
         part = import_module(f"caffe.{name}")
         assert part is getattr(caffe, name), name
     assert import_module("caffe.proto.caffe_pb2") is caffe_pb2
-    assert import_module("caffe.pycaffe").Net is caffe.Net
+    assert import_module("caffe.pycaffe").Net is import_module("caffe._caffe").Net is caffe.Net
 
 
 @pytest.mark.usefixtures("no_caffe")

@@ -9,6 +9,7 @@ from cpm_port.caffe.spec import LayerSpec
 
 __all__: list[str] = []
 
+
 def _loss(layer: LayerSpec, bottoms: list[Shape]) -> list[Shape]:
     need_bottoms(layer, bottoms, 2)
     axis_of(layer, 0, bottoms[0])

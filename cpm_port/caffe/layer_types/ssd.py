@@ -20,7 +20,8 @@ _CODE_TYPE = "enum CodeType CORNER=1 CENTER_SIZE=2 CORNER_SIZE=3\n"
 declare_message("PermuteParameter", "order 1 uint32*", field="permute_param", number=202)
 declare_message(
     "PriorBoxParameter",
-    """min_size 1 float*, max_size 2 float*, aspect_ratio 3 float*, flip 4 bool true, clip 5 bool false,
+    _CODE_TYPE
+    + """min_size 1 float*, max_size 2 float*, aspect_ratio 3 float*, flip 4 bool true, clip 5 bool false,
     variance 6 float*, img_size 7 uint32, img_h 8 uint32, img_w 9 uint32, step 10 float, step_h 11 float,
     step_w 12 float, offset 13 float 0.5""",
     field="prior_box_param",
@@ -42,6 +43,8 @@ declare_message(
     field="detection_output_param",
     number=204,
 )
+declare_message("LabelMapItem", "name 1 string, label 2 int32, display_name 3 string")
+declare_message("LabelMap", "item 1 LabelMapItem*")
 declare_message(
     "NormalizeParameter",
     "across_spatial 1 bool true, scale_filler 2 FillerParameter, channel_shared 3 bool true, eps 4 float 1e-10",
