@@ -40,6 +40,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError, features
 from cpm_port.errors import CpmPortError, DataError, MissingFileError
 
 __all__ = [
+    "DECODER_ERRORS",
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "check_image_size",
@@ -67,10 +68,11 @@ MAX_INFLATION = 128  # a photograph as a JPEG of half a bit per pixel takes 96 t
 
 _BYTES_PER_PIXEL = 7  # Pillow's samples, up to 4, and the result's 3; a JPEG takes 3, and 3 more to be turned
 _BAND_ROWS = 256
-_DECODER_ERRORS = (
+DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, KeyError, TypeError,
     OverflowError, RuntimeError, AttributeError, ZeroDivisionError, AssertionError,
 )  # fmt: skip
+"""What Pillow raises at spoiled files."""
 
 _JPEG_MARKER = re.compile(rb"\xff+([^\xff\x00\x01\xd0-\xd7])", re.DOTALL)
 """A marker with a segment behind it, or the end marker: not a stuffed byte, a fill byte or a restart marker."""
@@ -157,7 +159,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     except UnidentifiedImageError:
         with open(path, "rb") as file:
             raise DataError(_unknown(file.read(32), os.fspath(path))) from None
-    except _DECODER_ERRORS as error:
+    except DECODER_ERRORS as error:
         raise DataError(f"{os.fspath(path)}: not a readable image ({error})") from error
 
 
@@ -176,7 +178,7 @@ def check_image_size(data: bytes, name: str) -> None:
                 size = picture.size
     except Image.DecompressionBombError:
         raise DataError(f"{name}: more than {MAX_PIXELS} pixels") from None
-    except _DECODER_ERRORS:
+    except DECODER_ERRORS:
         return
     _check_size(size, len(data), name)
 
@@ -191,7 +193,7 @@ def picture_count(path: str | os.PathLike[str]) -> int:
             warnings.simplefilter("ignore")
             with Image.open(path, formats=_formats()) as picture:
                 return int(getattr(picture, "n_frames", 1))
-    except (*_DECODER_ERRORS, Image.DecompressionBombError, MemoryError):
+    except (*DECODER_ERRORS, Image.DecompressionBombError, MemoryError):
         return 1
 
 
@@ -217,7 +219,7 @@ def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
         raise DataError(_unknown(data, name)) from None
     except MemoryError:
         raise DataError(f"{name}: there is not enough memory to decode it") from None
-    except _DECODER_ERRORS as error:
+    except DECODER_ERRORS as error:
         if isinstance(error, CpmPortError):
             raise
         raise DataError(f"{name}: corrupt or cut short: {error}") from error

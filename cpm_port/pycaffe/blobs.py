@@ -237,7 +237,12 @@ class Blob:
         """Change the shape: `blob.reshape(1, 3, 224, 224)`; `net.reshape()` or the next pass carries it on."""
         if unknown:
             raise RuntimeError("Blob.reshape takes no kwargs")
-        wanted = tuple(int(size) for size in shape)
+        try:
+            wanted = tuple(int(size) for size in shape)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"Blob.reshape takes sizes one by one, as in reshape(1, 3, 224, 224); got {shape}"
+            ) from None
         if any(size < 0 for size in wanted):
             raise ShapeError(f"reshape to {wanted}: expected no negative size")
         self._data.reshape(wanted)

@@ -61,7 +61,14 @@ class Classifier(Net):
         Returns
         -------
         ndarray, shape (N, C)
+
+        Raises
+        ------
+        ValueError
+            Something else than a list of images.
         """
+        if not len(inputs) or any(np.ndim(image) != 3 for image in inputs):
+            raise ValueError(f"predict takes a list of images, (H, W, K) each; got {[np.shape(i) for i in inputs[:3]]}")
         height, width = (int(side) for side in self.image_dims)
         images = np.zeros((len(inputs), height, width, inputs[0].shape[2]), np.float32)
         for index, image in enumerate(inputs):

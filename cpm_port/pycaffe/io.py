@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from cpm_port.errors import MissingFileError
+from cpm_port.errors import DataError
+from cpm_port.imaging.reading import DECODER_ERRORS, image_size
 from cpm_port.pycaffe.proto import caffe_pb2
 
 __all__ = [
@@ -210,7 +211,7 @@ class Transformer:
             Another number of channels than the input's, or no picture.
         """
         self._check_input(in_)
-        channels = self.inputs[in_][1]
+        channels, mean = self.inputs[in_][1], np.asarray(mean)
         if mean.ndim == 1:
             if len(mean) != channels:
                 raise ValueError("Mean channels incompatible with input.")
@@ -241,17 +242,17 @@ def load_image(filename: str | os.PathLike[str], color: bool = True) -> FloatIma
 
     Raises
     ------
-    FileNotFoundError
-        There is no such file.
+    MissingFileError, DataError
+        There is no such file; it is no image, too large or cut short.
     """
+    image_size(filename)
     try:
-        opened = Image.open(filename)
-    except FileNotFoundError:
-        raise MissingFileError(f"{os.fspath(filename)}: no such image") from None
-    with opened:
-        if opened.mode in ("P", "CMYK", "YCbCr", "PA", "1"):
-            opened = opened.convert("RGB" if opened.mode != "1" else "L")  # type: ignore[assignment]
-        raw = np.asarray(opened)
+        with Image.open(filename) as opened:
+            if opened.mode in ("P", "CMYK", "YCbCr", "PA", "1"):
+                opened = opened.convert("RGB" if opened.mode != "1" else "L")  # type: ignore[assignment]
+            raw = np.asarray(opened)
+    except DECODER_ERRORS as error:
+        raise DataError(f"{os.fspath(filename)}: corrupt or cut short: {error}") from error
     image = (raw / np.iinfo(raw.dtype).max if raw.dtype.kind in "iu" else raw.astype(float)).astype(np.float32)
     if image.ndim == 3:
         image = image[:, :, :1] if image.shape[2] == 2 else image[:, :, :3]

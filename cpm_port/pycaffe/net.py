@@ -239,7 +239,7 @@ class Net:
             if set(inputs) != set(self.inputs):
                 raise Exception("Input blob arguments do not match net inputs.")
             for name, values in inputs.items():
-                if values.shape[0] != self.blobs[name].shape[0]:
+                if np.shape(values)[:1] != self.blobs[name].shape[:1]:
                     raise Exception("Input is not batch sized")
                 self.blobs[name].data[...] = values
         self._forward(first, last)
@@ -282,7 +282,7 @@ class Net:
             if set(top_diffs) != set(self.outputs):
                 raise Exception("Top diff arguments do not match net outputs.")
             for name, values in top_diffs.items():
-                if values.shape[0] != self.blobs[name].shape[0]:
+                if np.shape(values)[:1] != self.blobs[name].shape[:1]:
                     raise Exception("Diff is not batch sized")
                 self.blobs[name].diff[...] = values
         self._backward(first, last)
@@ -482,6 +482,8 @@ class Net:
 
     def _batches(self, arrays: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Cut arrays into batches of the size of the net's first blob; the last one is filled up with zeros."""
+        if not arrays:
+            raise Exception("Input blob arguments do not match net inputs.")
         count = len(next(iter(arrays.values())))
         size = next(iter(self.blobs.values())).shape[0]
         for begin in range(0, count, size):

@@ -47,6 +47,7 @@ from cpm_port.parts import CPM14, LSP14, Convention, Joints
 from cpm_port.predictions.files import read_predictions, write_predictions
 from cpm_port.predictions.results import read_result
 from cpm_port.predictions.values import Predictions
+from cpm_port.pycaffe.io import load_image
 from cpm_port.records.lmdb import check_lmdb, decode_datum, encode_datum, write_lmdb
 from cpm_port.report.compare import read_arrays
 from cpm_port.report.inspect import inspect_file
@@ -420,6 +421,7 @@ READERS: dict[str, Reader] = {
     ),
     "arrays": Reader(goldens("*.npz"), read_arrays, "a.npz"),
     "image": Reader(pictures, read_image, "a.png"),
+    "image of a script": Reader(pictures, load_image, "a.png"),
     "video": Reader(videos, read_video, "a.mp4"),
 }
 """A kind's name -> what reads it."""

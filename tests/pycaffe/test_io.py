@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import cpm_port.pycaffe as caffe
+from cpm_port.errors import DataError
 from cpm_port.pycaffe import io
 from cpm_port.pycaffe.proto import caffe_pb2
 
@@ -61,6 +62,11 @@ def test_images_are_rgb_floats(tmp_path: Path) -> None:
     assert np.allclose(io.load_image(tmp_path / "alpha.png"), pixels / 255)
     with pytest.raises(FileNotFoundError):
         io.load_image(tmp_path / "nowhere.png")
+    (tmp_path / "short.png").write_bytes((tmp_path / "a.png").read_bytes()[:-30])
+    (tmp_path / "text.png").write_text("no image")
+    for name in ("short.png", "text.png"):
+        with pytest.raises(DataError, match=name):
+            io.load_image(tmp_path / name)
 
 
 def literal_resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -126,6 +132,7 @@ def test_the_transformer_refuses_what_does_not_fit() -> None:
     for call, message in [
         (lambda: t.set_mean("other", np.zeros(3)), "other is not one of the net inputs"),
         (lambda: t.set_mean("data", np.zeros(2)), "Mean channels incompatible with input"),
+        (lambda: t.set_mean("data", [1.0, 2.0]), "Mean channels incompatible with input"),
         (lambda: t.set_mean("data", np.zeros((1, 3, 4, 6))), "Mean shape invalid"),
         (lambda: t.set_transpose("data", (1, 0)), "Transpose order"),
         (lambda: t.set_channel_swap("data", (1, 0)), "Channel swap"),

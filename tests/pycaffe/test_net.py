@@ -194,8 +194,13 @@ def test_forward_takes_inputs_by_name_and_refuses_others(tmp_path: Path) -> None
     assert set(found) == {"flat", "conv"}
     with pytest.raises(Exception, match="Input blob arguments do not match net inputs"):
         net.forward(y=np.ones((1, 2, 4, 4)))
-    with pytest.raises(Exception, match="Input is not batch sized"):
-        net.forward(x=np.ones((2, 2, 4, 4)))
+    for wrong in (np.ones((2, 2, 4, 4)), 5):
+        with pytest.raises(Exception, match="Input is not batch sized"):
+            net.forward(x=wrong)
+    with pytest.raises(Exception, match="Input blob arguments do not match net inputs"):
+        net.forward_all()
+    with pytest.raises(TypeError, match="sizes one by one"):
+        net.blobs["x"].reshape((1, 2, 4, 4))
     with pytest.raises(Exception, match="Top diff arguments do not match net outputs"):
         net.backward(conv=np.ones((1, 12)))
     with pytest.raises(ValueError, match="nowhere"):

@@ -91,6 +91,9 @@ def test_a_classifier_averages_ten_crops_or_takes_the_centre(model: tuple[str, s
     inputs = np.stack([prepared(crop) for crop in [*crops, *(crop[:, ::-1] for crop in crops)]])
     average = net.forward_all(data=inputs)["prob"].mean(0)
     np.testing.assert_allclose(classifier.predict([image])[0], average, rtol=1e-4)
+    for wrong in ([], image):
+        with pytest.raises(ValueError, match="a list of images"):
+            classifier.predict(wrong)
 
 
 def test_a_detector_scores_windows(model: tuple[str, str], tmp_path: Path) -> None:
