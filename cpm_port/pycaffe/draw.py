@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cpm_port.caffe import LayerSpec, spec_of
+from cpm_port.caffe import MessageView
+from cpm_port.caffe.upgrade import upgrade_net
 from cpm_port.errors import MissingDependencyError
 from cpm_port.files.atomic import atomic_path
 
 __all__ = ["draw_net", "draw_net_to_file", "get_pydot_graph", "graph_text"]
 
-_PHASES = ("TRAIN", "TEST")
 _TEXT_SUFFIXES = (".dot", ".gv", ".raw")
 _BLOB, _LAYER, _IN_PLACE = "#f0e6c8", "#a9c4eb", "#b9dfb4"
 
@@ -31,38 +31,41 @@ def graph_text(caffe_net: Any, rankdir: str = "LR", label_edges: bool = True, ph
     Parameters
     ----------
     caffe_net : NetParameter
-        Of any generation.
+        Of any generation; it need not be whole: nothing is checked.
     rankdir : {"LR", "TB", "BT"}
         Where the graph grows to.
     label_edges : bool
         Write the number of channels that a layer makes on its edges.
     phase : int, optional
-        `caffe.TRAIN` or `caffe.TEST`: draw that phase's layers alone.
+        `caffe.TRAIN` or `caffe.TEST`: draw that phase's layers alone; None draws those of both.
     """
-    if phase is None:
-        message = type(caffe_net)()
-        message.CopyFrom(caffe_net)
-        for layer in [*message.layer, *message.layers]:
-            layer.ClearField("include")
-            layer.ClearField("exclude")
-        spec = spec_of(message, source=caffe_net.name or "net", is_snapshot=True)
-    else:
-        spec = spec_of(caffe_net, source=caffe_net.name or "net", phase=_PHASES[phase])
-    lines = [f"digraph {_quoted(spec.name or 'net')} {{", f"  rankdir={rankdir};", "  node [style=filled];"]
-    for name in dict.fromkeys(blob for layer in spec.layers for blob in (*layer.bottoms, *layer.tops)):
+    layers = [MessageView(layer) for layer in upgrade_net(caffe_net)[0].layer if _has_phase(layer, phase)]
+    lines = [f"digraph {_quoted(caffe_net.name or 'net')} {{", f"  rankdir={rankdir};", "  node [style=filled];"]
+    for name in dict.fromkeys(blob for layer in layers for blob in (*layer.bottom, *layer.top)):
         lines.append(f'  {_quoted("blob " + name)} [label={_quoted(name)}, shape=octagon, fillcolor="{_BLOB}"];')
-    for number, layer in enumerate(spec.layers):
+    for number, layer in enumerate(layers):
         lines += _layer_lines(f"layer {number}", layer, rankdir, label_edges)
     return "\n".join([*lines, "}", ""])
 
 
-def _layer_label(layer: LayerSpec, rankdir: str) -> str:
+def _has_phase(layer: Any, phase: int | None) -> bool:
+    """Tell whether a LayerParameter's rules let a phase have it; level and stages count for nothing here."""
+    if phase is None:
+        return True
+    included, excluded = (
+        any(not rule.HasField("phase") or rule.phase == phase for rule in rules)
+        for rules in (layer.include, layer.exclude)
+    )
+    return included if layer.include else not excluded
+
+
+def _layer_label(layer: MessageView, rankdir: str) -> str:
     """Return what stands in a layer's node: name and type, and the window of a convolution or pooling."""
     apart = " " if rankdir in ("TB", "BT") else "\n"
     words = [layer.name, f"({layer.type})"]
     for field in ("convolution_param", "pooling_param"):
-        if layer.params.has(field):
-            param = getattr(layer.params, field)
+        if layer.has(field):
+            param = getattr(layer, field)
             for name, shown in (("kernel_size", "kernel size"), ("stride", "stride"), ("pad", "pad")):
                 if param.has(name):
                     value = getattr(param, name)
@@ -132,18 +135,18 @@ def get_pydot_graph(
     return graph
 
 
-def _layer_lines(node: str, layer: LayerSpec, rankdir: str, label_edges: bool) -> Iterator[str]:
-    in_place = bool(layer.tops) and layer.tops == layer.bottoms
+def _layer_lines(node: str, layer: MessageView, rankdir: str, label_edges: bool) -> Iterator[str]:
+    in_place = bool(layer.top) and layer.top == layer.bottom
     fill = _IN_PLACE if in_place else _LAYER
     yield f'  {_quoted(node)} [label={_quoted(_layer_label(layer, rankdir))}, shape=box, fillcolor="{fill}"];'
-    for blob in layer.bottoms:
+    for blob in layer.bottom:
         yield f"  {_quoted('blob ' + blob)} -> {_quoted(node)};"
     channels = ""
     if label_edges:
         for field in ("convolution_param", "inner_product_param"):
-            if layer.params.has(field):
-                channels = f" [label={_quoted(str(getattr(layer.params, field).num_output))}]"
-    for blob in layer.tops:
+            if layer.has(field):
+                channels = f" [label={_quoted(str(getattr(layer, field).num_output))}]"
+    for blob in layer.top:
         yield f"  {_quoted(node)} -> {_quoted('blob ' + blob)}{channels};"
 
 

@@ -144,6 +144,25 @@ def test_a_drawn_net_has_a_node_for_every_layer_and_blob(phase: int | None, coun
     assert "kernel size: 3" in text
 
 
+@pytest.mark.parametrize(("phase", "data"), [(None, 2), (caffe.TRAIN, 1), (caffe.TEST, 1)])
+def test_a_net_of_both_phases_is_drawn_whole_or_by_phase(phase: int | None, data: int) -> None:
+    n = caffe.NetSpec()
+    n.data, n.label = L.Data(source="train", batch_size=2, ntop=2, include={"phase": caffe.TRAIN})
+    net = n.to_proto()
+    n.data, n.label = L.Data(source="test", batch_size=2, ntop=2, exclude={"phase": caffe.TRAIN})
+    n.loss = L.SoftmaxWithLoss(n.data, n.label)
+    net.MergeFrom(n.to_proto())
+    text = draw.graph_text(net, phase=phase)
+    assert text.count("data\\n(Data)") == data
+    assert text.count("(SoftmaxWithLoss)") == 1
+
+
+def test_a_piece_of_a_net_is_drawn() -> None:
+    net = caffe_pb2.NetParameter()
+    net.layer.add(name="r", type="NoSuchType", bottom=["elsewhere"], top=["y"])
+    assert '"blob elsewhere" -> "layer 0"' in draw.graph_text(net)
+
+
 def test_an_old_net_is_drawn_too() -> None:
     net = caffe_pb2.NetParameter(name="old", input=["x"], input_dim=[1, 1, 2, 2])
     net.layers.add(name="r", type="RELU", bottom=["x"], top=["x"])
