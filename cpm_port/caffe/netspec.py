@@ -91,8 +91,13 @@ def spec_of(
         generation=generation,
         force_backward=net.force_backward,
         message=net,
-        notes=(*(f"{source}:{field}" for field in unknown), *notes, *upgrades, *graph.notes),
+        notes=(*(f"{source}:{field}" for field in unknown if not _is_v1_type(field)), *notes, *upgrades, *graph.notes),
     )
+
+
+def _is_v1_type(unknown: UnknownField) -> bool:
+    """Tell whether what a text's schema lacks is a V1 type: the layer has it, known or not."""
+    return (unknown.message, unknown.name) == ("V1LayerParameter", "type")
 
 
 def snapshot_net(message: Any, source: str) -> NetSpec:

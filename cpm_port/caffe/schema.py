@@ -60,12 +60,15 @@ _SCALARS = {
 _declared: dict[str, list[str]] = {}
 """Message -> tables of fields that `_tables.py` does not have."""
 
+_IN_V1 = 10_000
+"""What is added to a declared field's number in V1LayerParameter, where forks number it otherwise: texts read."""
+
 _made: dict[str, dict[str, Any]] = {}
 """Dialect -> its messages' classes, once they were asked for."""
 
 
 def declare_message(name: str, fields: str, *, field: str = "", number: int = 0) -> None:
-    """Add a message to the schema, and LayerParameter's field of it where `field` is given.
+    """Add a message to the schema, and LayerParameter's field of it where `field` is given; V1LayerParameter's, too.
 
     Messages of nets that were read before do not know it: declare first, then read.
 
@@ -91,6 +94,7 @@ def declare_message(name: str, fields: str, *, field: str = "", number: int = 0)
     _declared[name] = [fields]
     if field:
         declare_fields("LayerParameter", f"{field} {number} {name}")
+        _declared.setdefault("V1LayerParameter", []).append(f"{field} {_IN_V1 + number} {name}")
     _made.clear()
 
 

@@ -3,7 +3,7 @@ BatchNorm.
 
 - V0: `layers { layer { type: "conv" ... } }`, padding as layers of its own, folded into the convolution or pooling that
 follows.
-- V1: `layers { type: CONVOLUTION blobs_lr: 1 ... }`, an enum for the type.
+- V1: `layers { type: CONVOLUTION blobs_lr: 1 ... }`, an enum for the type; a fork's `ROI_POOLING` is its ROIPooling.
 - V2: `layer { type: "Convolution" param { lr_mult: 1 } ... }`.
 
 An upgraded net upgrades to itself. *Source*: BVLC/caffe@9b89154 src/caffe/util/upgrade_proto.cpp.
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cpm_port.caffe.layer_types import LAYER_TYPES
 from cpm_port.caffe.schema import UNKNOWN_TEXT, Message
 from cpm_port.errors import CaffeFormatError
 
@@ -302,6 +303,13 @@ def _move_data_fields(net: Any) -> bool:
     return moved
 
 
+def _fork_type(word: str) -> str:
+    """Return the fork's layer type that a word of a V1 text stands for, or the word where none does."""
+    plain = word.replace("_", "")
+    names = (name for name, entry in LAYER_TYPES.items() if entry.origin != "upstream")
+    return next((name for name in names if name.upper() == plain), word)
+
+
 def _upgrade_v1(net: Any) -> None:
     """Turn a net's `layers` into `layer`, in place."""
     for old in net.layers:
@@ -313,8 +321,8 @@ def _upgrade_v1(net: Any) -> None:
                 raise CaffeFormatError(f"layer {old.name!r}: unknown V1 layer type {type_name}")
             new.type = V1_TYPES[type_name]
         strange = [text for text in getattr(old, UNKNOWN_TEXT) if text.startswith("type: ")]
-        if strange:  # a fork's; the code that builds the net refuses it, with all others
-            new.type = strange[0].removeprefix("type: ")
+        if strange:  # a fork's; if it is none of those known, the code that builds the net refuses it, with all others
+            new.type = _fork_type(strange[0].removeprefix("type: "))
         for descriptor, value in old.ListFields():
             name = descriptor.name
             if name in ("type", "param", "blob_share_mode", "blobs_lr", "weight_decay"):

@@ -103,6 +103,22 @@ def test_every_v1_type_has_a_v2_name():
     assert V1_TYPES["HDF5_DATA"] == "HDF5Data"
 
 
+@pytest.mark.parametrize(
+    ("word", "field", "kind"),
+    [
+        ("ROI_POOLING", "roi_pooling_param { pooled_h: 2 pooled_w: 3 }", "ROIPooling"),
+        ("UPSAMPLE", "upsample_param { scale: 2 }", "Upsample"),
+        ("BN", "bn_param { shift_filler { type: 'constant' } }", "BN"),
+        ("SOMETHING_ELSE", "", "SOMETHING_ELSE"),
+    ],
+)
+def test_a_forks_type_in_a_v1_text_is_its_v2_type(word, field, kind):
+    old = parse_net(f"input: 'x' layers {{ name: 'a' type: {word} bottom: 'x' top: 'y' {field} }}")
+    new = parse_net(f"input: 'x' layer {{ name: 'a' type: '{kind}' bottom: 'x' top: 'y' {field} }}")
+    assert format_text(old.message) == format_text(new.message)
+    assert [note for note in old.notes if "kept as text" in note] == []
+
+
 def test_unknown_text_fields_pass_through_the_upgrades():
     net, _ = upgrade_net(
         net_of("layers { novel: 1 layer { name: 'r' type: 'relu' other { x: 2 } } bottom: 'a' top: 'b' } input: 'a'")
