@@ -2,8 +2,9 @@
 
 Per image, in DIR: `STEM.json` (joints, where and how they were looked for, the model), `STEM_joints.png` (the limbs
 over the image) and `STEM_maps.png` (the belief maps of every part at every stage). Per video: `STEM.json` with every
-frame's joints and `STEM_joints.mp4` (`.avi` where no MPEG-4 encoder is there). Further files of the same stem get
-`STEM-2`, `STEM-3`, ...
+frame's joints and `STEM_joints.mp4`: H.264, which browsers play, where the OpenCV at hand has an encoder for it; else
+MPEG-4, and standard error says so (`.avi` with Motion JPEG where that is not there either). Further files of the same
+stem get `STEM-2`, `STEM-3`, ...
 
 Where no place is given, the default model looks for everybody in the whole picture (`cpm_port.inference.crowd`), and
 `people` lists them, the one who is meant most likely first; with `--people one` for that one only

@@ -27,7 +27,7 @@ from functools import lru_cache
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,7 @@ from cpm_port.errors import DataError, MissingFileError
 from cpm_port.imaging.opencv import cv2
 from cpm_port.imaging.reading import MAX_PIXELS
 
-__all__ = ["VIDEO_SUFFIXES", "CameraReader", "VideoReader", "VideoWriter", "written_suffix"]
+__all__ = ["VIDEO_SUFFIXES", "CameraReader", "Encoder", "VideoReader", "VideoWriter", "written_encoder"]
 
 VIDEO_SUFFIXES = frozenset((".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"))
 """Suffixes (in lower case) of videos; other files are images."""
@@ -44,7 +44,6 @@ VIDEO_SUFFIXES = frozenset((".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"))
 UNKNOWN_RATE = 25.0
 """Frames a second of a written video whose source has no known rate."""
 
-_CODES = {".mp4": "mp4v", ".avi": "MJPG"}
 _HEAD_BYTES = 1024
 _CONTAINERS = tuple(
     re.compile(start, re.DOTALL)
@@ -56,6 +55,23 @@ _CONTAINERS = tuple(
 )
 _UNSAFE_NAME = re.compile(r"[%\udc80-\udcff]")  # a pattern of numbered files, or bytes that are not UTF-8
 _COUNT_SLACK = 0.02  # containers without an index give their count by duration times rate
+
+
+class Encoder(NamedTuple):
+    """A way to write videos: the file's suffix, OpenCV's four letters, the format's name, whether browsers play it."""
+
+    suffix: str
+    code: str
+    name: str
+    in_browsers: bool
+
+
+_ENCODERS = (
+    Encoder(".mp4", "avc1", "H.264", True),
+    Encoder(".mp4", "mp4v", "MPEG-4", False),
+    Encoder(".avi", "MJPG", "Motion JPEG", False),
+)
+"""In the order in which they are wanted; the last one is part of OpenCV itself."""
 
 
 class VideoReader:
@@ -210,7 +226,7 @@ class VideoWriter:
     Parameters
     ----------
     path : path-like
-        Ends in `.mp4` (MPEG-4) or `.avi` (Motion JPEG).
+        Ends in `.mp4` (H.264 where OpenCV has an encoder for it, else MPEG-4) or `.avi` (Motion JPEG).
     rate : float or None
         Frames a second; `UNKNOWN_RATE` for None.
     size : (int, int)
@@ -225,8 +241,10 @@ class VideoWriter:
     """
 
     def __init__(self, path: str | os.PathLike[str], rate: float | None, size: tuple[int, int]) -> None:
-        code = cv2.VideoWriter.fourcc(*_CODES[Path(path).suffix])
         self._path, self._count = Path(path), 0
+        usual, suffix = written_encoder(), self._path.suffix
+        encoder = usual if usual.suffix == suffix else next(e for e in reversed(_ENCODERS) if e.suffix == suffix)
+        code = cv2.VideoWriter.fourcc(*encoder.code)
         with _plain_name(self._path) as name:
             self._writer = cv2.VideoWriter(name, code, rate or UNKNOWN_RATE, (size[1], size[0]))
         if not self._writer.isOpened():
@@ -289,11 +307,31 @@ def _plain_name(path: Path) -> Iterator[str]:
 
 
 @lru_cache(maxsize=1)
-def written_suffix() -> str:
-    """Return `.mp4` where the encoder of MPEG-4 is there, else `.avi`: Motion JPEG is part of OpenCV itself."""
-    with tempfile.TemporaryDirectory() as folder:
+def written_encoder() -> Encoder:
+    """Return the best encoder that this OpenCV has, found out by trying."""
+    return next(encoder for encoder in _ENCODERS if encoder is _ENCODERS[-1] or _works(encoder))
+
+
+def _works(encoder: Encoder) -> bool:
+    with tempfile.TemporaryDirectory() as folder, _quiet_libraries():
+        name = os.path.join(folder, f"probe{encoder.suffix}")
+        writer = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*encoder.code), UNKNOWN_RATE, (64, 64))
+        writer.write(np.zeros((64, 64, 3), np.uint8))
+        writer.release()
+        reader = cv2.VideoCapture(name)
+        whole, _ = reader.read()
+        reader.release()
+        return bool(whole)
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keep what libraries write to the process's standard error away: an encoder that is not there is no news."""
+    with open(os.devnull, "wb") as nowhere:
+        kept = os.dup(2)
         try:
-            with VideoWriter(Path(folder) / "probe.mp4", None, (64, 64)):
-                return ".mp4"
-        except DataError:
-            return ".avi"
+            os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

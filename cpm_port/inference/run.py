@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from tqdm import tqdm
 from cpm_port.errors import CpmPortError, UsageError
 from cpm_port.files.atomic import require_writable_folder
 from cpm_port.imaging.reading import picture_count, read_image
+from cpm_port.imaging.video import written_encoder
 from cpm_port.inference.finding import Answer, find_results
 from cpm_port.inference.looking import Looking, Wanted
 from cpm_port.inference.model import Engine, ReadyNet, ready_net
@@ -33,7 +35,7 @@ from cpm_port.inference.notebook import Notebook, load_person_net
 from cpm_port.inference.outputs import RunOutput
 from cpm_port.inference.results import NOBODY, Result, write_image_results
 from cpm_port.inference.sources import Picture
-from cpm_port.inference.targets import Target, list_files, name_results, refuse_to_overwrite
+from cpm_port.inference.targets import Target, list_files, name_results, refuse_to_overwrite, unentered
 from cpm_port.inference.videos import follow_video, predict_video
 from cpm_port.zoo import Choice, resolve
 
@@ -162,6 +164,8 @@ def predict_paths(
     targets = _targets(paths, out, say)
     if any(target.is_video for target in targets):
         _refuse_for_videos(wanted, output)
+        if not (encoder := written_encoder()).in_browsers:
+            say(f"videos are written as {encoder.name}, which browsers do not play: this OpenCV has no H.264 encoder")
     gathered = RunOutput(out, output.formats, sheet=output.sheet, min_score=output.min_score)
     gathered.refuse_to_overwrite(targets)
     model, looking = _loaded(wanted, choice, person_choice, engine)
@@ -192,7 +196,8 @@ def predict_files(
 
     Per image: `STEM.json` (`cpm_port.predictions.results`), `STEM_joints.png` (the limbs over the image) and
     `STEM_maps.png` (the belief maps of every part at every stage). Per video: `STEM.json` with every frame's joints and
-    `STEM_joints.mp4` (`.avi` where no MPEG-4 encoder is there).
+    `STEM_joints.mp4`: H.264 where OpenCV has an encoder for it, else MPEG-4 (`.avi` with Motion JPEG where that is not
+    there either).
 
     Parameters
     ----------
@@ -226,8 +231,12 @@ def _targets(paths: Sequence[str | os.PathLike[str]], out: Path, say: Callable[[
     files, passed_over = list_files(paths)
     if not files:
         raise UsageError("no files to predict")
+    folders = Counter(path.parent for path in passed_over if path.is_dir() and path.resolve() != out.resolve())
     for path in passed_over:
-        say(f"{path}: not taken, its suffix is no image's or video's")
+        if not path.is_dir():
+            say(f"{path}: not taken, its suffix is no image's or video's")
+    for folder, count in folders.items():
+        say(f"{folder}: {unentered(folder, count)}")
     targets = name_results(files, out)
     for target in targets:
         if target.namesake is not None:

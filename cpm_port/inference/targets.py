@@ -13,9 +13,9 @@ from pathlib import Path
 
 from cpm_port.errors import UsageError
 from cpm_port.imaging.reading import IMAGE_SUFFIXES
-from cpm_port.imaging.video import VIDEO_SUFFIXES, written_suffix
+from cpm_port.imaging.video import VIDEO_SUFFIXES, written_encoder
 
-__all__ = ["Target", "list_files", "name_results", "refuse_to_overwrite"]
+__all__ = ["Target", "list_files", "name_results", "refuse_to_overwrite", "unentered"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Target:
     @property
     def joints(self) -> Path:
         """The limbs over the image, or over every frame."""
-        return self._result(f"_joints{written_suffix()}" if self.is_video else "_joints.png")
+        return self._result(f"_joints{written_encoder().suffix}" if self.is_video else "_joints.png")
 
     @property
     def maps(self) -> Path:
@@ -73,7 +73,7 @@ def list_files(arguments: Sequence[str | os.PathLike[str]]) -> tuple[list[Path],
     -------
     files : list of Path
     passed_over : list of Path
-        Files in the folders that are neither.
+        What else is in the folders: files that are neither, and folders, which are not entered. Not hidden ones.
 
     Raises
     ------
@@ -90,17 +90,23 @@ def list_files(arguments: Sequence[str | os.PathLike[str]]) -> tuple[list[Path],
         if not argument.is_dir():
             files.append(argument)
             continue
-        inside = sorted(path for path in argument.iterdir() if path.is_file())
-        found = [path for path in inside if path.suffix.lower() in known]
+        inside = sorted(path for path in argument.iterdir() if path.is_file() or path.is_dir())
+        found = [path for path in inside if path.is_file() and path.suffix.lower() in known]
         if not found:
-            folders = sum(path.is_dir() for path in argument.iterdir())
-            inner = f"; the {folders} folders in it are not entered: name them ({argument}/*)" if folders else ""
+            folders = [path for path in inside if path.is_dir()]
+            inner = f"; {unentered(argument, len(folders))}" if folders else ""
             raise UsageError(
                 f"{argument}: no image or video in this folder; known are {', '.join(sorted(known))}{inner}"
             )
         files += found
-        passed_over += [path for path in inside if path not in found]
+        passed_over += [path for path in inside if path not in found and not path.name.startswith(".")]
     return files, passed_over
+
+
+def unentered(folder: Path, count: int) -> str:
+    """Say what becomes of a folder's own folders, and how to include them."""
+    folders = "folder" if count == 1 else f"{count} folders"
+    return f"the {folders} in it {'is' if count == 1 else 'are'} not entered: give {folder}/*/ too"
 
 
 def _refuse_what_is_no_file(text: str) -> None:

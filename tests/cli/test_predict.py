@@ -325,7 +325,19 @@ def test_addresses_are_refused_with_their_reason(
 def test_a_folder_of_folders_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in/one").mkdir(parents=True)
     assert main(["predict", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 2
-    assert "the 1 folders in it are not entered" in capsys.readouterr().err
+    assert f"the folder in it is not entered: give {tmp_path / 'in'}/*/ too" in capsys.readouterr().err
+
+
+def test_folders_beside_the_images_of_a_folder_are_counted(
+    image: Path, model: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = image.parent
+    for name in ("one", "two", ".hidden", "results"):
+        (folder / name).mkdir()
+    assert main(["predict", str(folder), *model, "--out", str(folder / "results")]) == 0
+    told = capsys.readouterr().err
+    assert f"{folder}: the 2 folders in it are not entered: give {folder}/*/ too" in told
+    assert "hidden" not in told
 
 
 def test_of_an_animation_the_first_picture_is_taken_and_it_is_said(

@@ -80,7 +80,9 @@ def test_a_bad_file_is_done_with_its_error_and_the_others_go_on(
 
 def test_what_a_folder_holds_besides_is_named(images: list[Path], tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
-    assert list_files([tmp_path]) == ([images[0], images[2], images[3]], [tmp_path / "notes.txt"])
+    (tmp_path / "more").mkdir()
+    besides = [tmp_path / "more", tmp_path / "notes.txt"]
+    assert list_files([tmp_path]) == ([images[0], images[2], images[3]], besides)
 
 
 def test_a_place_that_contradicts_itself_is_refused() -> None:
