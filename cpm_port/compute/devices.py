@@ -68,7 +68,8 @@ def checked_device(name: str) -> str:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+        known = not isinstance(error, NotImplementedError)  # of a kind that the build lacks, torch lists its backends
+        reason = str(error).splitlines()[0] if known else "the PyTorch that is installed does not compute on it"
         raise UsageError(f"--device {name}: {reason}; {torch.cuda.device_count()} CUDA devices are here") from None
     torch.backends.cudnn.allow_tf32 = False
     return name

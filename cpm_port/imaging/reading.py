@@ -130,7 +130,10 @@ def _formats() -> tuple[str, ...]:
 def _unknown(data: bytes, name: str) -> str:
     """Say what a file is that no decoder here knows."""
     if _BRAND.match(data):
-        kind = "an AVIF" if data[8:11] == b"avi" else "a HEIC"
+        avif = data[8:11] == b"avi"
+        if ("AVIF" if avif else "HEIF") in _formats():
+            return f"{name}: begins as {'an AVIF' if avif else 'a HEIC'} picture, and is damaged or cut short"
+        kind = "an AVIF" if avif else "a HEIC"
         return (
             f"{name}: {kind} picture, which Pillow does not read here; pip install 'cpm_port[heic]' brings pillow-heif"
         )

@@ -26,6 +26,13 @@ def test_a_device_that_is_not_there_is_refused_with_how_many_are(name: str) -> N
         checked_device(name)
 
 
+@pytest.mark.skipif(torch.backends.mps.is_built(), reason="this PyTorch computes on Apple's GPUs")
+def test_a_kind_of_device_that_pytorch_was_not_built_for_is_refused_in_one_sentence() -> None:
+    said = "--device mps: the PyTorch that is installed does not compute on it; "
+    with pytest.raises(UsageError, match=f"^{said}\\d+ CUDA devices are here$"):
+        checked_device("mps")
+
+
 def test_without_torchrun_a_process_stands_alone_and_leads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     monkeypatch.delenv("RANK", raising=False)

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image, ImageOps, features
 
 from cpm_port.errors import DataError, MissingFileError
+from cpm_port.imaging import reading
 from cpm_port.imaging.reading import decode_image, image_size, read_image
 from tests.support import ROOT
 
@@ -173,7 +174,10 @@ def test_a_png_with_a_flipped_byte_is_refused() -> None:
     [
         (b"", "the file is empty"),
         (b"hello, this is text", "not an image of a known kind"),
-        (b"\0\0\0\x18ftypheic" + bytes(20), r"a HEIC picture, .*pip install 'cpm_port\[heic\]'"),
+        (
+            b"\0\0\0\x18ftypheic" + bytes(20),
+            r"a HEIC picture, .*(pip install 'cpm_port\[heic\]'|is damaged or cut short)",
+        ),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image of a known kind"),
         (b"\xff\xd8\xff", "not an image|corrupt"),
         (b"\x89PNG\r\n\x1a\n", "not an image|corrupt"),
@@ -293,3 +297,15 @@ def test_avif_and_jpeg_2000_are_read_where_their_decoders_are_there(kind: str, f
     found = decode_image(encoded(flat, kind), "x")
     assert found.shape == (24, 32, 3)
     assert np.abs(found.astype(int) - (50, 100, 200)).max() <= 6  # both lose a little
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_damaged_avif_is_told_from_one_that_no_decoder_is_here_for(
+    there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_formats", lambda: ("PNG", "AVIF") if there else ("PNG",))
+    message = (
+        "begins as an AVIF picture, and is damaged" if there else "an AVIF picture, which Pillow does not read here"
+    )
+    with pytest.raises(DataError, match=message):
+        decode_image(b"\0\0\0\x18ftypavif" + bytes(20), "x")
