@@ -80,6 +80,7 @@ def spec_of(
             raise LayerError(f"no layer is left {graph.state()}; the file has {len(net.layer)} for others")
     except (CaffeFormatError, LayerError) as error:
         raise type(error)(f"{source}: {error}") from None
+    unread = tuple(f"{source}:{field}" for field in unknown if not _is_v1_type(field))
     return NetSpec(
         name=net_name,
         phase=phase,
@@ -91,7 +92,8 @@ def spec_of(
         generation=generation,
         force_backward=net.force_backward,
         message=net,
-        notes=(*(f"{source}:{field}" for field in unknown if not _is_v1_type(field)), *notes, *upgrades, *graph.notes),
+        notes=(*unread, *notes, *upgrades, *graph.notes),
+        unknown=unread,
     )
 
 

@@ -90,6 +90,8 @@ class NetSpec:
         The upgraded but unfiltered net. Do not change it.
     notes : tuple of str
         What was upgraded, and fields that the schema does not know.
+    unknown : tuple of str
+        Those of the notes that tell of such fields.
     """
 
     name: str
@@ -103,6 +105,7 @@ class NetSpec:
     force_backward: bool
     message: Any
     notes: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy through views, since classes made at run time cannot be found by name."""

@@ -19,6 +19,7 @@ __all__ = [
     "set_mode_cpu",
     "set_mode_gpu",
     "set_random_seed",
+    "warn",
 ]
 
 _log = logging.getLogger("caffe")
@@ -66,7 +67,7 @@ def current_seed() -> int:
 
 
 def set_logging_disabled() -> None:
-    """Silence the `caffe` logger, through which solvers report."""
+    """Silence the `caffe` logger, through which nets and solvers report."""
     _log.disabled = True
 
 
@@ -80,3 +81,8 @@ def init_log(level: int = logging.INFO, *more: object) -> None:
 def log(message: str) -> None:
     """Write a line through the `caffe` logger."""
     _log.info("%s", message)
+
+
+def warn(message: str) -> None:
+    """Write a warning through the `caffe` logger, which shows it where nothing else was set."""
+    _log.warning("%s", message)

@@ -104,6 +104,8 @@ class Net:
         else:
             require_openable(network_file)
             self._spec = read_net(network_file, phase=PHASES[phase], level=level, stages=list(stages or ()))
+        for note in self._spec.unknown:
+            modes.warn(note)
         self._device = modes.current_device()
         sources = open_sources(self._spec)
         shapes = {top: shape for source in sources.values() for top, shape in source.shapes.items()}

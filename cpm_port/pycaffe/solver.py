@@ -79,6 +79,8 @@ class Solver:
     def __init__(self, param_file: str | os.PathLike[str], *, allow_python_layers: bool | None = None) -> None:
         require_openable(param_file)
         solver = read_solver(param_file)
+        for note in solver.notes:
+            modes.warn(note)
         self._solver: SolverSpec = solver if self.type is None else replace(solver, type=self.type)
         self.param: Any = solver.params.message()
         if solver.random_seed >= 0:

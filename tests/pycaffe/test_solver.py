@@ -157,3 +157,11 @@ def test_get_solver_chooses_the_class_that_the_file_names(kind: str, tmp_path: P
 def test_a_missing_solver_is_a_runtime_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="Could not open file"):
         caffe.SGDSolver(tmp_path / "nowhere.prototxt")
+
+
+def test_fields_that_the_schema_lacks_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    net = write(tmp_path, SMALL_NET.replace("decay_mult: 0", "decay_mult: 0 lr_mul: 2"))
+    text = SMALL_SOLVER.format(net=net, folder=tmp_path).replace("weight_decay", "weigth_decay")
+    caffe.SGDSolver(write(tmp_path, text, "solver.prototxt"))
+    assert "SolverParameter has no field 'weigth_decay'" in caplog.text
+    assert "layer 'conv': ParamSpec has no field 'lr_mul'" in caplog.text
