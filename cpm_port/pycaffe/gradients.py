@@ -19,7 +19,8 @@ from cpm_port.caffe.layer_types import LAYER_TYPES
 __all__ = ["Visit", "plan_backward"]
 
 _Version = tuple[str, int]
-_WITHOUT_GRADIENT = {"EuclideanLoss": None, "ContrastiveLoss": 2, "RNN": 1, "LSTM": 1}
+_WITHOUT_GRADIENT = {"EuclideanLoss": None, "SmoothL1Loss": None, "ContrastiveLoss": 2, "RNN": 1, "LSTM": 1}
+"""The bottom that `force_backward` does not reach; of a loss that is not here, its second one, the labels."""
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,21 @@ def test_a_net_without_loss_computes_gradients_only_by_force(tmp_path: Path) -> 
         assert bool(found["x"].any()) == bool(net.params["conv"][1].diff.any()) == force
 
 
+@pytest.mark.parametrize(("kind", "both"), [
+    ("EuclideanLoss", True), ("SmoothL1Loss", True), ("SigmoidCrossEntropyLoss", False), ("HingeLoss", False),
+])  # fmt: skip
+def test_force_backward_reaches_both_sides_of_a_difference_but_no_labels(kind: str, both: bool, tmp_path: Path) -> None:
+    text = f"""force_backward: true
+    layer {{ name: "d" type: "Input" top: "x" top: "y" input_param {{ shape {{ dim: 1 dim: 1 }} }} }}
+    layer {{ name: "l" type: "{kind}" bottom: "x" bottom: "y" top: "l" }}"""
+    net = caffe.Net(write(tmp_path, text), caffe.TRAIN)
+    net.blobs["x"].data[...] = 0.5
+    net.forward()
+    net.backward()
+    assert net.blobs["x"].diff.any()
+    assert bool(net.blobs["y"].diff.any()) == both
+
+
 def test_a_gradient_of_a_blob_with_two_readers_is_their_sum(tmp_path: Path) -> None:
     text = """force_backward: true
     layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 } } }
