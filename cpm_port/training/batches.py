@@ -360,10 +360,8 @@ class _Opener:
         for candidate in [*candidates, *(folder / slashed for folder in folders)]:
             if path and candidate.exists():
                 return candidate
-        raise MissingFileError(
-            f"{self.net.source}: layer {layer.name!r} names {path!r}, which is neither at {candidates[0]} "
-            f"nor at {candidates[1]}"
-        )
+        tried = " nor at ".join(dict.fromkeys(map(str, candidates)))
+        raise MissingFileError(f"{self.net.source}: layer {layer.name!r} names {path!r}, which is not at {tried}")
 
 
 def _computes(layer: LayerSpec) -> bool:
