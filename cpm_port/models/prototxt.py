@@ -31,7 +31,15 @@ from cpm_port.models.architectures import ARCHITECTURES, Architecture
 from cpm_port.models.residual import residual_stages
 from cpm_port.models.writer import NetWriter
 
-__all__ = ["SolverSettings", "TrainingData", "deploy_text", "solver_text", "train_text", "write_files"]
+__all__ = [
+    "SolverSettings",
+    "TrainingData",
+    "augmentation_fields",
+    "deploy_text",
+    "solver_text",
+    "train_text",
+    "write_files",
+]
 
 _MPII_ORDER = (14, 28)  # numbers of parts that the data layer makes from records of 16 joints
 
@@ -129,7 +137,7 @@ def train_text(net: Architecture, data: TrainingData | None = None) -> str:
     writer.fields.append(("name", f"{_stem(net)}_train"))
     if net.center_map:
         settings = [("source", data.source), ("batch_size", data.batch_size), ("backend", "LMDB")]
-        blocks = (("transform_param", _augmentation(net, data)), ("cpmdata_param", settings))
+        blocks = (("transform_param", augmentation_fields(net.box, net.parts, data)), ("cpmdata_param", settings))
         writer.layer("data", "CPMData", [], ["data", "label"], *blocks)
         writer.slice("label_lower", "label", ["label_lower", "label_1st_lower"], net.maps)
         labels = ["label_1st_lower"] + ["label_lower"] * (net.stages - 1)
@@ -143,6 +151,50 @@ def train_text(net: Architecture, data: TrainingData | None = None) -> str:
     for stage, (beliefs, label) in enumerate(zip(net.outputs, labels, strict=True), start=1):
         writer.layer(f"loss_stage{stage}", "EuclideanLoss", [beliefs, label], [f"loss_stage{stage}"])
     return writer.text(f"# {net.summary}. The train net, written by `cpm-port prototxt`.")
+
+
+def augmentation_fields(
+    box: tuple[int, int], parts: int, data: TrainingData, *, stride: int = release.STRIDE, own_order: bool = False
+) -> list[tuple[str, Any]]:
+    """Return the fields of a CPM data layer's `transform_param`.
+
+    Parameters
+    ----------
+    box : (int, int)
+        Height and width.
+    parts : int
+    data : TrainingData
+    stride : int
+        Box px per cell of the maps.
+    own_order : bool
+        Records hold these parts in this order: 14 and 28 are not made from MPII's 16.
+    """
+    height, width = box
+    size = data.target_dist
+    if size is None:
+        size = round(release.TRAIN_TARGET_DIST * height / release.BOX_SIZE, 4)
+    fields: list[tuple[str, Any]] = [
+        ("stride", stride),
+        ("crop_size_x", width),
+        ("crop_size_y", height),
+        ("target_dist", float(size)),
+        ("scale_prob", 1),
+        ("scale_min", float(data.scale_min)),
+        ("scale_max", float(data.scale_max)),
+        ("max_rotate_degree", float(data.max_rotate_degree)),
+        ("center_perterb_max", data.center_perterb_max),
+        ("do_clahe", False),
+    ]
+    sigma = round(release.center_sigma(height), 4) if data.sigma_center is None else data.sigma_center
+    if sigma != release.CENTER_SIGMA:
+        fields += [("sigma_center", sigma)]
+    if parts != 14:
+        fields += [("num_parts", parts)]
+    if parts not in _MPII_ORDER or own_order:
+        fields += [("np_in_lmdb", parts)]
+    if own_order:
+        fields += [("transform_body_joint", False)]
+    return fields
 
 
 def solver_text(net_path: str, snapshot_prefix: str, settings: SolverSettings | None = None) -> str:
@@ -196,33 +248,6 @@ def write_files(
 
 def _stem(net: Architecture) -> str:
     return net.name.replace("-", "_")
-
-
-def _augmentation(net: Architecture, data: TrainingData) -> list[tuple[str, Any]]:
-    height, width = net.box
-    size = data.target_dist
-    if size is None:
-        size = round(release.TRAIN_TARGET_DIST * height / release.BOX_SIZE, 4)
-    fields: list[tuple[str, Any]] = [
-        ("stride", release.STRIDE),
-        ("crop_size_x", width),
-        ("crop_size_y", height),
-        ("target_dist", float(size)),
-        ("scale_prob", 1),
-        ("scale_min", float(data.scale_min)),
-        ("scale_max", float(data.scale_max)),
-        ("max_rotate_degree", float(data.max_rotate_degree)),
-        ("center_perterb_max", data.center_perterb_max),
-        ("do_clahe", False),
-    ]
-    sigma = round(release.center_sigma(height), 4) if data.sigma_center is None else data.sigma_center
-    if sigma != release.CENTER_SIGMA:
-        fields += [("sigma_center", sigma)]
-    if net.parts != 14:
-        fields += [("num_parts", net.parts)]
-    if net.parts not in _MPII_ORDER:
-        fields += [("np_in_lmdb", net.parts)]
-    return fields
 
 
 def _body(writer: NetWriter, *, trained: bool = False) -> None:
