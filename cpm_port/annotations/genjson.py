@@ -26,6 +26,7 @@ The image names have no folder in the release; where they have one, it is kept.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -38,7 +39,7 @@ from cpm_port.files.json_text import read_json
 from cpm_port.files.matlab import require_file
 from cpm_port.parts import FLIC9, MPII16, Centricity, PartOrder, from_matlab
 
-__all__ = ["DATASETS", "OWN_ORDER", "own_order", "read_genjson"]
+__all__ = ["DATASETS", "OWN_ORDER", "own_order", "read_beside", "read_genjson", "read_held_out_own"]
 
 DATASETS: dict[str, tuple[PartOrder, Centricity]] = {
     "MPI": (MPII16, "person"),
@@ -89,6 +90,34 @@ def read_genjson(path: str | Path, images: str | Path | None = None) -> list[Sam
     if not isinstance(content, list) or not content:
         raise DataError(f"{path}: expected a list of records, or an object with one under 'root'")
     return [_sample(record, own, images, f"{path}: record {i + 1}") for i, record in enumerate(content)]
+
+
+def read_beside(path: str | Path) -> list[Sample]:
+    """Read an annotation file whose images lie beside it, or in `images/` beside it; errors as of `read_genjson`."""
+    folder = Path(path).parent
+    return [_located(sample, folder) for sample in read_genjson(path, folder)]
+
+
+def read_held_out_own(path: str | Path) -> list[Sample]:
+    """Return the people of a file with parts of its own who are marked as validation, or all where nobody is.
+
+    Raises
+    ------
+    DataError
+        The file does not name its parts; or as of `read_genjson`.
+    """
+    samples = read_beside(path)
+    if samples[0].order.name != OWN_ORDER:
+        raise DataError(f"{path}: its parts are {samples[0].order.name}'s; expected a file that names its own")
+    return [sample for sample in samples if sample.split == "validation"] or samples
+
+
+def _located(sample: Sample, folder: Path) -> Sample:
+    """Return the sample with its image in `images/`, where it is there and not in the folder itself."""
+    if sample.image is None or sample.image.is_file() or not sample.image.is_relative_to(folder):
+        return sample
+    other = folder / "images" / sample.image.relative_to(folder)
+    return replace(sample, image=other) if other.is_file() else sample
 
 
 def own_order(content: Mapping[str, Any], where: str) -> PartOrder | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cpm_port.annotations.flic import read_flic, read_flic_h5, read_flic_raw_test
+from cpm_port.annotations.genjson import read_held_out_own
 from cpm_port.annotations.lsp import read_lsp
 from cpm_port.annotations.lspet import read_held_out
 from cpm_port.annotations.mpii import read_mpii, read_mpii_detections, read_mpii_hourglass, read_mpii_validation
@@ -66,9 +67,10 @@ def read_scored(
 
     Parameters
     ----------
-    dataset : {"LSP", "LSPET", "FLIC", "MPI"}
+    dataset : {"LSP", "LSPET", "FLIC", "MPI", "OWN"}
         Which data set.
     path : path
+        OWN: an annotation file that names its parts; the people marked as validation, or all where none is.
         LSP and LSPET: a `joints` file. FLIC: `examples.mat`, `flic-joints-oc.mat`, the raw test joints, an h5. MPII:
         `detections_our_format.mat`, `tompson_valid_detections.mat`, an hourglass h5, `mpii_human_pose_v1_u12_1.mat`
         (its people with joints).
@@ -89,6 +91,8 @@ def read_scored(
     path = Path(path)
     if not path.is_file():
         raise MissingFileError(f"ground truth {path} is not there")
+    if dataset == "OWN":
+        return read_held_out_own(path)
     samples = _read(dataset, path, images, centric, absent_too)
     scored = [sample for sample in samples if dataset == "MPI" or sample.split == "test"]
     if not scored:

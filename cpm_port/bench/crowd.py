@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Look at the scenes and count."""
     scenes = DrawnCrowds(args.count, seed=args.seed, difficulty=args.difficulty)
     model = ready_net(engine=Engine(args.device))
-    finder = CrowdFinder(model.net, sigma=model.sigma)
+    finder = CrowdFinder(model.net, part_order=model.interface.part_order, sigma=model.sigma)
     tally: dict[int, list[int]] = {}
     right = joints = visible = visible_found = first = 0
     worst: list[tuple[float, int, NDArray[np.uint8]]] = []

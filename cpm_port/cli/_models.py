@@ -17,7 +17,10 @@ __all__ = ["add_model", "add_stages", "add_state", "chosen_model", "chosen_stage
 def add_model(parser: argparse._ActionsContainer) -> None:
     """Declare `--model`, `--net` and `--weights`, and the options of `add_state`."""
     parser.add_argument(
-        "--model", metavar="NAME", help="one of `cpm-port models`; without it and the next two, the default model"
+        "--model",
+        metavar="NAME",
+        help="one of `cpm-port models`, or a folder that `finetune` wrote; without it and the next two, the default "
+        "model",
     )
     parser.add_argument("--net", metavar="PROTOTXT", help="a deploy net of your own, with --weights")
     parser.add_argument("--weights", metavar="MODEL", help=".caffemodel, .h5 or .safetensors, with --net")

@@ -39,13 +39,13 @@ def run(args: argparse.Namespace) -> int:
     """Convert and print what was done."""
     from cpm_port.export import convert
 
-    files, net, sigma = args.files, args.net, None
+    files, net, sigma, order = args.files, args.net, None, None
     if args.model is not None:
         from cpm_port.zoo import resolve
 
         choice = resolve(args.model)
         files, net = [choice.weights, *files], net or choice.net
-        sigma = None if choice.entry is None else choice.entry.center_sigma
+        sigma, order = None if choice.entry is None else choice.entry.center_sigma, choice.part_order
     if len(files) != 2:
         raise UsageError(f"{' '.join(map(str, args.files))}: expected SRC DST, or --model NAME DST")
     source, target = files
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     if target.suffix.lower() == ".onnx":
         from cpm_port.inference.interface import described
 
-        describe = partial(described, sigma=sigma)
+        describe = partial(described, sigma=sigma, part_order=order)
     for line in convert(source, target, net, chosen_state(args), describe):
         print(line)
     return 0

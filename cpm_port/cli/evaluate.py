@@ -3,6 +3,7 @@
 cpm-port evaluate --protocol lsp-pc --predictions F --ground-truth G [--json OUT] [--plots DIR]
 cpm-port evaluate --protocol lsp-pc --net N --weights W --data ROOT [--limit N]      (also under torchrun)
 cpm-port evaluate --protocol lsp-pc --model NAME --data ROOT                         (without a name: the default model)
+cpm-port evaluate --protocol own-pck --model FOLDER --data own.json                  (parts of one's own; also own-oks)
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--protocol", required=True, metavar="P", help="its name; an unknown one lists them all")
     parser.add_argument("--ground-truth", type=Path, metavar="G", help="label file; with --data: instead of ROOT's own")
     parser.add_argument("--threshold", type=float, metavar="T", help="instead of the protocol's own")
+    parser.add_argument(
+        "--length", metavar="A,B", help="own-pck: go by the distance of two parts (default: half the labels' box)"
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="the first N people only")
     parser.add_argument("--bootstrap", type=int, metavar="SEED", help="add 95 %% intervals, resampling people")
     parser.add_argument(
@@ -45,7 +49,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     file.add_argument("--centric", choices=CENTRICITIES, help="whose left and right, where it does not say")
     model = parser.add_argument_group("a model over a data set")
     add_model(model)
-    model.add_argument("--data", type=Path, metavar="ROOT", help="the data set's folder: labels, and images/")
+    model.add_argument(
+        "--data", type=Path, metavar="ROOT", help="the data set's folder: labels, and images/; or own.json"
+    )
     model.add_argument(
         "--only-present", action="store_true", help="score the people whose images are there; the table says how many"
     )
@@ -60,10 +66,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score, print the table, write what is asked; process 0 alone does so under torchrun."""
-    from cpm_port.evaluation.protocols import protocol_named
     from cpm_port.evaluation.run import evaluate
 
-    protocol = protocol_named(args.protocol)
+    if args.data is not None and args.data.suffix == ".json":
+        args.data, args.ground_truth = args.data.parent, args.data
+    protocol = _protocol(args)
     if args.limit is not None and args.limit < 1:
         raise UsageError(f"--limit {args.limit}: expected at least 1")
     of_a_model = args.data is not None or {args.model, args.net, args.weights} != {None}
@@ -77,6 +84,25 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _protocol(args: argparse.Namespace) -> Protocol:
+    """Return the protocol; one for parts of one's own goes by the parts that the label file names."""
+    from cpm_port.annotations.genjson import read_held_out_own
+    from cpm_port.evaluation.own import OWN_PROTOCOLS, own_protocol
+    from cpm_port.evaluation.protocols import protocol_named
+
+    if args.protocol not in OWN_PROTOCOLS:
+        if args.length is not None:
+            raise UsageError(f"--length is for own-pck, not for {args.protocol}")
+        return protocol_named(args.protocol)
+    if args.ground_truth is None:
+        raise UsageError(f"{args.protocol}: expected --data own.json, or --ground-truth own.json")
+    first, *rest = (args.length or "").split(",")
+    if args.length and len(rest) != 1:
+        raise UsageError(f"--length {args.length}: expected two parts, A,B")
+    order = read_held_out_own(args.ground_truth)[0].order
+    return own_protocol(args.protocol, order, (first, rest[0]) if args.length else None)
+
+
 def _read(args: argparse.Namespace, protocol: Protocol) -> Subject:
     """Read a prediction file and its labels."""
     from cpm_port.evaluation.run import read_subject
@@ -87,7 +113,7 @@ def _read(args: argparse.Namespace, protocol: Protocol) -> Subject:
         protocol,
         args.predictions,
         args.ground_truth,
-        order=None if args.order is None else ORDERS[args.order],
+        order=protocol.convention.order if args.protocol.startswith("own-") else ORDERS.get(args.order),
         base=args.base,
         centric=args.centric,
         images=args.images,

@@ -2,6 +2,7 @@
 
 cpm-port models [--json]                                  what there is
 cpm-port models add FILE... [--as NAME]                   check an official file and install it
+cpm-port models add FOLDER --as NAME                      give a model of your own a name
 cpm-port models download NAME [--url U]... [--sha256 H]   the same with a file that a server has
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpm_port.errors import CpmPortError, UsageError
@@ -26,11 +28,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     add = actions.add_parser(
         "add",
-        help="check an official model's file and install it",
-        description="Recognise official models by their layers, check that they are whole, and install copies.",
+        help="check a model's file and install it",
+        description="Recognise official models by their layers, check that they are whole, and install copies; or give "
+        "the folder of a model of your own a name.",
     )
-    add.add_argument("files", nargs="+", metavar="FILE", help=".caffemodel, as its authors made it, or its HDF5 form")
-    add.add_argument("--as", dest="name", metavar="NAME", help="which model it is, where its name does not tell")
+    add.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help=".caffemodel, as its authors made it, or its HDF5 form; or a folder that `finetune` wrote",
+    )
+    add.add_argument(
+        "--as", dest="name", metavar="NAME", help="which model it is, where its name does not tell; or your own's name"
+    )
     download = actions.add_parser(
         "download",
         help="fetch an official model and install it",
@@ -57,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
 def _add(args: argparse.Namespace) -> int:
     from cpm_port.zoo import LICENCE, add
 
+    if len(args.files) == 1 and Path(args.files[0]).is_dir():
+        return _add_own(Path(args.files[0]), args.name)
     if args.name is not None and len(args.files) > 1:
         raise UsageError(f"--as {args.name} says of one file which model it is; {len(args.files)} are given")
     if len(args.files) == 1:
@@ -72,6 +84,18 @@ def _add(args: argparse.Namespace) -> int:
             print(f"cpm-port models: {error}", file=sys.stderr)
     print(LICENCE)
     return 2 if failed else 0
+
+
+def _add_own(folder: Path, name: str | None) -> int:
+    from cpm_port.zoo import ENTRIES, models_dir
+    from cpm_port.zoo.own import install_own_model
+
+    if name is None:
+        raise UsageError(f"{folder}: a folder of your own needs a name: --as NAME")
+    model, new = install_own_model(folder, name, models_dir(), list(ENTRIES))
+    print(f"{name}: {'installed' if new else 'is installed already'}: {model.folder}")
+    print(f"  {model.title}; use it with --model {name}")
+    return 0
 
 
 def _download(args: argparse.Namespace) -> int:
@@ -91,6 +115,9 @@ def _say(installed: Installed, new: bool) -> None:
 def _listing(models: list[dict[str, Any]]) -> str:
     lines = []
     for model in models:
+        if "parts" not in model:
+            lines += [f"{model['name']}: {model['title']}", f"  {_place(model)}", ""]
+            continue
         parts = f"{model['parts']} part{'s' if model['parts'] > 1 else ''} ({model['part_order']})"
         box = f"box {model['box']['height']} x {model['box']['width']}"
         lines += [f"{model['name']}: {model['title']}", f"  {parts}, {box}, {_size(model)}"]

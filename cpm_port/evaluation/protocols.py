@@ -54,7 +54,7 @@ class Protocol:
     ----------
     name : str
         As on the command line.
-    dataset : {"LSP", "LSPET", "FLIC", "MPI"}
+    dataset : {"LSP", "LSPET", "FLIC", "MPI", "OWN"}
         Whose ground truth it takes.
     convention : Convention
         What predictions and ground truth are brought to before they are compared.
@@ -76,6 +76,8 @@ class Protocol:
         Further thresholds that its own code prints, under the name it prints.
     rules : str
         Its rules in words.
+    needed : tuple of str
+        The parts that must be there, where the units do not tell.
     """
 
     name: str
@@ -90,10 +92,13 @@ class Protocol:
     total: Literal["pooled", "unweighted"]
     extras: dict[str, float]
     rules: str
+    needed: tuple[str, ...] = ()
 
     @property
     def parts(self) -> tuple[str, ...]:
         """Return the parts that must be there: the units themselves, or the ends of the sticks."""
+        if self.needed:
+            return self.needed
         if set(self.units) <= set(self.convention.order.parts):
             return self.units
         return tuple(dict.fromkeys(part for unit in self.units for end in STICKS[unit] for part in end))

@@ -22,7 +22,7 @@ import numpy as np
 from cpm_port.evaluation.diagnose import Diagnosis, diagnose, diagnose_normalizer
 from cpm_port.evaluation.matching import match
 from cpm_port.evaluation.measure import Measurement, measure
-from cpm_port.evaluation.protocols import Protocol
+from cpm_port.evaluation.protocols import PROTOCOLS, Protocol
 from cpm_port.evaluation.recorded import recorded_row
 from cpm_port.evaluation.reference import load_all, matching_rows, published_elsewhere
 from cpm_port.evaluation.scores import ProtocolResult
@@ -188,7 +188,7 @@ def evaluate(
     """
     matched = match(subject.predictions, subject.truth)
     subject = replace(subject, predictions=matched.predictions)
-    comparable = subject.whole
+    comparable = subject.whole and protocol.name in PROTOCOLS
     if _lacks_only_the_head(protocol, subject.predictions):
         protocol, comparable = protocol.of_limbs(), False
     measurement = measure(protocol, subject.predictions, subject.truth)

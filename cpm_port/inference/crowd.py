@@ -54,12 +54,12 @@ class CrowdFinder:
     Parameters
     ----------
     net : BeliefNet
-    sigma : float, optional
-        Of the center map, box px (`read_interface`).
+    part_order, sigma : optional
+        Its parts, and the standard deviation of its center map, box px (`read_interface`).
     """
 
-    def __init__(self, net: BeliefNet, *, sigma: float | None = None) -> None:
-        self._net, self._interface = net, read_interface(net, sigma=sigma)
+    def __init__(self, net: BeliefNet, *, part_order: PartOrder | None = None, sigma: float | None = None) -> None:
+        self._net, self._interface = net, read_interface(net, part_order, sigma)
 
     def find(self, image: NDArray[np.uint8]) -> list[FoundPerson]:
         """Return the people of an image, (H, W, 3) uint8, BGR: the one who is meant first, then the surest."""

@@ -36,7 +36,7 @@ from cpm_port.inference.journal import Entry, Journal, open_journal, read_entrie
 from cpm_port.inference.model import Engine, ready_net
 from cpm_port.inference.stream import PersonToFind, predict_stream
 from cpm_port.inference.whereabouts import search_of
-from cpm_port.parts import FLIC9, Convention, Joints
+from cpm_port.parts import FLIC9, Convention, Joints, PartOrder
 from cpm_port.predictions.files import write_predictions
 from cpm_port.predictions.values import Predictions
 from cpm_port.version import __version__
@@ -113,7 +113,7 @@ def predict_dataset(
             **({"flip": "true"} if engine.flip else {}),
         }
         journal = save.with_name(save.name + ".journal")
-        predictions = predict_samples(model.net, samples, journal, identity, world, model.sigma)
+        predictions = predict_samples(model.net, samples, journal, identity, world, model.sigma, choice.part_order)
     if predictions is None:
         return None
     write_predictions(save, predictions)
@@ -129,6 +129,7 @@ def predict_samples(
     identity: Mapping[str, str],
     world: World,
     sigma: float | None = None,
+    part_order: PartOrder | None = None,
 ) -> Predictions | None:
     """Predict every sample that the run's folder does not hold yet; process 0 returns all of them.
 
@@ -146,6 +147,8 @@ def predict_samples(
         This process.
     sigma : float, optional
         Of the center map, box px; by default 21 in proportion to the box (`read_interface`).
+    part_order : PartOrder, optional
+        The net's parts; by default told by their number.
 
     Returns
     -------
@@ -169,13 +172,20 @@ def predict_samples(
     done = read_entries(folder)
     wait_for_all(world)  # nobody appends before everybody has read what is there
     missing = [sample for sample in samples if sample.name not in done]
-    _predict_share(net, missing[world.rank :: world.size], folder, world, len(samples) - len(missing), sigma)
+    share = missing[world.rank :: world.size]
+    _predict_share(net, share, folder, world, len(samples) - len(missing), sigma, part_order)
     wait_for_all(world)
-    return _gathered(net, samples, folder) if world.leads else None
+    return _gathered(net, samples, folder, part_order) if world.leads else None
 
 
 def _predict_share(
-    net: BeliefNet, share: Sequence[Sample], folder: Path, world: World, known: int, sigma: float | None
+    net: BeliefNet,
+    share: Sequence[Sample],
+    folder: Path,
+    world: World,
+    known: int,
+    sigma: float | None,
+    part_order: PartOrder | None,
 ) -> None:
     from tqdm import tqdm
 
@@ -200,7 +210,7 @@ def _predict_share(
             disable=None if world.leads else True,
             file=sys.stderr,
         ) as bar,
-        closing(predict_stream(net, people, sigma=sigma, batch_people=1)) as outcomes,
+        closing(predict_stream(net, people, part_order=part_order, sigma=sigma, batch_people=1)) as outcomes,
     ):
         for sample, outcome in zip(share, outcomes, strict=True):
             if isinstance(outcome.error, CpmPortError):
@@ -218,9 +228,9 @@ def _check_names(samples: Sequence[Sample]) -> None:
         raise DataError(f"two samples are called {next(name for name in names if names.count(name) > 1)!r}")
 
 
-def _gathered(net: BeliefNet, samples: Sequence[Sample], folder: Path) -> Predictions:
+def _gathered(net: BeliefNet, samples: Sequence[Sample], folder: Path, order: PartOrder | None) -> Predictions:
     entries = read_entries(folder)
-    order = read_interface(net).part_order
+    order = read_interface(net, order).part_order
     convention = Convention(order, 0, "observer" if order == FLIC9 else "person")
     return Predictions(
         Joints(np.stack([entries[sample.name].joints for sample in samples]), convention),

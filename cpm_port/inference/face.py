@@ -102,7 +102,7 @@ class Model(ReadyNet):
     @property
     def licence(self) -> str:
         """Under what licence the weights are."""
-        if self.entry is None:
+        if self.entry is None or self.entry.own_scores is not None:
             return "not known"
         return OWN_LICENCE if self.entry.embedded else LICENCE
 

@@ -72,7 +72,9 @@ def find_results(
     people = looking.people
     if people == "one" and (looking.where.given or not model.searches):
         return _streamed(pictures, model, looking.where, keep_maps)
-    finder = CrowdFinder(model.net, sigma=model.sigma) if people == "all" else None if people == "one" else people
+    finder = None if people in ("one", "all") else people
+    if people == "all":
+        finder = CrowdFinder(model.net, part_order=model.interface.part_order, sigma=model.sigma)
     if isinstance(finder, str):
         raise UsageError(f"people {finder!r}: expected 'one', 'all' or a finder of people")
     return _searched(pictures, model, looking.where, finder, keep_maps)
@@ -93,7 +95,12 @@ def _streamed(
             yield PersonToFind(picture.name, picture.read, search)
 
     stream = predict_stream(
-        model.net, people(), where.mode, sigma=model.sigma, stage_window=window if keep_maps else None
+        model.net,
+        people(),
+        where.mode,
+        part_order=model.interface.part_order,
+        sigma=model.sigma,
+        stage_window=window if keep_maps else None,
     )
     with closing(stream) as outcomes:
         for outcome in outcomes:

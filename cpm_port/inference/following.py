@@ -45,7 +45,7 @@ class Follower:
 
     def __init__(self, model: ReadyNet, where: Whereabouts | None = None, finder: PersonFinder | None = None) -> None:
         self._model, self._where = model, where or Whereabouts()
-        self._finder = finder or CrowdFinder(model.net, sigma=model.sigma)
+        self._finder = finder or CrowdFinder(model.net, part_order=model.interface.part_order, sigma=model.sigma)
         self._tracker = Tracker(model.interface.part_order)
 
     def follow(self, frame: Image) -> list[PersonResult]:

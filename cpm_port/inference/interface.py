@@ -112,7 +112,7 @@ def read_interface(net: BeliefNet, part_order: PartOrder | None = None, sigma: f
     return NetInterface(name, shape[1], shape[2], output, stages, order, sigma)
 
 
-def described(net: NetSpec, sigma: float | None = None) -> dict[str, str]:
+def described(net: NetSpec, sigma: float | None = None, part_order: PartOrder | None = None) -> dict[str, str]:
     """Return what somebody who runs a net elsewhere must know of it, as words; nothing where it is no pose net.
 
     Parameters
@@ -120,6 +120,8 @@ def described(net: NetSpec, sigma: float | None = None) -> dict[str, str]:
     net : NetSpec
     sigma : float, optional
         Of the center map, as of `read_interface`.
+    part_order : PartOrder, optional
+        The net's parts, as of `read_interface`.
 
     Returns
     -------
@@ -129,7 +131,7 @@ def described(net: NetSpec, sigma: float | None = None) -> dict[str, str]:
     """
     try:
         shapes = infer_shapes(net)
-        found = read_interface(_Spec(net, shapes), sigma=sigma)
+        found = read_interface(_Spec(net, shapes), part_order, sigma)
     except (UsageError, LayerError, UnsupportedLayerError):
         return {}
     words = {

@@ -100,12 +100,13 @@ def ready_net(choice: Choice | None = None, engine: Engine | None = None) -> Rea
     choice = choice or resolve()
     engine = engine or Engine()
     net, record = fast_choice(choice, engine)
-    if engine.flip:
-        net = MirroredNet(net)
     sigma, searches = None, False
     if choice.entry is not None:
         sigma, searches = choice.entry.center_sigma, choice.entry.embedded
-    return ReadyNet(net, read_interface(net, sigma=sigma), sigma, record, searches)
+    interface = read_interface(net, choice.part_order, sigma)
+    if engine.flip:
+        net = MirroredNet(net, interface)
+    return ReadyNet(net, interface, sigma, record, searches)
 
 
 def fast_choice(choice: Choice, engine: Engine) -> tuple[BeliefNet, ModelRecord]:

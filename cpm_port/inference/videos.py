@@ -59,7 +59,9 @@ def predict_video(target: Target, model: ReadyNet, where: Whereabouts) -> None:
         frames = _frames(video, where.search(video.size, model.interface.box_size), times)
         with (
             _results(target, video) as results,
-            closing(predict_stream(model.net, frames, where.mode, sigma=model.sigma)) as outcomes,
+            closing(
+                predict_stream(model.net, frames, where.mode, part_order=model.interface.part_order, sigma=model.sigma)
+            ) as outcomes,
         ):
             for outcome in outcomes:
                 _refuse_broken_frame(target, outcome)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cpm_port.annotations.genjson import OWN_ORDER
 from cpm_port.annotations.samples import Sample
 from cpm_port.errors import DataError, UsageError
 from cpm_port.imaging.pyramid import (
@@ -113,8 +114,8 @@ class Whereabouts:
 def search_of(sample: Sample, image_size: tuple[int, int], box_size: int = BOX_SIZE) -> ScaleSearch:
     """Return where the release looks for a sample's person.
 
-    People of the extended Leeds set who have center and scale (`annotations/lspet.py`), and drawn people, are looked
-    for as MPII's are.
+    People of the extended Leeds set who have center and scale (`annotations/lspet.py`), drawn people, and those of data
+    that names its own parts are looked for as MPII's are.
 
     Parameters
     ----------
@@ -130,7 +131,8 @@ def search_of(sample: Sample, image_size: tuple[int, int], box_size: int = BOX_S
         A FLIC sample without torso box, or an MPII one without center or scale.
     """
     person = sample.person
-    if sample.dataset in ("MPI", "LSPET", "DRAWN") and person.center is not None and person.scale is not None:
+    as_mpii = sample.dataset in ("MPI", "LSPET", "DRAWN") or sample.order.name == OWN_ORDER
+    if as_mpii and person.center is not None and person.scale is not None:
         return mpii_search(person.center, person.scale, box_size)
     if sample.dataset in ("LSP", "LSPET"):
         return lsp_search(image_size, box_size)

@@ -16,7 +16,7 @@ statement that contradicts a file of this package is an error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -132,6 +132,8 @@ def _write_h5(path: Path, predictions: Predictions) -> None:
         file.attrs["order"] = convention.order.name
         file.attrs["base"] = convention.base
         file.attrs["centric"] = convention.centric
+        if ORDERS.get(convention.order.name) != convention.order:
+            file["parts"] = [part.encode() for part in convention.order.parts]
         file["preds"] = predictions.joints.xy
         if predictions.scores is not None:
             file["scores"] = predictions.scores
@@ -148,8 +150,9 @@ def _read_h5(
         attributes = {name: file.attribute(name) for name in ("format", "order", "base", "centric")}
         scores = file.array("scores") if file.member("scores") is not None else None
         names = tuple(file.texts("names", len(xy))) if file.member("names") is not None else None
+        parts = file.texts("parts", xy.shape[1]) if file.member("parts") is not None and xy.ndim == 3 else None
     if attributes.get("format") == _FORMAT:
-        convention = _stated_convention(attributes, path)
+        convention = _stated_convention(attributes, parts, path)
         for name, stated, found in (
             ("order", order and order.name, convention.order.name),
             ("base", base, convention.base),
@@ -169,14 +172,18 @@ def _read_h5(
     return Predictions(joints.to(Convention(order, 0, joints.convention.centric)), scores, names, str(path)), 1
 
 
-def _stated_convention(attributes: Mapping[str, str | int | None], path: Path) -> Convention:
-    order, base, centric = (attributes.get(name) for name in ("order", "base", "centric"))
-    if order not in ORDERS or base not in (0, 1) or centric not in CENTRICITIES:
+def _stated_convention(
+    attributes: Mapping[str, str | int | None], parts: Sequence[str] | None, path: Path
+) -> Convention:
+    """Return what the attributes say; `parts` are the names of an order that is none of the package's."""
+    name, base, centric = (attributes.get(name) for name in ("order", "base", "centric"))
+    order = ORDERS.get(str(name)) if parts is None else PartOrder(str(name), tuple(parts), ())
+    if order is None or len(set(order.parts)) < len(order) or base not in (0, 1) or centric not in CENTRICITIES:
         raise DataError(
-            f"{path}: its attributes are order {order!r}, base {base!r}, centric {centric!r}; "
+            f"{path}: its attributes are order {name!r}, base {base!r}, centric {centric!r}; "
             f"expected a known order, 0 or 1, and one of {', '.join(CENTRICITIES)}"
         )
-    return Convention(ORDERS[str(order)], 1 if base == 1 else 0, "observer" if centric == "observer" else "person")
+    return Convention(order, 1 if base == 1 else 0, "observer" if centric == "observer" else "person")
 
 
 def _require_points(xy: NDArray[np.float64], path: Path) -> NDArray[np.float64]:

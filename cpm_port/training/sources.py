@@ -18,10 +18,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from cpm_port.annotations.genjson import read_genjson
+from cpm_port.annotations.genjson import read_beside
 from cpm_port.annotations.images import check_images
 from cpm_port.annotations.lspet import read_held_out, read_training
 from cpm_port.annotations.samples import Sample
@@ -99,20 +98,11 @@ def _term(text: str) -> tuple[int, str]:
 
 
 def _json_records(path: Path, held_out: bool) -> RecordStore:
-    everybody = read_genjson(path, path.parent)
+    everybody = read_beside(path)
     samples = [sample for sample in everybody if (sample.split == "validation") == held_out]
     if not samples and not held_out:
         raise DataError(f"{path}: every record is marked as validation, none is left to train on")
-    samples = samples or everybody
-    return _with_images([_beside(sample, path.parent) for sample in samples])
-
-
-def _beside(sample: Sample, folder: Path) -> Sample:
-    """Return the sample with its image in `images/`, where it is there and not in the folder itself."""
-    if sample.image is None or sample.image.is_file() or not sample.image.is_relative_to(folder):
-        return sample
-    other = folder / "images" / sample.image.relative_to(folder)
-    return replace(sample, image=other) if other.is_file() else sample
+    return _with_images(samples or everybody)
 
 
 def _with_images(samples: Sequence[Sample]) -> RecordStore:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cpm_port.errors import DataError
+from cpm_port.evaluation.own import half_box
 from cpm_port.evaluation.pck import normalized_errors
 from cpm_port.evaluation.pdj import torso_diameter
 from cpm_port.graph import CaffeNet, LayerModule
@@ -58,6 +59,10 @@ class HeldOut:
         Crop px.
     parameters : TransformParameters
         Of the data layer whose boxes these resemble.
+    length : str
+        What the normalizer is, in words.
+    names : tuple of str
+        Of the parts; empty where they are not known.
     """
 
     planes: NDArray[np.uint8]
@@ -65,6 +70,8 @@ class HeldOut:
     joints: NDArray[np.float64]
     normalizer: NDArray[np.float64]
     parameters: TransformParameters
+    length: str = "the torso"
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.planes)
@@ -101,7 +108,8 @@ def hold_out(records: RecordStore, parameters: TransformParameters, limit: int |
     examples = [augment(records[index], parameters, Augmentation()) for index in chosen]
     people = np.stack([example.people[0] for example in examples]).astype(np.float64)
     joints = np.where(people[:, :, 2:] == 2, np.nan, people[:, :, :2])
-    normalizer = _normalizer(joints, _order(records, parameters))
+    order = _order(records, parameters)
+    normalizer, length = _normalizer(joints, order)
     kept = np.flatnonzero(np.isfinite(normalizer) & (normalizer > 0))
     if not len(kept):
         raise DataError(f"validation: none of {count} records has the labels that a normalizer needs")
@@ -111,6 +119,8 @@ def hold_out(records: RecordStore, parameters: TransformParameters, limit: int |
         joints[kept],
         normalizer[kept],
         parameters,
+        length,
+        () if order is None else order.parts,
     )
 
 
@@ -128,7 +138,10 @@ def data_and_label(net: CaffeNet) -> tuple[str, str, TransformParameters]:
 
 
 def stage_pck(net: CaffeNet, held_out: HeldOut) -> tuple[dict[str, Any], str]:
-    """Return PCK@0.2 in percent: `pck` of the last stage, `stages` by blob, `parts` of the last stage; and a line."""
+    """Return PCK@0.2 in percent: `pck` of the last stage, `stages` by blob, `parts` of the last stage; and a line.
+
+    With the parts' `names`, where they are known, and the `length` that errors are divided by.
+    """
     stages = list(belief_maps(net.spec, net.blob_shapes).values())
     hits = stage_errors(net, held_out, stages) <= THRESHOLD
     labelled = ~np.isnan(held_out.joints).any(axis=2)
@@ -136,7 +149,11 @@ def stage_pck(net: CaffeNet, held_out: HeldOut) -> tuple[dict[str, Any], str]:
     per_part = 100 * hits[-1].sum(axis=0) / np.maximum(labelled.sum(axis=0), 1)
     values = {"pck": percent[-1], "stages": dict(zip(stages, percent, strict=True)), "parts": per_part.tolist()}
     words = ", ".join(f"{name} {value:.1f}" for name, value in values["stages"].items())
-    return values, f"PCK@{THRESHOLD} {percent[-1]:.2f} % of {labelled.sum()} joints ({words})"
+    line = f"PCK@{THRESHOLD} {percent[-1]:.2f} % of {labelled.sum()} joints ({words}), by {held_out.length}"
+    if held_out.names:
+        values |= {"names": list(held_out.names)}
+        line += "; " + ", ".join(f"{name} {value:.1f}" for name, value in zip(held_out.names, per_part, strict=True))
+    return {**values, "length": held_out.length}, line
 
 
 def stage_errors(net: CaffeNet, held_out: HeldOut, stages: Sequence[str], batch: int = 16) -> NDArray[np.float64]:
@@ -214,10 +231,8 @@ def _order(records: RecordStore, parameters: TransformParameters) -> PartOrder |
     return known
 
 
-def _normalizer(joints: NDArray[np.float64], order: PartOrder | None) -> NDArray[np.float64]:
-    """Return the length that errors are divided by, NaN where the labels do not tell it."""
+def _normalizer(joints: NDArray[np.float64], order: PartOrder | None) -> tuple[NDArray[np.float64], str]:
+    """Return the length that errors are divided by, NaN where the labels do not tell it, and what it is."""
     if order is not None and {"left_shoulder", "right_hip"} <= set(order.parts):
-        return np.asarray(torso_diameter(joints, order))
-    low = np.where(np.isnan(joints), np.inf, joints).min(axis=1)
-    high = np.where(np.isnan(joints), -np.inf, joints).max(axis=1)
-    return np.asarray((high - low).max(axis=1) / 2)
+        return np.asarray(torso_diameter(joints, order)), "the torso"
+    return half_box(joints), "half the labels' box"

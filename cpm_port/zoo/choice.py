@@ -6,6 +6,7 @@ Last step of the room. `resolve` is what every verb with `--model` calls.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,11 +15,13 @@ from cpm_port.caffe import PLAIN_STATE, NetState
 from cpm_port.errors import CpmPortError, MissingFileError, ModelFileError, UsageError
 from cpm_port.evaluation.recorded import default_record
 from cpm_port.files.digest import file_sha256
-from cpm_port.zoo.entries import ENTRIES, GONE, ModelEntry, model_named, scores
+from cpm_port.parts import PartOrder
+from cpm_port.zoo.entries import ENTRIES, GONE, ModelEntry, ModelScore, model_named, scores
+from cpm_port.zoo.own import DESCRIPTION, OwnModel, read_own_model
 from cpm_port.zoo.recognition import weight_bytes
-from cpm_port.zoo.store import Installed, find_installed, model_folder
+from cpm_port.zoo.store import Installed, find_installed, model_folder, models_dir
 
-__all__ = ["Choice", "describe", "describe_all", "resolve"]
+__all__ = ["Choice", "describe", "describe_all", "own_choice", "resolve"]
 
 _RECORDED = ("sha256", "bytes", "original_name", "recognised_by", "added")
 
@@ -30,6 +33,11 @@ class Choice(NamedTuple):
     weights: Path
     entry: ModelEntry | None
     state: NetState = PLAIN_STATE
+
+    @property
+    def part_order(self) -> PartOrder | None:
+        """The parts that a model of the user's own names; None where their number tells them."""
+        return None if self.entry is None or self.entry.own_scores is None else self.entry.part_order
 
 
 def resolve(
@@ -43,7 +51,7 @@ def resolve(
     Parameters
     ----------
     model : str, optional
-        A name of the zoo.
+        A name of the zoo or of a model of the user's own, or the folder of one (`own.py`).
     net, weights : path, optional
         The user's own prototxt and weights, given together and instead of a name. Where nothing is given at all, the
         default model is meant.
@@ -75,10 +83,46 @@ def resolve(
         raise UsageError(
             "--phase, --level and --stage choose layers of your own --net; the zoo's nets have no such rules"
         )
+    if model is not None and model not in ENTRIES and (folder := _own_folder(model)) is not None:
+        return own_choice(read_own_model(folder), model)
     entry = model_named("default" if model is None else model)
     path = _embedded(entry) if entry.embedded else _installed(entry).weights
     _check_hash(path, _recorded_hash(entry))
     return Choice(entry.net, path, entry)
+
+
+def own_choice(model: OwnModel, name: str) -> Choice:
+    """Return the files of a model of the user's own, under the name that it is called by."""
+    entry = ModelEntry(
+        name,
+        model.title,
+        model.folder / model.net,
+        model.order,
+        (model.box, model.box),
+        model.center_sigma,
+        model.weights,
+        sha256=model.sha256[model.weights],
+        own_scores=tuple(_own_scores(model)),
+    )
+    return Choice(entry.net, model.folder / model.weights, entry)
+
+
+def _own_folder(model: str) -> Path | None:
+    """Return the folder of a model of the user's own: an installed one of that name, or the path itself."""
+    candidates = [Path(model)] if Path(model).name != model else [models_dir() / model, Path(model)]
+    return next((folder for folder in candidates if (folder / DESCRIPTION).is_file()), None)
+
+
+def _own_scores(model: OwnModel) -> Iterator[ModelScore]:
+    """Yield what the last training measured."""
+    for record in model.history[-1:]:
+        found = record.get("validation")
+        if isinstance(found, Mapping):
+            values = {"total": float(found.get("percent", "nan"))}
+            words = f"{found.get('people')} people held out"
+            protocol, threshold = str(found.get("protocol")), found.get("threshold")
+            source = "the training itself, in its boxes at one scale"
+            yield ModelScore(str(found.get("source")), words, protocol, threshold, values, "measured here", source)
 
 
 def describe(entry: ModelEntry) -> dict[str, Any]:
@@ -97,6 +141,11 @@ def describe(entry: ModelEntry) -> dict[str, Any]:
         pass
     except CpmPortError as error:
         state["problem"] = str(error)
+    return {**_known(entry), "path": str(path), **state}
+
+
+def _known(entry: ModelEntry) -> dict[str, Any]:
+    """Return what is known of a model without looking for its weights."""
     return {
         "name": entry.name,
         "title": entry.title,
@@ -108,14 +157,31 @@ def describe(entry: ModelEntry) -> dict[str, Any]:
         "original_file": entry.file_name,
         "weight_bytes": weight_bytes(entry) if entry.net.is_file() else None,
         "scores": [asdict(score) for score in scores(entry)],
-        "path": str(path),
-        **state,
     }
 
 
 def describe_all() -> list[dict[str, Any]]:
-    """Return `describe` of every model, the default one first."""
-    return [describe(entry) for entry in ENTRIES.values()]
+    """Return `describe` of every model, the default one first, then the user's own."""
+    folders = sorted(path.parent for path in models_dir().glob(f"*/{DESCRIPTION}") if path.parent.name not in ENTRIES)
+    return [*(describe(entry) for entry in ENTRIES.values()), *map(_describe_own, folders)]
+
+
+def _describe_own(folder: Path) -> dict[str, Any]:
+    """Return what `describe` does, of a model of the user's own."""
+    try:
+        choice = own_choice(read_own_model(folder), folder.name)
+    except CpmPortError as error:
+        return {"name": folder.name, "title": "your own", "path": str(folder), "present": False, "problem": str(error)}
+    entry = choice.entry
+    assert entry is not None
+    return {
+        **_known(entry),
+        "path": str(choice.weights),
+        "present": True,
+        "problem": None,
+        "sha256": entry.sha256,
+        "bytes": choice.weights.stat().st_size,
+    }
 
 
 def _embedded(entry: ModelEntry) -> Path:

@@ -69,6 +69,8 @@ class ModelEntry:
         Where the file can be fetched.
     embedded : bool
         Whether the weights ship with the package, beside `net`.
+    own_scores : tuple of ModelScore or None
+        Of a model of the user's own (`own.py`): what its training measured; None: it is none.
     """
 
     name: str
@@ -82,6 +84,7 @@ class ModelEntry:
     sha256: str | None = None
     urls: tuple[str, ...] = ()
     embedded: bool = False
+    own_scores: tuple[ModelScore, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,8 @@ def scores(entry: ModelEntry) -> tuple[ModelScore, ...]:
     DataError
         The default model's record is not what it should be.
     """
+    if entry.own_scores is not None:
+        return entry.own_scores
     if entry.embedded:
         return tuple(_measured(score) for score in (default_record() or {}).get("scores", ()))
     rows = {row.id: (row, reference) for reference in read_tables() for row in reference.rows}
