@@ -15,6 +15,7 @@ from typing import Any
 
 from cpm_port import errors
 from cpm_port.cli import VERBS
+from cpm_port.evaluation.own import OWN_PROTOCOLS
 from cpm_port.evaluation.protocols import PROTOCOLS
 from cpm_port.evaluation.recorded import default_record
 from cpm_port.evaluation.reference import load_all
@@ -236,6 +237,8 @@ def protocols_page() -> str:
             f"- columns: {', '.join(protocol.columns)}; total: {protocol.total}; {len(protocol.units)} {kind}",
             "",
         ]
+    lines += ["## Parts of one's own", "", "For annotation files that name their parts; one column per part.", ""]
+    lines += [f"- `{name}`: {rules}" for name, rules in OWN_PROTOCOLS.items()]
     return "\n".join(lines)
 
 

@@ -28,6 +28,7 @@ VERBS = {
     "batches": "run a net's data layer alone and look at what it gives",
     "records": "training records in the release's layouts: check, write",
     "train": "train a net as its solver file says",
+    "finetune": "make a model for parts of your own from a trained one",
     "study": "the paper's training studies",
     "models": "the default and the official models: where they are, and adding them",
     "doctor": "what a report of a fault must say: versions, devices, caches, models, what is missing",

@@ -27,8 +27,8 @@ __all__ = ["OWN_DATASET", "OWN_PROTOCOLS", "half_box", "own_protocol"]
 
 OWN_DATASET = "OWN"
 OWN_PROTOCOLS = {
-    "own-pck": "PCK of parts of one's own, by half the longer side of their box or by two parts' distance",
-    "own-oks": "share of people whose object keypoint similarity reaches a level, of parts of one's own",
+    "own-pck": "PCK at 0.2 of half the longer side of the labelled joints' box, or of the distance of two named parts",
+    "own-oks": "share of people whose object keypoint similarity (COCO's formula) is 0.5 or more",
 }
 _PERSON = "person"
 

@@ -9,6 +9,7 @@ How stages are found, in this order:
 
 1. A net that is taught says it itself: each Euclidean loss looks at one stage's maps, first to last.
 2. A blob with `stage<s>` in its name, of the same shape as the net's output, belongs to stage s; of several, the last.
+   (What a pooling gives is none: features may happen to have as many channels.)
    The first stage may have another name (the VGG net's is `conv5_2_CPM`): then it is the last convolution of that
    shape before the second stage's.
 3. A net that names no stage has one, its output, if that is a convolution without a nonlinearity.
@@ -82,7 +83,7 @@ def belief_maps(net: NetSpec, shapes: Mapping[str, Shape]) -> dict[int, str]:
     first = None
     for layer in net.layers:
         for blob in layer.tops:
-            if blob in shapes and shapes[blob][1:] == shapes[output][1:]:
+            if blob in shapes and shapes[blob][1:] == shapes[output][1:] and layer.type != "Pooling":
                 found.update((int(number), blob) for number in re.findall(r"stage(\d+)", blob))
                 if not found and layer.type == "Convolution":
                     first = blob

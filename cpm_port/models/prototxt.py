@@ -74,6 +74,8 @@ class TrainingData:
         Shifts of the box, per axis, are drawn from plus or minus this many px.
     sigma_center : float or None
         Of the center map, box px; None: 21 at a box of 368, in proportion elsewhere.
+    flip_prob : float
+        How often an example is mirrored.
     """
 
     source: str = "lmdb"
@@ -84,6 +86,7 @@ class TrainingData:
     max_rotate_degree: float = release.TRAIN_ROTATION
     center_perterb_max: int = 0
     sigma_center: float | None = None
+    flip_prob: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -188,6 +191,8 @@ def augmentation_fields(
     sigma = round(release.center_sigma(height), 4) if data.sigma_center is None else data.sigma_center
     if sigma != release.CENTER_SIGMA:
         fields += [("sigma_center", sigma)]
+    if data.flip_prob != TrainingData.flip_prob:
+        fields += [("flip_prob", float(data.flip_prob))]
     if parts != 14:
         fields += [("num_parts", parts)]
     if parts not in _MPII_ORDER or own_order:

@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cpm_port.caffe import SolverSpec, read_weights
+from cpm_port.caffe import SolverSpec, read_weights, write_weights
 from cpm_port.compute.devices import World, to_device
 from cpm_port.errors import TrainingError
 from cpm_port.graph import CaffeNet
@@ -151,6 +151,10 @@ class Trainer:
         The solver's `snapshot_prefix`.
     average : WeightAverage or None
         Kept beside the weights, measured instead of them, and written into snapshots.
+    patience : int
+        Iterations after which the run ends where no score was better than the best one; 0: it does not.
+    keep_best : Path or None
+        A .caffemodel that always holds the weights of the best score.
     """
 
     solver: SolverSpec
@@ -166,6 +170,8 @@ class Trainer:
     seed: int = 0
     prefix: Path = Path("snapshot")
     average: WeightAverage | None = None
+    patience: int = 0
+    keep_best: Path | None = None
     iteration: int = field(default=0, init=False)
     last_losses: dict[str, float] = field(default_factory=dict, init=False)
     last_snapshot: Path | None = field(default=None, init=False)
@@ -178,7 +184,7 @@ class Trainer:
         self._reference: float | None = None
         self._pending: deque[_Pending] = deque()
         self._batch_size = 0
-        self._stop = self._wanted = False
+        self._stop = self._wanted = self._enough = False
         self._snapshot_at = -1
         self._last_samples = ""
         self._clock = Clock(0)
@@ -187,7 +193,7 @@ class Trainer:
     # -- the run -------------------------------------------------------------------------------------------------------
 
     def solve(self) -> bool:
-        """Run to the solver's `max_iter`; return whether it got there, False after a stop by signal.
+        """Run to the solver's `max_iter`, or till patience ends; return whether it got there, False after a signal.
 
         Raises
         ------
@@ -205,7 +211,7 @@ class Trainer:
             self.snapshot()
         if not self._stop:
             self._evaluate(at_end=True)
-        return not self._stop
+        return self._enough or not self._stop
 
     def step(self, wishes: Wishes | None = None) -> None:
         """Make one iteration: forward and backward `iter_size` times, then update.
@@ -220,7 +226,7 @@ class Trainer:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         losses, samples = self._accumulate()
-        stop, snapshot = (False, False) if wishes is None else (wishes.stop, wishes.snapshot)
+        stop, snapshot = (self._enough, False) if wishes is None else (wishes.stop or self._enough, wishes.snapshot)
         flags = losses.new_zeros(2)
         for flag, wish in zip(flags, (stop, snapshot), strict=True):
             if wish:
@@ -405,10 +411,19 @@ class Trainer:
         averaged = nullcontext() if self.average is None else self.average.applied()
         with torch.no_grad(), averaged:
             values, line = evaluation.measure(self.iteration)
+            better = evaluation.score is not None and values[evaluation.score] > self.best.get("score", -math.inf)
+            if better and self.keep_best is not None:
+                blobs = {name: [to_numpy(b) for b in blobs] for name, blobs in self.net.params.items()}
+                write_weights(self.keep_best, blobs, self.net.spec)
         self.progress.say(f"Iteration {self.iteration}, {evaluation.kind}: {line}")
         self.progress.record(evaluation.kind, self.iteration, values)
-        if evaluation.score is not None and values[evaluation.score] > self.best.get("score", -math.inf):
+        if evaluation.score is None:
+            return
+        if better:
             self.best = {"score": float(values[evaluation.score]), "iteration": float(self.iteration)}
+        elif self.patience and self.iteration - self.best.get("iteration", 0.0) >= self.patience:
+            self._enough = True
+            self.progress.say(f"Iteration {self.iteration}: no better score in {self.patience} iterations, enough")
 
 
 def _mix(*numbers: int) -> int:

@@ -98,6 +98,14 @@ class RunOptions:
     metrics : path-like or None
         The `.jsonl`; None: `<snapshot_prefix>.metrics.jsonl`.
     tensorboard : path-like or None
+    records : RecordStore or None
+        What the CPM data layers read, instead of the sources that they name.
+    held_out : RecordStore or None
+        Who is validated on, instead of `validate`; before the first iteration, too.
+    patience : int
+        Iterations without a better validation after which the run ends; 0: it does not.
+    keep_best : path-like or None
+        A .caffemodel that holds the weights of the best validation.
     """
 
     solver: str | os.PathLike[str]
@@ -127,6 +135,10 @@ class RunOptions:
     validate_limit: int | None = None
     metrics: str | os.PathLike[str] | None = None
     tensorboard: str | os.PathLike[str] | None = None
+    records: RecordStore | None = None
+    held_out: RecordStore | None = None
+    patience: int = 0
+    keep_best: str | os.PathLike[str] | None = None
 
 
 @contextmanager
@@ -166,7 +178,7 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
                 seed=seed,
                 srand=options.srand,
                 num_workers=_workers(options, world),
-                records=_cached(spec) if options.cached else None,
+                records=_given(spec, options),
                 shard=share,
                 masked=options.masked,
                 extras=options.extras,
@@ -220,6 +232,8 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
             seed=seed,
             prefix=prefix,
             average=None if options.ema is None else WeightAverage(net, options.ema),
+            patience=options.patience,
+            keep_best=None if options.keep_best is None else Path(options.keep_best),
         )
         if snapshot is not None:
             trainer.restore(snapshot)
@@ -378,10 +392,12 @@ def _test_outputs(test: CaffeNet, source: DataSource, batches: int, _: int) -> t
 
 def _validation(options: RunOptions, net: CaffeNet) -> Iterator[PeriodicMeasure]:
     """Cut the held-out boxes, if there are to be any, of the size that the run sees at that iteration."""
-    if options.validate is None:
+    if options.validate is None and options.held_out is None:
         return
     _, _, parameters = data_and_label(net)
-    records = open_records(options.validate, parameters.np_in_lmdb, held_out=True)
+    records = options.held_out
+    if records is None:
+        records = open_records(str(options.validate), parameters.np_in_lmdb, held_out=True)
     sizes = {box: resized_box(parameters, box) for box, _ in options.boxes}
     held_out: dict[int | None, HeldOut] = {None: hold_out(records, parameters, options.validate_limit)}
     held_out |= {box: hold_out(records, smaller, options.validate_limit) for box, smaller in sizes.items()}
@@ -389,7 +405,8 @@ def _validation(options: RunOptions, net: CaffeNet) -> Iterator[PeriodicMeasure]
     def measure(iteration: int) -> tuple[dict[str, Any], str]:
         return stage_pck(net, held_out[_box_at(options.boxes, iteration)])
 
-    yield PeriodicMeasure("validation", options.validate_interval, False, measure, score="pck")
+    at_start = options.held_out is not None
+    yield PeriodicMeasure("validation", options.validate_interval, at_start, measure, score="pck")
 
 
 def _box_at(boxes: Sequence[tuple[int, int]], iteration: int) -> int | None:
@@ -399,6 +416,13 @@ def _box_at(boxes: Sequence[tuple[int, int]], iteration: int) -> int | None:
             return box
         iteration -= iterations
     return None
+
+
+def _given(spec: NetSpec, options: RunOptions) -> dict[str, RecordStore] | None:
+    """Return what the CPM data layers read where it is not opened by the sources that they name."""
+    if options.records is None:
+        return _cached(spec) if options.cached else None
+    return {layer.name: options.records for layer in spec.layers if layer.type == "CPMData"}
 
 
 def _cached(spec: NetSpec) -> dict[str, RecordStore]:

@@ -37,7 +37,7 @@ from cpm_port.training.augment import Augmentation, augment, blob_shapes
 from cpm_port.training.labels import center_map_at
 from cpm_port.training.transform_param import TransformParameters
 
-__all__ = ["HeldOut", "data_and_label", "hold_out", "peaks_in_crop", "stage_errors", "stage_pck"]
+__all__ = ["HeldOut", "data_and_label", "hold_out", "peaks_in_crop", "stage_errors", "stage_pck", "stage_peaks"]
 
 THRESHOLD = 0.2
 """Of the normalizer; an error equal to it is a hit."""
@@ -174,6 +174,12 @@ def stage_errors(net: CaffeNet, held_out: HeldOut, stages: Sequence[str], batch:
     ndarray, shape (len(stages), N, P), float64
         NaN where a joint has no label.
     """
+    found = stage_peaks(net, held_out, stages, batch)
+    return np.stack([normalized_errors(row, held_out.joints, held_out.normalizer) for row in found])
+
+
+def stage_peaks(net: CaffeNet, held_out: HeldOut, stages: Sequence[str], batch: int = 16) -> NDArray[np.float64]:
+    """Return where each stage finds the parts, crop px, shape (len(stages), N, P, 2); parameters as `stage_errors`."""
     data, label, _ = data_and_label(net)
     device = next(net.parameters()).device
     _, label_shape = blob_shapes(held_out.parameters)
@@ -186,7 +192,7 @@ def stage_errors(net: CaffeNet, held_out: HeldOut, stages: Sequence[str], batch:
             blobs = net({data: blob, label: blob.new_zeros(stop - start, *label_shape)}, blobs=list(stages))
         for row, name in zip(found, stages, strict=True):
             row[start:stop] = peaks_in_crop(blobs[name][:, :num_parts], held_out.parameters.stride).cpu().numpy()
-    return np.stack([normalized_errors(row, held_out.joints, held_out.normalizer) for row in found])
+    return found
 
 
 def peaks_in_crop(beliefs: Tensor, stride: int) -> Tensor:
