@@ -22,6 +22,7 @@ VERBS = {
     "compare": "hold a net's blobs against reference blobs",
     "convert": "change a model's file format",
     "predict": "find the joints of the people in images and videos",
+    "serve": "the release's demo in a browser: pictures, joints, belief maps stage by stage",
     "prototxt": "write deploy, train and solver files of a CPM",
     "evaluate": "score predictions, or a model, under a named protocol",
     "regress": "recompute every reference result whose inputs are there",

@@ -200,14 +200,15 @@ def picture_count(path: str | os.PathLike[str]) -> int:
         return 1
 
 
-def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
-    """Decode an image file's content; `name` is what errors call it. Otherwise as `read_image`."""
+def decode_image(data: bytes, name: str, most_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Decode an image file's content of at most so many pixels; `name` is what errors call it. Else as `read_image`."""
     if not data:
         raise DataError(f"{name}: the file is empty")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of what is either harmless or checked here
             with Image.open(io.BytesIO(data), formats=_formats()) as picture:
+                _check_pixels(picture.size, name, most_pixels)
                 _check_size(picture.size, len(data), name)
                 if picture.format in ("JPEG", "MPO") and picture.mode in ("RGB", "L"):
                     image = _decode_jpeg(data, name)
@@ -241,10 +242,10 @@ def from_pillow(picture: Image.Image, name: str) -> NDArray[np.uint8]:
     return np.ascontiguousarray(_turn(_bgr(picture, name), _orientation(picture)))
 
 
-def _check_pixels(size: tuple[int, int], name: str) -> None:
+def _check_pixels(size: tuple[int, int], name: str, most: int = MAX_PIXELS) -> None:
     width, height = size
-    if width < 1 or height < 1 or width * height > MAX_PIXELS:
-        raise DataError(f"{name}: an image of {width} x {height}; expected 1 to {MAX_PIXELS} pixels")
+    if width < 1 or height < 1 or width * height > most:
+        raise DataError(f"{name}: an image of {width} x {height}; expected 1 to {most} pixels")
 
 
 def _check_size(size: tuple[int, int], file_bytes: int, name: str) -> None:

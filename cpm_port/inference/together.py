@@ -10,13 +10,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cpm_port.imaging.pyramid import ScaleSearch, build_pyramid
+from cpm_port.imaging.pyramid import Pyramid, ScaleSearch, build_pyramid
 from cpm_port.inference.model import ReadyNet
-from cpm_port.inference.predict import Mode, Prediction, gather, require_finite, run_people
+from cpm_port.inference.predict import Beliefs, Mode, Prediction, gather, require_finite, run_people
 from cpm_port.inference.results import PersonResult
 from cpm_port.report.drawing import pictured_window
 
-__all__ = ["person_result", "predict_together"]
+__all__ = ["person_result", "predict_together", "see_together"]
 
 
 def predict_together(
@@ -38,17 +38,33 @@ def predict_together(
     keep_maps : bool
         Keep every stage's maps at `pictured_window`.
     """
+    interface, found = model.interface, []
+    for search, (pyramid, beliefs) in zip(
+        searches, see_together(model, image, searches, stages=keep_maps), strict=True
+    ):
+        window = pictured_window(image.shape[:2], search, interface.box_size) if keep_maps else None
+        found.append(gather(beliefs, pyramid.geometries, interface, search, mode, stage_window=window))
+    return found
+
+
+def see_together(
+    model: ReadyNet, image: NDArray[np.uint8], searches: Sequence[ScaleSearch], *, stages: bool = False
+) -> list[tuple[Pyramid, Beliefs]]:
+    """Return what the net sees of several people of one image, with every stage's maps where they are asked for.
+
+    Raises
+    ------
+    ModelFileError
+        A belief is NaN or infinite.
+    """
     if not searches:
         return []
     net, interface = model.net, model.interface
     pyramids = [build_pyramid(image, search.center_xy, search.scales, interface.box_size) for search in searches]
-    seen = run_people(net, interface, pyramids, stages=keep_maps)
-    found = []
-    for search, pyramid, beliefs in zip(searches, pyramids, seen, strict=True):
+    seen = run_people(net, interface, pyramids, stages=stages)
+    for beliefs in seen:
         require_finite(beliefs, net, interface)
-        window = pictured_window(image.shape[:2], search, interface.box_size) if keep_maps else None
-        found.append(gather(beliefs, pyramid.geometries, interface, search, mode, stage_window=window))
-    return found
+    return list(zip(pyramids, seen, strict=True))
 
 
 def person_result(found: Prediction, finder_score: float | None = None, track: int | None = None) -> PersonResult:

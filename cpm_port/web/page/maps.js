@@ -1,0 +1,77 @@
+// A person's belief maps, as the server sends them, and their colours.
+
+export const ALL = -1;
+
+// Stops of the colour ramp: share, red, green, blue. Dark violet to pale yellow; lightness only grows.
+const STOPS = [
+  [0, 22, 16, 60],
+  [0.3, 110, 26, 122],
+  [0.55, 208, 58, 90],
+  [0.78, 247, 140, 50],
+  [1, 253, 246, 178],
+];
+
+// For every byte of a map: red, green, blue, and how much it hides of the picture.
+const RAMP = new Uint8ClampedArray(256 * 4);
+for (let value = 0; value < 256; value++) {
+  const share = value / 255;
+  const upper = STOPS.findIndex((stop) => stop[0] >= share) || 1;
+  const [low, high] = [STOPS[upper - 1], STOPS[upper]];
+  const between = (share - low[0]) / (high[0] - low[0]);
+  for (let i = 0; i < 3; i++) RAMP[4 * value + i] = low[i + 1] + between * (high[i + 1] - low[i + 1]);
+  RAMP[4 * value + 3] = 225 * Math.sqrt(share);
+}
+
+export class Maps {
+  // buffer: (stages, levels, parts + 1, h, w) bytes, then (stages, parts + 1, rows, columns).
+  constructor(buffer, person, stages, parts) {
+    this.bytes = new Uint8Array(buffer);
+    this.person = person;
+    this.levels = person.multipliers.length;
+    this.channels = parts + 1;
+    [this.height, this.width] = person.cells;
+    [this.rows, this.columns] = person.grid;
+    this.merged = stages * this.levels * this.channels * this.height * this.width;
+  }
+
+  // One map: its bytes, its size, and where it lies on the picture. Level `levels` is the sum of all.
+  of(stage, level, part) {
+    const summed = level >= this.levels;
+    const [height, width] = summed ? [this.rows, this.columns] : [this.height, this.width];
+    const size = height * width;
+    const first = summed
+      ? this.merged + stage * this.channels * size
+      : (stage * this.levels + level) * this.channels * size;
+    const channel = (index) => this.bytes.subarray(first + index * size, first + (index + 1) * size);
+    const [x, w, y, h] = this.person.grid_box;
+    const box = summed ? [x, y, w, h] : this.person.boxes[level];
+    return { values: part === ALL ? largest(this.channels - 1, size, channel) : channel(part), width, height, box };
+  }
+}
+
+function largest(parts, size, channel) {
+  const values = new Uint8Array(size);
+  for (let part = 0; part < parts; part++) {
+    const own = channel(part);
+    for (let i = 0; i < size; i++) if (own[i] > values[i]) values[i] = own[i];
+  }
+  return values;
+}
+
+const scratch = document.createElement("canvas");
+
+// Draw a map over a context whose unit is the picture's pixel.
+export function paint(context, map) {
+  scratch.width = map.width;
+  scratch.height = map.height;
+  const own = scratch.getContext("2d");
+  const image = own.createImageData(map.width, map.height);
+  for (let i = 0; i < map.values.length; i++) {
+    const from = 4 * map.values[i];
+    for (let k = 0; k < 4; k++) image.data[4 * i + k] = RAMP[from + k];
+  }
+  own.putImageData(image, 0, 0);
+  context.imageSmoothingEnabled = true;
+  context.imageSmoothingQuality = "high";
+  context.drawImage(scratch, ...map.box);
+}
