@@ -31,7 +31,11 @@ _VARIABLES = (
     "CPM_PORT_MODELS", "CUDA_VISIBLE_DEVICES", "MKL_NUM_THREADS", "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT",
     "OMP_NUM_THREADS", "XDG_CACHE_HOME", "XDG_DATA_HOME",
 )  # fmt: skip
-_EXTRAS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "tensorboard": ("tensorboard",)}
+_EXTRAS = {
+    "onnx": ("onnx", "onnxruntime", "onnxscript"),
+    "tensorboard": ("tensorboard",),
+    "web": ("starlette", "uvicorn"),
+}
 
 
 @dataclass(frozen=True)

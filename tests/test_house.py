@@ -40,7 +40,7 @@ ROOMS = (
     ("report", "zoo"),
     ("inference", "training"),
     ("pycaffe",),
-    ("bench", "doctor", "studies"),
+    ("bench", "doctor", "studies", "web"),
     ("cli", "cpm_port"),  # cpm_port: the package's own __init__, its front door
     ("__main__", "demo", "scorecard"),
 )
@@ -260,6 +260,8 @@ def test_the_wheel_carries_the_folders_beside_the_code(installed: Path) -> None:
         carried = {path.name for path in (installed / "cpm_port" / name).iterdir()} - {"__pycache__"}
         assert carried == {path.name for path in (ROOT / name).iterdir()} - {"__pycache__"}
     assert (installed / "cpm_port" / "py.typed").is_file()
+    page = {path.name for path in (installed / "cpm_port" / "web" / "page").iterdir()}
+    assert page == {path.name for path in (PACKAGE / "web" / "page").iterdir()}
 
 
 def test_the_installed_copy_is_the_one_that_runs(installed: Path, tmp_path: Path) -> None:

@@ -188,8 +188,9 @@ class _Server:
         return Response(await self._decode(picture.shown), media_type="image/jpeg")
 
     async def forget(self, request: Request) -> Response:
-        """Forget a picture."""
-        self._pictures.drop(request.path_params["id"])
+        """Forget a picture, and what was found in it."""
+        picture = self._pictures.drop(request.path_params["id"])
+        self._results.drop_where(lambda result: result.picture is picture)
         return Response(status_code=204)
 
     async def look(self, request: Request) -> Response:

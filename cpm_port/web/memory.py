@@ -53,10 +53,17 @@ class Kept(Generic[Value]):
             self._values[name] = (found[0], found[1], self._clock())
             return found[0]
 
-    def drop(self, name: str) -> None:
-        """Forget a value."""
+    def drop(self, name: str) -> Value | None:
+        """Forget a value, and return it; None where there is none."""
         with self._lock:
-            self._values.pop(name, None)
+            found = self._values.pop(name, None)
+        return None if found is None else found[0]
+
+    def drop_where(self, condition: Callable[[Value], bool]) -> None:
+        """Forget all values for which a condition holds."""
+        with self._lock:
+            for name in [name for name, (value, _, _) in self._values.items() if condition(value)]:
+                del self._values[name]
 
     def drop_old(self) -> None:
         """Forget what was unused for too long."""

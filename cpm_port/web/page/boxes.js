@@ -5,9 +5,9 @@ const SMALLEST = 8;
 
 export class Boxes {
   // layer: the element over the picture; size: () => [width, height] of the picture, px;
-  // scales: (box) => text; changed: () => void.
-  constructor(layer, size, scales, changed) {
-    Object.assign(this, { layer, size, scales, changed, list: [] });
+  // scales: (box) => text; changed: () => void; left: () => void takes the focus of a box that went.
+  constructor(layer, size, scales, changed, left) {
+    Object.assign(this, { layer, size, scales, changed, left, list: [] });
     layer.addEventListener("pointerdown", (event) => this.begin(event));
   }
 
@@ -67,7 +67,7 @@ export class Boxes {
     box.element.remove();
     this.list = this.list.filter((other) => other !== box);
     this.refresh();
-    this.layer.focus?.();
+    this.left();
   }
 
   // Where a pointer is, in the picture's px.

@@ -19,7 +19,7 @@ const first = new View(tip, choose);
 const second = new View(tip, choose);
 second.element.hidden = true;
 $("views").append(first.element, second.element);
-const boxes = new Boxes(first.layer, () => [first.width, first.height], scalesOf, boxesChanged);
+const boxes = new Boxes(first.layer, () => [first.width, first.height], scalesOf, boxesChanged, () => $("add-box").focus());
 
 // ---- what is told -------------------------------------------------------------------------------------------------
 
@@ -184,10 +184,10 @@ function cancel() {
 }
 
 async function find() {
-  if (running) return;
+  if (running || !picture) return;
   const own = new AbortController();
   running = own;
-  $("find").disabled = true;
+  $("find").setAttribute("aria-disabled", "true");
   $("progress").hidden = false;
   $("bar").removeAttribute("value");
   status("Asking…");
@@ -203,7 +203,7 @@ async function find() {
     status(said(result, seconds));
   } finally {
     running = null;
-    $("find").disabled = !picture;
+    $("find").removeAttribute("aria-disabled");
     $("progress").hidden = true;
   }
 }
@@ -503,6 +503,11 @@ function takeToken() {
 $("token-use").addEventListener("click", takeToken);
 $("token").addEventListener("keydown", (event) => {
   if (event.key === "Enter") takeToken();
+});
+
+// Whoever goes leaves nothing behind.
+addEventListener("pagehide", () => {
+  if (picture) ask(`/api/pictures/${picture.id}`, { method: "DELETE", keepalive: true }).catch(() => {});
 });
 
 trying(begin);

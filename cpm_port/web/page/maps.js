@@ -19,7 +19,7 @@ for (let value = 0; value < 256; value++) {
   const [low, high] = [STOPS[upper - 1], STOPS[upper]];
   const between = (share - low[0]) / (high[0] - low[0]);
   for (let i = 0; i < 3; i++) RAMP[4 * value + i] = low[i + 1] + between * (high[i + 1] - low[i + 1]);
-  RAMP[4 * value + 3] = 225 * Math.sqrt(share);
+  RAMP[4 * value + 3] = 235 * share ** 0.7;
 }
 
 export class Maps {
