@@ -19,7 +19,7 @@ from playwright.sync_api import sync_playwright
 PICTURES = Path(__file__).parent / "pictures"
 LAPTOP, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
 PATIENCE_MS = 600_000
-COLOURS = 256
+QUALITY = 86
 
 
 def main() -> None:
@@ -41,26 +41,23 @@ def take(chromium: Any, address: str) -> None:
     boxed = visit(chromium, address, LAPTOP, "light")
     drag(boxed, (205, 140, 330, 390))
     drag(boxed, (410, 265, 545, 545))
-    save(boxed, "page_boxes_1280_light.png")
+    save(boxed, "page_boxes_1280_light.jpg")
     for light in ("light", "dark"):
         laptop = visit(chromium, address, LAPTOP, light)
         find(laptop)
-        laptop.locator("#people button").nth(1).click()
-        save(laptop, f"page_found_1280_{light}.png")
+        choose(laptop, 2)
+        save(laptop, f"page_found_1280_{light}.jpg")
         if light == "dark":
+            choose(laptop, 1)
             laptop.check("#show-box")
             laptop.check("#show-center")
             laptop.locator("#parts button[aria-label='right knee']").click()
             slide(laptop, "stage", 0)
             slide(laptop, "scale", 3)
-            save(laptop, "page_stage_1_1280_dark.png")
+            laptop.set_viewport_size({**LAPTOP, "height": 1000})
+            save(laptop, "page_stage_1_1280_dark.jpg")
         laptop.set_viewport_size(PHONE)
-        if light == "dark":
-            laptop.locator("#maps").scroll_into_view_if_needed()
-            laptop.evaluate("document.getElementById('maps').scrollIntoView({block: 'start'})")
-        else:
-            laptop.evaluate("scrollTo(0, 0)")
-        save(laptop, f"page_found_390_{light}.png")
+        save(laptop, f"page_found_390_{light}.jpg", "#maps" if light == "dark" else "body")
 
 
 def visit(chromium: Any, address: str, size: Any, light: str) -> Any:
@@ -79,6 +76,12 @@ def find(page: Any) -> None:
     page.wait_for_selector("#progress", state="hidden")
 
 
+def choose(page: Any, person: int) -> None:
+    """Choose a person, and wait for their maps."""
+    page.click(f"#people button:nth-child({person})")
+    page.wait_for_selector(f"#people button:nth-child({person})[aria-checked=true]")
+
+
 def drag(page: Any, box: tuple[int, int, int, int]) -> None:
     """Drag a box over the example, px of the picture."""
     frame = page.locator(".frame").first.bounding_box()
@@ -95,11 +98,12 @@ def slide(page: Any, name: str, value: int) -> None:
     page.eval_on_selector(f"#{name}", "(s, v) => { s.value = v; s.dispatchEvent(new Event('input')); }", value)
 
 
-def save(page: Any, name: str) -> None:
-    """Write what the window shows, in few colours: the site is read over networks."""
+def save(page: Any, name: str, top: str = "body") -> None:
+    """Write what the window shows, scrolled to an element."""
+    page.evaluate("selector => document.querySelector(selector).scrollIntoView({block: 'start'})", top)
     page.mouse.move(2, 2)
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(PICTURES / name, optimize=True)
+    picture.save(PICTURES / name, quality=QUALITY, subsampling=0, optimize=True)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def page_content(found: Found) -> dict[str, Any]:
 def _person(found: Found, number: int) -> dict[str, Any]:
     person, geometries, maps = found.people[number], found.geometries[number], found.maps[number]
     assert person.prediction is not None
-    rows, columns = _grid(geometries)
+    (rows, down), (columns, across) = _grid(geometries)
     with_center_map = found.interface.channels == 4
     return {
         "joints": person.joints.tolist(),
@@ -63,7 +63,7 @@ def _person(found: Found, number: int) -> dict[str, Any]:
         "center_maps": [_center_map(g, found.interface.center_sigma) for g in geometries] if with_center_map else None,
         "cells": maps.shape[3:],
         "grid": [len(rows), len(columns)],
-        "grid_box": [*_extent(columns), *_extent(rows)],
+        "grid_box": [across[0], down[0], across[1] - across[0], down[1] - down[0]],
     }
 
 
@@ -88,7 +88,7 @@ def _bytes(maps: NDArray[np.float32]) -> bytes:
 def _merged(found: Found, number: int) -> NDArray[np.float32]:
     """Return each stage's maps, summed over the levels, on the grid: (stages, rows, columns, P + 1)."""
     geometries = found.geometries[number]
-    rows, columns = _grid(geometries)
+    (rows, _), (columns, _) = _grid(geometries)
     sums = [
         image_maps(torch.from_numpy(stage), geometries, rows=rows, columns=columns).numpy()
         for stage in found.maps[number]
@@ -96,26 +96,25 @@ def _merged(found: Found, number: int) -> NDArray[np.float32]:
     return np.stack(sums)
 
 
-def _grid(geometries: tuple[BoxGeometry, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the image rows and columns at which merged maps are shown: all that the widest box sees of the image."""
-    height, width = geometries[0].image_size
+def _grid(geometries: tuple[BoxGeometry, ...]) -> list[tuple[NDArray[np.int64], tuple[int, int]]]:
+    """Return where merged maps are shown: all that the widest box sees of the image.
+
+    Returns
+    -------
+    list of (ndarray, (int, int))
+        Of the rows, then of the columns: those that are sampled, and between which they lie.
+    """
     x, y, side, _ = max((_box(geometry) for geometry in geometries), key=lambda box: box[2])
-    ranges = [
-        (int(np.clip(np.floor(start), 0, length - 1)), int(np.clip(np.ceil(start + side), 1, length)))
-        for start, length in ((y, height), (x, width))
-    ]
+    ranges = []
+    for begin, length in zip((y, x), geometries[0].image_size, strict=True):
+        first = int(np.clip(np.floor(begin), 0, length - 1))
+        ranges.append((first, int(np.clip(np.ceil(begin + side), first + 1, length))))
     step = max(1.0, max(stop - start for start, stop in ranges) / GRID_SIDE)
-    rows, columns = (
-        (start + (np.arange(max(1, round((stop - start) / step))) + 0.5) * step).astype(np.int64).clip(start, stop - 1)
-        for start, stop in ranges
-    )
-    return rows, columns
-
-
-def _extent(samples: NDArray[np.int64]) -> tuple[float, float]:
-    """Return where a grid's pixels begin, and how much of the picture they stand for."""
-    step = float(samples[-1] - samples[0]) / max(1, len(samples) - 1) or 1.0
-    return float(samples[0]) + 0.5 - step / 2, step * len(samples)
+    sampled = []
+    for start, stop in ranges:
+        places = start + (np.arange(max(1, round((stop - start) / step))) + 0.5) * step
+        sampled.append((places.astype(np.int64).clip(start, stop - 1), (start, stop)))
+    return sampled
 
 
 def _box(geometry: BoxGeometry) -> list[float]:
@@ -132,15 +131,15 @@ def _center_map(geometry: BoxGeometry, sigma: float) -> list[float]:
     return [x + peak, y + peak, sigma / geometry.scale]
 
 
-def _own(found: Found, picture: Picture, _: float) -> bytes:
+def _own(found: Found, picture: Picture, _least: float) -> bytes:
     return found.result(picture.decoded()).record().text().encode()
 
 
-def _coco(found: Found, picture: Picture, _: float) -> bytes:
+def _coco(found: Found, picture: Picture, _least: float) -> bytes:
     return json.dumps(found.result(picture.decoded()).to_coco()).encode()
 
 
-def _openpose(found: Found, picture: Picture, _: float) -> bytes:
+def _openpose(found: Found, picture: Picture, _least: float) -> bytes:
     return json.dumps(found.result(picture.decoded()).to_openpose()).encode()
 
 
@@ -149,15 +148,15 @@ def _drawn(found: Found, picture: Picture, min_score: float) -> bytes:
     return bytes(data)
 
 
-def _maps(found: Found, picture: Picture, _: float) -> bytes:
+def _maps(found: Found, picture: Picture, _least: float) -> bytes:
     """Everybody's maps as NumPy's .npz: `person_1_maps` (stages, levels, P + 1, h, w), ... as they left the net."""
-    arrays: dict[str, NDArray[Any]] = {
+    arrays: dict[str, Any] = {
         "parts": np.array([*found.interface.part_order.parts, "background"]),
         "stages": np.array(list(found.interface.stages)),
     }
     for number, (person, geometries) in enumerate(zip(found.people, found.geometries, strict=True)):
         assert person.prediction is not None
-        rows, columns = _grid(geometries)
+        (rows, _), (columns, _) = _grid(geometries)
         arrays |= {
             f"person_{number + 1}_{name}": values
             for name, values in {

@@ -7,7 +7,7 @@ as strict as for `cpm-port predict`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -131,7 +131,7 @@ async def read_body(request: Request, most: int, limits: Limits, arriving: Arriv
         arriving.give_back(count)
 
 
-async def _stream(request: Request) -> AsyncIterator[bytes]:
+async def _stream(request: Request) -> AsyncGenerator[bytes, None]:
     async for chunk in request.stream():
         yield chunk
 

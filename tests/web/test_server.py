@@ -27,6 +27,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import uvicorn
 
 import cpm_port
 from cpm_port.errors import MissingDependencyError, UsageError
@@ -34,15 +35,11 @@ from cpm_port.inference.face import Model
 from cpm_port.inference.model import Engine
 from cpm_port.inference.results import Result
 from cpm_port.parts import CPM14
-from cpm_port.zoo import Choice
-
-pytest.importorskip("starlette", reason="the extra `web` is not installed")
-uvicorn = pytest.importorskip("uvicorn", reason="the extra `web` is not installed")
-
 from cpm_port.web import app as app_module
 from cpm_port.web.example import draw_example
 from cpm_port.web.limits import Limits
 from cpm_port.web.server import serve
+from cpm_port.zoo import Choice
 from tests.web.serving import Client, serving, tiny_model
 
 BOX = [40.0, 30.0, 90.0, 150.0]

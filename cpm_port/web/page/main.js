@@ -191,7 +191,6 @@ async function find() {
   $("progress").hidden = false;
   $("bar").removeAttribute("value");
   status("Asking…");
-  const begun = performance.now();
   try {
     const wish = { picture: picture.id, model: $("model").value };
     if (boxes.list.length) wish.boxes = boxes.values;
@@ -199,8 +198,7 @@ async function find() {
     const like = { picture: picture.id, model: $("second").value, like: result.id };
     const other = like.model ? await look(like, own.signal, progress) : null;
     await show(result, other, own.signal);
-    const seconds = ((performance.now() - begun) / 1000).toFixed(1);
-    status(said(result, seconds));
+    status(said(result));
   } finally {
     running = null;
     $("find").removeAttribute("aria-disabled");
@@ -217,12 +215,12 @@ function progress(line) {
   if (line.share) $("bar").value = line.share;
 }
 
-function said(result, seconds) {
+function said(result) {
   const count = result.people.length;
   if (!count) return "Nobody was found. Drag a box around a person, and press the button again.";
   const surest = Math.max(...result.people.map((person) => person.score));
   const doubt = surest < result.nobody ? " Most likely nobody is there: no score is high." : "";
-  return `${count === 1 ? "1 person" : `${count} people`} in ${seconds} s; the place was ${result.place}.${doubt}`;
+  return `${count === 1 ? "1 person" : `${count} people`}; the place: ${result.place}.${doubt}`;
 }
 
 // ---- what was found -----------------------------------------------------------------------------------------------
@@ -372,8 +370,8 @@ function radio(text, onClick) {
 }
 
 function makePeople(result) {
-  $("people").replaceChildren(...result.people.map((person, index) => {
-    const button = radio(`Person ${index + 1} · ${person.score.toFixed(2)}`, () => choose(index));
+  $("people").replaceChildren(...result.people.map((_, index) => {
+    const button = radio(`Person ${index + 1}`, () => choose(index));
     check(button, index === shown.person);
     return button;
   }));

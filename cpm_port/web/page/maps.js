@@ -43,8 +43,7 @@ export class Maps {
       ? this.merged + stage * this.channels * size
       : (stage * this.levels + level) * this.channels * size;
     const channel = (index) => this.bytes.subarray(first + index * size, first + (index + 1) * size);
-    const [x, w, y, h] = this.person.grid_box;
-    const box = summed ? [x, y, w, h] : this.person.boxes[level];
+    const box = summed ? this.person.grid_box : this.person.boxes[level];
     return { values: part === ALL ? largest(this.channels - 1, size, channel) : channel(part), width, height, box };
   }
 }
