@@ -39,8 +39,8 @@ def main() -> None:
 def take(chromium: Any, address: str) -> None:
     """Take all pictures."""
     boxed = visit(chromium, address, LAPTOP, "light")
-    drag(boxed, (205, 140, 330, 390))
-    drag(boxed, (410, 265, 545, 545))
+    drag(boxed, (52, 112, 172, 408))
+    drag(boxed, (170, 180, 320, 568))
     save(boxed, "page_boxes_1280_light.jpg")
     for light in ("light", "dark"):
         laptop = visit(chromium, address, LAPTOP, light)
@@ -51,7 +51,7 @@ def take(chromium: Any, address: str) -> None:
             choose(laptop, 1)
             laptop.check("#show-box")
             laptop.check("#show-center")
-            laptop.locator("#parts button[aria-label='right knee']").click()
+            laptop.locator("#parts button[aria-label='neck']").click()
             slide(laptop, "stage", 0)
             slide(laptop, "scale", 3)
             laptop.set_viewport_size({**LAPTOP, "height": 1000})

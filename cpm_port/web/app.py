@@ -40,7 +40,7 @@ from cpm_port.web.answers import DOWNLOADS, map_bytes, page_content
 from cpm_port.web.guard import Guard
 from cpm_port.web.jobs import BusyError, Job, Jobs
 from cpm_port.web.limits import Limits
-from cpm_port.web.looking import Found, Wish, look
+from cpm_port.web.looking import Found, Wish, look_for
 from cpm_port.web.memory import Kept
 from cpm_port.web.offers import Offers
 from cpm_port.web.uploads import Arriving, Picture, RefusedError, read_body, received
@@ -219,7 +219,7 @@ class _Server:
             text = words
             job.say(text, job.share)
 
-        found = look(model, model_name, picture.name, image, wish, before=before, say=say)
+        found = look_for(model, model_name, picture.name, image, wish, before=before, say=say)
         job.check()
         key = self._results.put(_Result(picture, found), found.bytes + len(picture.data))
         return {"id": key, **page_content(found)}

@@ -28,7 +28,7 @@ from cpm_port.inference.together import person_result, see_together
 from cpm_port.inference.whereabouts import Whereabouts
 from cpm_port.predictions.results import PLACES
 
-__all__ = ["Found", "Wish", "look"]
+__all__ = ["Found", "Wish", "look_for"]
 
 Box = tuple[float, float, float, float]
 
@@ -122,7 +122,7 @@ class WatchedNet(nn.Module):
         return self._net(inputs, blobs)
 
 
-def look(
+def look_for(
     model: ReadyNet,
     model_name: str,
     picture_name: str,

@@ -184,7 +184,7 @@ def chosen(visit: Visit, model: str) -> Visit:
 
 def test_an_example_is_at_hand_and_the_first_click_shows_joints(visit: Callable[..., Visit]) -> None:
     here = visit()
-    assert "example.png, 560 × 560 px" in here.text("figcaption >> nth=0")
+    assert "example.png, 485 × 647 px" in here.text("figcaption >> nth=0")
     assert here.page.is_hidden("#found")
     here.find()
     assert here.page.locator("circle.joint").count() > 0
@@ -303,7 +303,7 @@ def test_a_finger_scrolls_and_adds_boxes_by_the_button(browser: Any, server: Cli
     page.locator(".frame").first.tap()
     assert here.boxes() == []
     page.tap("#add-box")
-    assert here.boxes() == [[168, 56, 224, 448]]
+    assert here.boxes() == [[146, 65, 194, 518]]
     assert here.said == []
     here.context.close()
 
@@ -541,7 +541,7 @@ def test_files_are_taken_away(looked: Visit, picture: Path, tmp_path: Path, monk
 def test_work_in_progress_is_told_and_can_be_cancelled(
     visit: Callable[..., Visit], picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, waits = app_module.look, [True]
+    real, waits = app_module.look_for, [True]
 
     def slow(*arguments: Any, before: Any, say: Any, **more: Any) -> Any:
         say("Looking at nothing, for long")
@@ -549,7 +549,7 @@ def test_work_in_progress_is_told_and_can_be_cancelled(
             before(1)
         return real(*arguments, before=before, say=say, **more)
 
-    monkeypatch.setattr(app_module, "look", slow)
+    monkeypatch.setattr(app_module, "look_for", slow)
     here = visit()
     here.open(picture)
     here.page.click("#find")

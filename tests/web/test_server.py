@@ -386,7 +386,7 @@ class Gate:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.open, self.entered, self.ended = threading.Event(), threading.Semaphore(0), threading.Semaphore(0)
-        real = app_module.look
+        real = app_module.look_for
 
         def look(*arguments: Any, before: Any, **more: Any) -> Any:
             self.entered.release()
@@ -397,7 +397,7 @@ class Gate:
             finally:
                 self.ended.release()
 
-        monkeypatch.setattr(app_module, "look", look)
+        monkeypatch.setattr(app_module, "look_for", look)
 
 
 @pytest.fixture
@@ -507,7 +507,7 @@ def test_a_fault_of_ours_is_told_without_its_inside(choice: Choice, monkeypatch:
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("a secret")
 
-    monkeypatch.setattr(app_module, "look", broken)
+    monkeypatch.setattr(app_module, "look_for", broken)
     monkeypatch.setattr(app_module, "received", broken)
     with serving(choice) as client:
         status, _, body = client.ask("/api/pictures", b"x")

@@ -249,6 +249,7 @@ async function show(result, other, signal) {
   makeParts(result);
   $("found").hidden = $("maps").hidden = false;
   draw();
+  fillTable();
 }
 
 function showNothing() {
@@ -285,7 +286,6 @@ function draw() {
   $("least-text").textContent = shown.least.toFixed(2);
   $("least").setAttribute("aria-valuetext", $("least-text").textContent);
   drawParts();
-  fillTable();
 }
 
 // The same part of the second model, which may order its parts otherwise.
@@ -337,6 +337,7 @@ async function choose(person, part) {
   }
   for (const [index, button] of [...$("people").children].entries()) check(button, index === shown.person);
   draw();
+  fillTable();
 }
 
 // ---- people and parts, as rows of choices -------------------------------------------------------------------------
@@ -433,7 +434,10 @@ follow("stage", "input", (slider) => {
   shown.stage = Number(slider.value);
 });
 follow("scale", "input", (slider) => { shown.level = Number(slider.value); });
-follow("least", "input", (slider) => { shown.least = Number(slider.value); });
+follow("least", "input", (slider) => {
+  shown.least = Number(slider.value);
+  fillTable();
+});
 follow("show-joints", "change", (box) => { shown.joints = box.checked; });
 follow("show-maps", "change", (box) => { shown.heat = box.checked; });
 follow("show-box", "change", (box) => { shown.box = box.checked; });

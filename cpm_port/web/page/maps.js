@@ -11,8 +11,9 @@ const STOPS = [
   [1, 253, 246, 178],
 ];
 
-// For every byte of a map: red, green, blue, and how much it hides of the picture.
+// For every byte of a map: red, green, blue, and how much it hides of the picture; as one number, too.
 const RAMP = new Uint8ClampedArray(256 * 4);
+const COLOURS = new Uint32Array(RAMP.buffer);
 for (let value = 0; value < 256; value++) {
   const share = value / 255;
   const upper = STOPS.findIndex((stop) => stop[0] >= share) || 1;
@@ -31,6 +32,7 @@ export class Maps {
     this.channels = parts + 1;
     [this.height, this.width] = person.cells;
     [this.rows, this.columns] = person.grid;
+    this.largest = new Map(); // of the maps that were asked for, each pixel's largest belief in any part
     this.merged = stages * this.levels * this.channels * this.height * this.width;
   }
 
@@ -44,7 +46,8 @@ export class Maps {
       : (stage * this.levels + level) * this.channels * size;
     const channel = (index) => this.bytes.subarray(first + index * size, first + (index + 1) * size);
     const box = summed ? this.person.grid_box : this.person.boxes[level];
-    return { values: part === ALL ? largest(this.channels - 1, size, channel) : channel(part), width, height, box };
+    if (part === ALL && !this.largest.has(first)) this.largest.set(first, largest(this.channels - 1, size, channel));
+    return { values: part === ALL ? this.largest.get(first) : channel(part), width, height, box };
   }
 }
 
@@ -65,10 +68,8 @@ export function paint(context, map) {
   scratch.height = map.height;
   const own = scratch.getContext("2d");
   const image = own.createImageData(map.width, map.height);
-  for (let i = 0; i < map.values.length; i++) {
-    const from = 4 * map.values[i];
-    for (let k = 0; k < 4; k++) image.data[4 * i + k] = RAMP[from + k];
-  }
+  const pixels = new Uint32Array(image.data.buffer);
+  for (let i = 0; i < map.values.length; i++) pixels[i] = COLOURS[map.values[i]];
   own.putImageData(image, 0, 0);
   context.imageSmoothingEnabled = true;
   context.imageSmoothingQuality = "high";
