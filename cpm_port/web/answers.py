@@ -22,8 +22,8 @@ from cpm_port.imaging.boxing import BoxGeometry
 from cpm_port.imaging.opencv import cv2
 from cpm_port.inference.beliefs import image_maps
 from cpm_port.inference.results import NOBODY
-from cpm_port.web.looking import Found
-from cpm_port.web.uploads import Picture
+from cpm_port.web.looking import FoundPeople
+from cpm_port.web.uploads import SentPicture
 
 __all__ = ["DOWNLOADS", "map_bytes", "page_content"]
 
@@ -31,7 +31,7 @@ GRID_SIDE = 128
 """Samples of a merged map along its longer side."""
 
 
-def page_content(found: Found) -> dict[str, Any]:
+def page_content(found: FoundPeople) -> dict[str, Any]:
     """Return what the page must know of a result; the maps come apart (`map_bytes`)."""
     interface = found.interface
     order = interface.part_order
@@ -47,7 +47,7 @@ def page_content(found: Found) -> dict[str, Any]:
     }
 
 
-def _person(found: Found, number: int) -> dict[str, Any]:
+def _person(found: FoundPeople, number: int) -> dict[str, Any]:
     person, geometries, maps = found.people[number], found.geometries[number], found.maps[number]
     assert person.prediction is not None
     (rows, down), (columns, across) = _grid(geometries)
@@ -67,7 +67,7 @@ def _person(found: Found, number: int) -> dict[str, Any]:
     }
 
 
-def map_bytes(found: Found, number: int) -> bytes:
+def map_bytes(found: FoundPeople, number: int) -> bytes:
     """Return a person's maps as the page reads them.
 
     Returns
@@ -85,7 +85,7 @@ def _bytes(maps: NDArray[np.float32]) -> bytes:
     return (np.clip(maps, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8).tobytes()
 
 
-def _merged(found: Found, number: int) -> NDArray[np.float32]:
+def _merged(found: FoundPeople, number: int) -> NDArray[np.float32]:
     """Return each stage's maps, summed over the levels, on the grid: (stages, rows, columns, P + 1)."""
     geometries = found.geometries[number]
     (rows, _), (columns, _) = _grid(geometries)
@@ -131,24 +131,24 @@ def _center_map(geometry: BoxGeometry, sigma: float) -> list[float]:
     return [x + peak, y + peak, sigma / geometry.scale]
 
 
-def _own(found: Found, picture: Picture, _least: float) -> bytes:
+def _own(found: FoundPeople, picture: SentPicture, _least: float) -> bytes:
     return found.result(picture.decoded()).record().text().encode()
 
 
-def _coco(found: Found, picture: Picture, _least: float) -> bytes:
+def _coco(found: FoundPeople, picture: SentPicture, _least: float) -> bytes:
     return json.dumps(found.result(picture.decoded()).to_coco()).encode()
 
 
-def _openpose(found: Found, picture: Picture, _least: float) -> bytes:
+def _openpose(found: FoundPeople, picture: SentPicture, _least: float) -> bytes:
     return json.dumps(found.result(picture.decoded()).to_openpose()).encode()
 
 
-def _drawn(found: Found, picture: Picture, min_score: float) -> bytes:
+def _drawn(found: FoundPeople, picture: SentPicture, min_score: float) -> bytes:
     _, data = cv2.imencode(".png", found.result(picture.decoded()).draw(min_score))
     return bytes(data)
 
 
-def _maps(found: Found, picture: Picture, _least: float) -> bytes:
+def _maps(found: FoundPeople, picture: SentPicture, _least: float) -> bytes:
     """Everybody's maps as NumPy's .npz: `person_1_maps` (stages, levels, P + 1, h, w), ... as they left the net."""
     arrays: dict[str, Any] = {
         "parts": np.array([*found.interface.part_order.parts, "background"]),
@@ -175,7 +175,7 @@ def _maps(found: Found, picture: Picture, _least: float) -> bytes:
     return file.getvalue()
 
 
-DOWNLOADS: dict[str, tuple[Callable[[Found, Picture, float], bytes], str]] = {
+DOWNLOADS: dict[str, tuple[Callable[[FoundPeople, SentPicture, float], bytes], str]] = {
     "json": (_own, "application/json"),
     "coco": (_coco, "application/json"),
     "openpose": (_openpose, "application/json"),

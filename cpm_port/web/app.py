@@ -40,10 +40,10 @@ from cpm_port.web.answers import DOWNLOADS, map_bytes, page_content
 from cpm_port.web.guard import Guard
 from cpm_port.web.jobs import BusyError, Job, Jobs
 from cpm_port.web.limits import Limits
-from cpm_port.web.looking import Found, Wish, look_for
+from cpm_port.web.looking import FoundPeople, Wish, look_for
 from cpm_port.web.memory import Kept
 from cpm_port.web.offers import Offers
-from cpm_port.web.uploads import Arriving, Picture, RefusedError, read_body, received
+from cpm_port.web.uploads import Arriving, RefusedError, SentPicture, read_body, received
 
 __all__ = ["make_app"]
 
@@ -74,8 +74,8 @@ def page_file(name: str) -> bytes:
 
 @dataclass(frozen=True, eq=False)
 class _Result:
-    picture: Picture
-    found: Found
+    picture: SentPicture
+    found: FoundPeople
 
 
 def make_app(offers: Offers, host: str, token: str | None = None, limits: Limits | None = None) -> ASGIApp:
@@ -115,7 +115,7 @@ class _Server:
 
     def __init__(self, offers: Offers, limits: Limits) -> None:
         self._offers, self._limits = offers, limits
-        self._pictures: Kept[Picture] = Kept(limits.picture_bytes, limits.keep_seconds)
+        self._pictures: Kept[SentPicture] = Kept(limits.picture_bytes, limits.keep_seconds)
         self._results: Kept[_Result] = Kept(limits.result_bytes, limits.keep_seconds)
         self._arriving = Arriving(limits.arriving_bytes)
         self._jobs: Jobs
@@ -200,7 +200,7 @@ class _Server:
         job = self._jobs.submit(lambda job: self._looked(job, picture, model, wish))
         return _Watched(self._jobs, job)
 
-    def _looked(self, job: Job, picture: Picture, model_name: str, wish: Wish) -> dict[str, Any]:
+    def _looked(self, job: Job, picture: SentPicture, model_name: str, wish: Wish) -> dict[str, Any]:
         """Do the work of a look, on the worker's thread."""
         job.say(f"Loading the model {model_name}" if not self._offers.is_loaded(model_name) else "Reading the picture")
         model = self._offers.load(model_name)
@@ -224,7 +224,7 @@ class _Server:
         key = self._results.put(_Result(picture, found), found.bytes + len(picture.data))
         return {"id": key, **page_content(found)}
 
-    def _wish(self, body: bytes) -> tuple[Picture, str, Wish]:
+    def _wish(self, body: bytes) -> tuple[SentPicture, str, Wish]:
         """Read what a look asks for: `picture`, `model`, and `boxes`, or `like` (a result), or neither."""
         wrong = RefusedError(400, "The request is not what this server expects.", "Load the page again.")
         try:
@@ -269,7 +269,7 @@ class _Server:
         data = await self._decode(lambda: make(kept.found, kept.picture, least))
         return Response(data, media_type=media_type)
 
-    def _kept_picture(self, key: Any) -> Picture:
+    def _kept_picture(self, key: Any) -> SentPicture:
         found = self._pictures.get(key) if isinstance(key, str) else None
         if found is None:
             raise RefusedError(404, "This picture is no longer here.", OPEN_AGAIN)

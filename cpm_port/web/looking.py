@@ -26,9 +26,9 @@ from cpm_port.inference.predict import gather
 from cpm_port.inference.results import PersonResult, Result
 from cpm_port.inference.together import person_result, see_together
 from cpm_port.inference.whereabouts import Whereabouts
-from cpm_port.predictions.results import PLACES
+from cpm_port.predictions.result_parts import PLACES
 
-__all__ = ["Found", "Wish", "look_for"]
+__all__ = ["FoundPeople", "Wish", "look_for"]
 
 Box = tuple[float, float, float, float]
 
@@ -40,16 +40,16 @@ class Wish:
     Attributes
     ----------
     boxes : sequence of (x, y, width, height), or None
-    like : Found or None
+    like : FoundPeople or None
         What another model found: this one looks at the same places, at scales in proportion to its box.
     """
 
     boxes: Sequence[Box] | None = None
-    like: Found | None = None
+    like: FoundPeople | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class FoundPeople:
     """What was found in a picture, without the picture.
 
     Attributes
@@ -131,7 +131,7 @@ def look_for(
     *,
     before: Callable[[int], None],
     say: Callable[[str], None],
-) -> Found:
+) -> FoundPeople:
     """Find the people of a picture, as `cpm_port.load_model(...)(picture)` does, and keep every belief.
 
     Parameters
@@ -166,7 +166,9 @@ def look_for(
         maps.append(np.stack([stage.float().cpu().numpy() for stage in beliefs.stages.values()]))
         geometries.append(pyramid.geometries)
     several = place != "rule"
-    return Found(picture_name, model, model_name, PLACES[place], several, tuple(people), tuple(maps), tuple(geometries))
+    return FoundPeople(
+        picture_name, model, model_name, PLACES[place], several, tuple(people), tuple(maps), tuple(geometries)
+    )
 
 
 def _places(

@@ -20,7 +20,7 @@ from cpm_port.imaging.reading import decode_image
 from cpm_port.web.jobs import BusyError
 from cpm_port.web.limits import Limits
 
-__all__ = ["Arriving", "Picture", "RefusedError", "read_body", "received"]
+__all__ = ["Arriving", "RefusedError", "SentPicture", "read_body", "received"]
 
 SHOWN_SIDE = 2048
 JPEG_QUALITY = 93
@@ -35,7 +35,7 @@ class RefusedError(Exception):
 
 
 @dataclass(frozen=True)
-class Picture:
+class SentPicture:
     """A picture that was sent.
 
     Attributes
@@ -136,7 +136,7 @@ async def _stream(request: Request) -> AsyncGenerator[bytes, None]:
         yield chunk
 
 
-def received(data: bytes, name: str, limits: Limits) -> Picture:
+def received(data: bytes, name: str, limits: Limits) -> SentPicture:
     """Decode a picture once, so that what is kept is known to be one; DataError where it is none, or too large."""
     height, width = decode_image(data, name, limits.upload_pixels).shape[:2]
-    return Picture(name, data, width, height, limits.upload_pixels)
+    return SentPicture(name, data, width, height, limits.upload_pixels)
