@@ -195,19 +195,21 @@ def _overload_negative(a):
 
 
 @intrinsic(prefer_literal=True)
-def complex_block(_typing, a, a_row, a_imaginary, b, b_imaginary, out, out_row, out_imaginary, depth, rows, panel):
+def complex_block(
+    _typing, a, a_row, a_step, a_imaginary, b, b_row, b_imaginary, out, out_row, out_imaginary, depth, rows, panel
+):
     """Write a @ b for `rows` rows of a, with all sums in registers.
 
     Everything is complex, real and imaginary parts in separate planes. Addresses in bytes, distances in floats.
 
     Parameters
     ----------
-    a, a_row, a_imaginary : int
-        Address of a's first row, distance from row to row, distance from a real to its imaginary part.
-    b, b_imaginary : int
-        Address of b, (depth, 16 * panel) real parts, C-contiguous; distance to the imaginary parts.
+    a, a_row, a_step, a_imaginary : int
+        Address of a's first row, distance from row to row, from column to column, from a real to its imaginary part.
+    b, b_row, b_imaginary : int
+        Address of b, (depth, 16 * panel) real parts, contiguous along a row; distances as for a.
     out, out_row, out_imaginary : int
-        As for a; 16 * panel columns are written.
+        As for b; 16 * panel columns are written.
     depth : int
         Columns of a, at least 1.
     rows, panel : literal int
@@ -216,7 +218,7 @@ def complex_block(_typing, a, a_row, a_imaginary, b, b_imaginary, out, out_row, 
     height, width = rows.literal_value, panel.literal_value
 
     def generate(context, builder, _signature, args):
-        a, a_row, a_imaginary, b, b_imaginary, out, out_row, out_imaginary, depth, _, _ = args
+        a, a_row, a_step, a_imaginary, b, b_row, b_imaginary, out, out_row, out_imaginary, depth, _, _ = args
 
         def starts(address, row):
             return [_pointer(builder, address, builder.mul(row, _INDEX(r)), _FLOAT) for r in range(height)]
@@ -231,7 +233,7 @@ def complex_block(_typing, a, a_row, a_imaginary, b, b_imaginary, out, out_row, 
         for key in ((r, v, part) for r in range(height) for v in range(width) for part in (0, 1)):
             sums[key] = builder.phi(_VECTOR)
             sums[key].add_incoming(ir.Constant(_VECTOR, [_FLOAT(0.0)] * LANES), before)
-        here = builder.mul(k, _INDEX(width * LANES))
+        here, column = builder.mul(k, b_row), builder.mul(k, a_step)
         b_parts = [
             [
                 builder.load(_pointer(builder, b, builder.add(offset, _INDEX(v * LANES)), _VECTOR), align=4)
@@ -241,7 +243,7 @@ def complex_block(_typing, a, a_row, a_imaginary, b, b_imaginary, out, out_row, 
         ]
         new = {}
         for r in range(height):
-            real, imaginary = (_splat(builder, builder.load(builder.gep(part, [k]))) for part in a_parts[r])
+            real, imaginary = (_splat(builder, builder.load(builder.gep(part, [column]))) for part in a_parts[r])
             minus = builder.fneg(imaginary)
             for v in range(width):
                 b_real, b_imag = b_parts[0][v], b_parts[1][v]
@@ -260,7 +262,7 @@ def complex_block(_typing, a, a_row, a_imaginary, b, b_imaginary, out, out_row, 
                     builder.store(new[r, v, part], target, align=4)
         return context.get_dummy_value()
 
-    return types.void(*[types.intp] * 9, rows, panel), generate
+    return types.void(*[types.intp] * 11, rows, panel), generate
 
 
 @intrinsic(prefer_literal=True)

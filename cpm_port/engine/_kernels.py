@@ -49,8 +49,9 @@ __all__ = [
 class Tiles(NamedTuple):
     """How maps are cut into tiles.
 
-    Tile (row, column) of an image starts at pixel (row * step - pad, column * step - pad); beyond the map there are
-    zeros. Tiles are numbered image by image, row by row; tiles 2 i and 2 i + 1 are pair i.
+    Tile (row, column) of an image starts at pixel (row * step - pad, column * step - pad); beyond the map, and beyond
+    the tile's first `extent` rows and columns, there are zeros. Tiles are numbered image by image, row by row; tiles 2 i
+    and 2 i + 1 are pair i.
     """
 
     images: int
@@ -60,6 +61,7 @@ class Tiles(NamedTuple):
     columns: int
     step: int
     pad: int
+    extent: int
     size: int
     radix_1: int
     radix_2: int
@@ -106,8 +108,9 @@ def _place(tiles: Tiles, tile: int, y: int) -> Any:
     image, place = tile // per_image, tile % per_image
     y_map = place // tiles.columns * tiles.step - tiles.pad + y
     x_map = place % tiles.columns * tiles.step - tiles.pad
-    left, right = max(0, -x_map), min(tiles.size, tiles.width - x_map)
-    if tile >= tiles.images * per_image or y_map < 0 or y_map >= tiles.height or right < left:
+    left, right = max(0, -x_map), min(tiles.extent, tiles.width - x_map)
+    outside = tile >= tiles.images * per_image or y >= tiles.extent or y_map < 0 or y_map >= tiles.height
+    if outside or right < left:
         right = left
     return image, y_map, x_map, left, right
 

@@ -11,14 +11,14 @@ Kernels work on a range given by the caller, release the GIL, and share nothing 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from numba import types
 
 from cpm_port.compute.kernels import kernel
 from cpm_port.compute.simd import WIDE, complex_block, real_block
 
-__all__ = ["panel_of", "pointwise", "product"]
+__all__ = ["Layout", "panel_of", "pointwise", "product"]
 
 _READ = types.Array(types.float32, 1, "C", readonly=True)
 _WRITE = types.Array(types.float32, 1, "C")
@@ -34,48 +34,66 @@ def panel_of(outputs: int) -> int:
     return 32 if WIDE and outputs % 32 == 0 else 16
 
 
-@kernel(types.void(_READ, _I, _I, _I, _READ, _I, _I, _WRITE, _I, _I, _I, _I), nogil=True)
+class Layout(NamedTuple):
+    """Where a matrix of each frequency lies, floats: how far it is from one to the next of what the fields name.
+
+    `step` goes from column to column of the left factor, from panel to panel of the right one and of the product.
+    """
+
+    frequency: int
+    row: int
+    step: int
+    imaginary: int
+
+
+_named_tuple: Any = types.NamedUniTuple
+_LAYOUT = _named_tuple(types.int64, len(Layout._fields), Layout)
+
+
+@kernel(types.void(_READ, _LAYOUT, _READ, _LAYOUT, _WRITE, _LAYOUT, _I, _I, _I, _I, _I, _I), nogil=True)
 def product(
-    spectra: Any,
-    stride: int,
-    channels: int,
-    depth: int,
-    weights: Any,
-    panel: int,
-    outputs: int,
+    left: Any,
+    left_layout: Layout,
+    right: Any,
+    right_layout: Layout,
     results: Any,
-    result_stride: int,
+    layout: Layout,
     rows: int,
+    depth: int,
+    columns: int,
+    panel: int,
     start: int,
     stop: int,
 ) -> None:
-    """Multiply the `rows` rows (an even number) of frequencies `start` to `stop` by their weights.
+    """Multiply the complex matrices of frequencies `start` to `stop`: (rows, depth) by (depth, columns).
 
-    `channels` is the distance between the two parts of a row, `depth` <= channels how many of them count; `panel` is L.
+    `rows` is an even number, `columns` a multiple of the `panel`, L, how many of them lie side by side.
     """
-    a, b, out = spectra.ctypes.data, weights.ctypes.data, results.ctypes.data
-    plane, a_row, out_row = depth * outputs, 2 * channels, 2 * outputs
+    a, b, out = left.ctypes.data, right.ctypes.data, results.ctypes.data
+    _, a_row, a_step, a_part = left_layout
+    _, b_row, _, b_part = right_layout
+    _, out_row, _, out_part = layout
     for f in range(start, stop):
-        for column in range(0, outputs, panel):
-            w = b + 4 * (2 * f * plane + column * depth)
+        for column in range(columns // panel):
+            w = b + 4 * (f * right_layout.frequency + column * right_layout.step)
             row = 0
             while row < rows:
-                x = a + 4 * (f * stride + row * a_row)
-                y = out + 4 * (f * result_stride + row * out_row + column)
+                x = a + 4 * (f * left_layout.frequency + row * a_row)
+                y = out + 4 * (f * layout.frequency + row * out_row + column * layout.step)
                 if panel == 16 and rows - row >= _SHORT:
-                    complex_block(x, a_row, channels, w, plane, y, out_row, outputs, depth, _SHORT, 1)
+                    complex_block(x, a_row, a_step, a_part, w, b_row, b_part, y, out_row, out_part, depth, _SHORT, 1)
                     row += _SHORT
                 elif panel == 16:
-                    complex_block(x, a_row, channels, w, plane, y, out_row, outputs, depth, 2, 1)
+                    complex_block(x, a_row, a_step, a_part, w, b_row, b_part, y, out_row, out_part, depth, 2, 1)
                     row += 2
                 elif rows - row >= _TALL:
-                    complex_block(x, a_row, channels, w, plane, y, out_row, outputs, depth, _TALL, 2)
+                    complex_block(x, a_row, a_step, a_part, w, b_row, b_part, y, out_row, out_part, depth, _TALL, 2)
                     row += _TALL
                 elif rows - row >= _MIDDLE:
-                    complex_block(x, a_row, channels, w, plane, y, out_row, outputs, depth, _MIDDLE, 2)
+                    complex_block(x, a_row, a_step, a_part, w, b_row, b_part, y, out_row, out_part, depth, _MIDDLE, 2)
                     row += _MIDDLE
                 else:
-                    complex_block(x, a_row, channels, w, plane, y, out_row, outputs, depth, 2, 2)
+                    complex_block(x, a_row, a_step, a_part, w, b_row, b_part, y, out_row, out_part, depth, 2, 2)
                     row += 2
 
 

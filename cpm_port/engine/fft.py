@@ -170,7 +170,7 @@ class FourierConv:
         from cpm_port.engine._kernels import Tiles, TileTarget
 
         tiles = Tiles(count, height, width, geometry.rows, geometry.columns, geometry.step, self.kernel // 2,
-                      self.size, *TILE_SIZES[self.size])  # fmt: skip
+                      self.size, self.size, *TILE_SIZES[self.size])  # fmt: skip
         target = TileTarget(pool.size(height), pool.size(width), self.outputs, pool.kernel, pool.stride,
                         geometry.per_tile, int(rectify))  # fmt: skip
         workspace = workspace or Workspace()
@@ -187,24 +187,28 @@ class FourierConv:
         from cpm_port.engine._lines import CONSTANTS
 
         frequencies, padded = self.size * (self.size // 2 + 1), maps.shape[3]
-        pairs, at_once = _shares(tiles, 4 * frequencies * 4 * (padded + self.outputs), workspace.nbytes, 1)
+        pairs, at_once = shares(tiles, 4 * frequencies * 4 * (padded + self.outputs), workspace.nbytes, 1)
         stride, result_stride = 4 * at_once * padded + LANES, 4 * at_once * self.outputs + LANES
-        weights, bias, twiddles, x = flat(self._weights), self._bias.numpy(), _twiddles(self.size), flat(maps)
+        weights, bias, roots, x = flat(self._weights), self._bias.numpy(), twiddles(self.size), flat(maps)
+        left = _products.Layout(stride, 2 * padded, 1, padded)
+        plane = self.channels * self.outputs
+        right = _products.Layout(2 * plane, self._panel, self.channels * self._panel, plane)
+        result = _products.Layout(result_stride, 2 * self.outputs, self._panel, self.outputs)
         needs = frequencies * stride, frequencies * result_stride, *_scratch(self.size)
         with workspace.take(*needs) as (spectra, results, *scratch):
             for first in range(0, pairs, at_once):
                 here = min(at_once, pairs - first)
 
                 def forward(worker: int, start: int, stop: int, first: int = first) -> None:
-                    _kernels.forward(x, tiles, padded, spectra, stride, twiddles, CONSTANTS, scratch[worker],
+                    _kernels.forward(x, tiles, padded, spectra, stride, roots, CONSTANTS, scratch[worker],
                                      first, first + start, first + stop)  # fmt: skip
 
                 def product(_: int, start: int, stop: int, rows: int = 2 * here) -> None:
-                    _products.product(spectra, stride, padded, self.channels, weights, self._panel, self.outputs,
-                                      results, result_stride, rows, start, stop)  # fmt: skip
+                    _products.product(spectra, left, weights, right, results, result, rows, self.channels,
+                                      self.outputs, self._panel, start, stop)  # fmt: skip
 
                 def inverse(worker: int, start: int, stop: int, first: int = first) -> None:
-                    _kernels.inverse(results, result_stride, tiles, target, bias, y, twiddles, CONSTANTS,
+                    _kernels.inverse(results, result_stride, tiles, target, bias, y, roots, CONSTANTS,
                                      scratch[worker], first, first + start, first + stop)  # fmt: skip
 
                 share(forward, here)
@@ -217,18 +221,18 @@ class FourierConv:
         from cpm_port.engine._lines import CONSTANTS
 
         frequencies = self.size * (self.size // 2 + 1)
-        pairs, at_once = _shares(tiles, 4 * frequencies * 16, workspace.nbytes, 4)
-        weights, bias, twiddles, x = flat(self._weights), self._bias.numpy(), _twiddles(self.size), flat(maps)
+        pairs, at_once = shares(tiles, 4 * frequencies * 16, workspace.nbytes, 4)
+        weights, bias, roots, x = flat(self._weights), self._bias.numpy(), twiddles(self.size), flat(maps)
         with workspace.take(at_once * frequencies * 16, *_scratch(self.size)) as (spectra, *scratch):
             for first in range(0, pairs, at_once):
                 here = min(at_once, pairs - first)
 
                 def forward(worker: int, start: int, stop: int, group: int = first // 4) -> None:
-                    _kernels.forward_few(x, tiles, self.channels, spectra, twiddles, CONSTANTS, scratch[worker],
+                    _kernels.forward_few(x, tiles, self.channels, spectra, roots, CONSTANTS, scratch[worker],
                                          group, group + start, group + stop)  # fmt: skip
 
                 def inverse(worker: int, start: int, stop: int, first: int = first) -> None:
-                    _kernels.inverse_few(spectra, self.channels, weights, tiles, target, bias, y, twiddles, CONSTANTS,
+                    _kernels.inverse_few(spectra, self.channels, weights, tiles, target, bias, y, roots, CONSTANTS,
                                          scratch[worker], first, first + start, first + stop)  # fmt: skip
 
                 share(forward, -(-here // 4))
@@ -282,7 +286,7 @@ def _fourier_matrix(size: int, kernel: int) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _twiddles(size: int) -> Array:
+def twiddles(size: int) -> Array:
     """Return exp(-2 pi i n k / T), n < r2, k < r1, flat (r2, r1, 2)."""
     r1, r2 = TILE_SIZES[size]
     roots = np.exp(-2j * np.pi * np.outer(np.arange(r2), np.arange(r1)) / size)
@@ -318,7 +322,7 @@ def _scratch(size: int) -> list[int]:
     return [scratch_floats(size)] * torch.get_num_threads()
 
 
-def _shares(tiles: Tiles, bytes_per_pair: int, workspace: int, unit: int) -> tuple[int, int]:
+def shares(tiles: Tiles, bytes_per_pair: int, workspace: int, unit: int) -> tuple[int, int]:
     """Return the number of pairs, and how many to take at a time: equal shares, multiples of `unit`."""
     pairs = (tiles.images * tiles.rows * tiles.columns + 1) // 2
     units = -(-pairs // unit)

@@ -1,0 +1,394 @@
+"""A stride-1 convolution in the frequency domain that can be trained: forward, and both gradients on the way back.
+
+All three are products of spectra, frequency by frequency, over the same tiles as in `fft.py`. With S = T - K + 1:
+
+- forward: tiles of T x T pixels of the input, S apart, times the weights' spectra
+- gradient to the input: the same convolution of the gradient, with the kernels turned by half a circle and the channels
+  exchanged; its tiles lie over S x S pixels of the input's gradient each
+- gradient to the weights: a tile of the gradient's, times the conjugate spectrum of those S x S pixels of the input
+  (the rest of the tile is zeros), summed over tiles: K x K values of what comes back. The gradient's spectra serve both
+
+Weights are transformed once a pass, in blocks that stay in the cache where all tiles fit into the workspace, else as a
+whole. A ReLU behind the convolution is part of it.
+
+Conventions: as in `fft.py`. Results agree with the direct sums to about 1e-6 of each tensor's largest value. There is no
+second derivative: asking for one raises torch's RuntimeError ("marked with @once_differentiable").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from cpm_port.compute.memory import Array, Workspace, empty
+from cpm_port.compute.threads import share
+from cpm_port.engine.fft import (
+    FEW_CHANNELS,
+    LANES,
+    NO_POOL,
+    TILE_SIZES,
+    FourierConv,
+    channels_last,
+    compiled,
+    flat,
+    reference,
+    shares,
+    tile_geometry,
+    twiddles,
+)
+from cpm_port.errors import ShapeError
+
+if TYPE_CHECKING:
+    from cpm_port.engine._products import Layout
+    from cpm_port.engine._weights import Weights
+
+__all__ = ["convolve", "reference_gradients"]
+
+_BLOCK = 8 << 20
+"""Bytes of weights' spectra that are made before they are used: they should stay in a processor's cache."""
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    size: int,
+    rectify: bool = False,
+    workspace: Workspace | None = None,
+) -> Tensor:
+    """Convolve with zero padding K // 2 ('same'), add the bias, rectify; gradients flow to `x`, `weight` and `bias`.
+
+    Parameters
+    ----------
+    x : Tensor, shape (N, C, H, W), float32
+        Any memory layout; channels-last with a multiple of 16 channels is used without a copy.
+    weight : Tensor, shape (O, C, K, K), float32
+        K odd, O a multiple of 16.
+    bias : Tensor, shape (O,), or None
+    size : int
+        The tile size, one of `TILE_SIZES`, at least K.
+    rectify : bool
+        Whether a ReLU follows.
+    workspace : Workspace
+        Where spectra go; they are made for as many tiles at a time as it holds (for one pair at least).
+
+    Returns
+    -------
+    Tensor, shape (N, O, H, W), channels-last
+
+    Raises
+    ------
+    ShapeError
+        Shapes that do not fit each other, or a kernel larger than the tile.
+    """
+    outputs, channels, kernel, width = weight.shape
+    if kernel != width or kernel % 2 == 0 or kernel > size or outputs % LANES:
+        raise ShapeError(
+            f"weight is {tuple(weight.shape)}, expected (O, C, K, K) with O a multiple of {LANES} and K odd, at most {size}"
+        )
+    if x.dim() != 4 or x.shape[1] != channels or x.dtype != torch.float32:
+        raise ShapeError(f"input is {tuple(x.shape)} {x.dtype}, expected (N, {channels}, H, W) float32")
+    result: Tensor = _FourierConvolution.apply(x, weight, bias, size, rectify, workspace or Workspace())  # type: ignore[no-untyped-call]
+    return result
+
+
+class _FourierConvolution(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, size: int, rectify: bool, workspace: Workspace
+    ) -> Tensor:
+        if not compiled():
+            y = reference(x, weight, bias, size)
+            y = (y.relu() if rectify else y).contiguous(memory_format=torch.channels_last)
+        elif weight.shape[1] <= FEW_CHANNELS:
+            y = FourierConv(weight, bias, size=size)(x, rectify, NO_POOL, workspace)
+        else:
+            y = _forward(channels_last(x, LANES), weight, bias, size, rectify, workspace)
+        ctx.save_for_backward(x, weight, y if rectify else None)
+        ctx.size, ctx.workspace, ctx.has_bias = size, workspace, bias is not None
+        return y
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, y = ctx.saved_tensors
+        for_x, for_weight, *_ = ctx.needs_input_grad
+        if not compiled():
+            kept = gradient if y is None else gradient * (y > 0)
+            found = reference_gradients(x, weight, kept, ctx.size)
+            return (*found, kept.sum((0, 2, 3)) if ctx.has_bias else None, None, None, None)
+        maps, sums = _kept(channels_last(gradient), None if y is None else channels_last(y))
+        found = _backward(channels_last(x, LANES), maps, weight, ctx.size, for_x, for_weight, ctx.workspace)
+        return (*found, sums if ctx.has_bias else None, None, None, None)
+
+
+class _Side:
+    """The spectra of the maps on one side of a convolution, for as many pairs of tiles as are done at a time."""
+
+    def __init__(self, channels: int, pairs: int) -> None:
+        self.channels = channels
+        self.stride = 4 * pairs * channels + LANES
+        self.spectra: Array = np.empty(0, np.float32)
+
+    def layout(self, panel: int = 1) -> Layout:
+        """Return how a product finds tiles as rows, channels as columns."""
+        from cpm_port.engine._products import Layout
+
+        return Layout(self.stride, 2 * self.channels, panel, self.channels)
+
+
+class _Passes:
+    """The passes over one convolution's tiles, and the memory that they work in.
+
+    Attributes
+    ----------
+    inner, outer : _Side
+        The convolution's input and output.
+    """
+
+    def __init__(self, maps: Tensor, weight: Tensor, size: int, workspace: Workspace) -> None:
+        from cpm_port.engine._kernels import Tiles
+
+        count, height, width, channels = maps.shape
+        self._outputs, self._channels, self._kernel, _ = weight.shape
+        geometry = tile_geometry(height, width, self._kernel, size, NO_POOL)
+        assert geometry is not None, "a tile holds a kernel"
+        self._tiles = Tiles(count, height, width, geometry.rows, geometry.columns, geometry.step, self._kernel // 2,
+                            size, size, *TILE_SIZES[size])  # fmt: skip
+        self._frequencies = size * (size // 2 + 1)
+        per_pair = 4 * self._frequencies * 4 * (channels + self._outputs)
+        self._pairs, self._at_once = shares(self._tiles, per_pair, workspace.nbytes, 1)
+        self.inner, self.outer = _Side(channels, self._at_once), _Side(self._outputs, self._at_once)
+        self._weight, self._roots = flat(weight.contiguous()), twiddles(size)
+        self._here: object = None  # whose spectra are in memory
+
+    @contextmanager
+    def memory(self, workspace: Workspace) -> Iterator[None]:
+        """Take what the passes need for as long as the context lasts."""
+        from cpm_port.engine._weights import scratch_floats
+
+        forth, back, rows = (
+            self._columns_at_once(False),
+            self._columns_at_once(True),
+            self._channels + self._channels % 2,
+        )
+        floats = max(2 * self._channels * forth, 2 * self._outputs * back) + LANES
+        made = 2 * rows * self._columns_within_block(self._outputs, rows) + LANES
+        parts = self.inner.stride, self.outer.stride, floats, made
+        scratch = [scratch_floats(self._tiles.size)] * torch.get_num_threads()
+        with workspace.take(*(self._frequencies * part for part in parts), *scratch) as arrays:
+            self.inner.spectra, self.outer.spectra, self._spectra, self._made, *self._scratch = arrays
+            yield
+
+    def chunks(self) -> Iterator[tuple[int, int]]:
+        """Give the first pair of tiles of each chunk, and how many there are."""
+        for first in range(0, self._pairs, self._at_once):
+            yield first, min(self._at_once, self._pairs - first)
+
+    def transform(self, maps: Array, side: _Side, first: int, pairs: int, *, parted: bool = False) -> None:
+        """Write a chunk's spectra; `parted`: of the tiles' first S x S pixels, which do not overlap."""
+        from cpm_port.engine import _kernels
+        from cpm_port.engine._lines import CONSTANTS
+
+        tiles = self._tiles._replace(pad=0, extent=self._tiles.step) if parted else self._tiles
+
+        def run(worker: int, start: int, stop: int) -> None:
+            _kernels.forward(maps, tiles, side.channels, side.spectra, side.stride, self._roots, CONSTANTS,
+                             self._scratch[worker], first, first + start, first + stop)  # fmt: skip
+
+        share(run, pairs)
+
+    def multiply(self, pairs: int, *, turned: bool = False) -> None:
+        """Multiply the input's spectra by the weights' for those of the output; `turned`: the output's, for the input.
+
+        Without a bias and a ReLU, that is.
+        """
+        from cpm_port.engine import _products
+
+        left, right = (self.outer, self.inner) if turned else (self.inner, self.outer)
+        depth = self._outputs if turned else self._channels
+        panel = _products.panel_of(right.channels)
+        at_once = self._columns_at_once(turned)
+        for first in range(0, right.channels, at_once):
+            columns = min(at_once, right.channels - first)
+            plane = depth * columns
+            stride = 2 * plane + LANES
+            self._make_spectra(turned, first, columns, panel, stride)
+
+            def run(
+                _: int, start: int, stop: int, first: int = first, columns: int = columns,
+                layout: Layout = _products.Layout(stride, panel, depth * panel, plane),
+            ) -> None:  # fmt: skip
+                _products.product(left.spectra, left.layout(), self._spectra, layout, right.spectra[first:],
+                                  right.layout(panel), 2 * pairs, depth, columns, panel, start, stop)  # fmt: skip
+
+            share(run, self._frequencies)
+
+    def inverse(self, side: _Side, maps: Array, bias: Array, rectify: bool, first: int, pairs: int) -> None:
+        """Write a chunk's part of the maps."""
+        from cpm_port.engine import _kernels
+        from cpm_port.engine._lines import CONSTANTS
+
+        tiles = self._tiles
+        target = _kernels.Target(tiles.height, tiles.width, side.channels, 1, 1, tiles.step, int(rectify))
+
+        def run(worker: int, start: int, stop: int) -> None:
+            _kernels.inverse(side.spectra, side.stride, tiles, target, bias, maps, self._roots, CONSTANTS,
+                             self._scratch[worker], first, first + start, first + stop)  # fmt: skip
+
+        share(run, pairs)
+
+    def add_gradient(self, gradient: Array, pairs: int) -> None:
+        """Add a chunk's part to the weights' gradient."""
+        from cpm_port.engine import _products, _weights
+        from cpm_port.engine._lines import CONSTANTS
+
+        inner, outer = self.inner, self.outer
+        panel = _products.panel_of(outer.channels)
+        left = _products.Layout(inner.stride, 1, 2 * inner.channels, -inner.channels)  # with i times the conjugate
+        right = _products.Layout(outer.stride, 2 * outer.channels, panel, outer.channels)
+        factor = np.full(1, 0.5 / self._tiles.size**2, np.float32)  # half: see `_kernels.py`, rows a and b
+        rows = self._channels + self._channels % 2
+        at_once = self._columns_within_block(outer.channels, rows)
+        for first in range(0, outer.channels, at_once):
+            columns = min(at_once, outer.channels - first)
+            stride = 2 * rows * columns + LANES
+            block = self._block(False, first, columns)._replace(turned=1)
+
+            def product(
+                _: int, start: int, stop: int, first: int = first, columns: int = columns,
+                layout: Layout = _products.Layout(stride, 2 * columns, panel, columns),
+            ) -> None:  # fmt: skip
+                _products.product(inner.spectra[inner.channels :], left, outer.spectra[first:], right, self._made,
+                                  layout, rows, 2 * pairs, columns, panel, start, stop)  # fmt: skip
+
+            def back(
+                worker: int, start: int, stop: int, stride: int = stride, columns: int = columns, block: Any = block
+            ) -> None:
+                _weights.gradient_of(self._made, stride, columns, block, gradient, factor, self._roots, CONSTANTS,
+                                       self._scratch[worker], start, stop)  # fmt: skip
+
+            share(product, self._frequencies)
+            share(back, rows // 2 * columns // LANES)
+
+    def _make_spectra(self, turned: bool, first: int, columns: int, panel: int, stride: int) -> None:
+        """Transform a block of weights, unless it is the one that is there."""
+        if self._here == (turned, first):
+            return
+        from cpm_port.engine import _weights
+        from cpm_port.engine._lines import CONSTANTS
+
+        self._here = turned, first
+        block = self._block(turned, first, columns)
+        factor = np.full(1, 0.5 / self._tiles.size**2, np.float32)
+
+        def run(worker: int, start: int, stop: int) -> None:
+            _weights.spectra_of(self._weight, block, self._spectra, stride, block.depth * columns, panel, factor,
+                                  self._roots, CONSTANTS, self._scratch[worker], start, stop)  # fmt: skip
+
+        share(run, (block.depth + 1) // 2 * columns // LANES)
+
+    def _block(self, turned: bool, first: int, columns: int) -> Weights:
+        """Describe the weights of some columns: the output's channels, or the input's on the way back."""
+        from cpm_port.engine._weights import Weights
+
+        taps = self._kernel**2
+        depth, limit = (self._outputs, self._channels) if turned else (self._channels, self._outputs)
+        steps = (self._channels * taps, taps) if turned else (taps, self._channels * taps)
+        there = min(columns, limit - first)
+        return Weights(self._kernel, depth, there, first, *steps, int(turned), self._tiles.size,
+                       *TILE_SIZES[self._tiles.size])  # fmt: skip
+
+    def _columns_at_once(self, turned: bool) -> int:
+        """Return of how many columns the weights' spectra are made before they are used."""
+        columns, depth = (self.inner.channels, self._outputs) if turned else (self.outer.channels, self._channels)
+        return columns if self._pairs > self._at_once else self._columns_within_block(columns, depth)
+
+    def _columns_within_block(self, columns: int, depth: int) -> int:
+        from cpm_port.engine._products import panel_of
+
+        panel = panel_of(columns)
+        return min(columns, max(1, _BLOCK // (8 * self._frequencies * depth * panel)) * panel)
+
+
+def _forward(
+    maps: Tensor, weight: Tensor, bias: Tensor | None, size: int, rectify: bool, workspace: Workspace
+) -> Tensor:
+    """Return the convolution of maps (N, H, W, C), C a multiple of 16."""
+    outputs = len(weight)
+    y = empty(*maps.shape[:3], outputs)
+    passes = _Passes(maps, weight, size, workspace)
+    added = np.zeros(outputs, np.float32) if bias is None else flat(bias)
+    with passes.memory(workspace):
+        for first, pairs in passes.chunks():
+            passes.transform(flat(maps), passes.inner, first, pairs)
+            passes.multiply(pairs)
+            passes.inverse(passes.outer, flat(y), added, rectify, first, pairs)
+    return y.permute(0, 3, 1, 2)
+
+
+def _backward(
+    maps: Tensor, gradient: Tensor, weight: Tensor, size: int, for_maps: bool, for_weight: bool, workspace: Workspace
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the gradients to the maps, (N, C, H, W), and to the weight, those that are wanted."""
+    channels = weight.shape[1]
+    to_maps = empty(*maps.shape) if for_maps else None
+    to_weight = torch.zeros(weight.shape) if for_weight else None
+    passes = _Passes(maps, weight, size, workspace)
+    nothing = np.zeros(maps.shape[3], np.float32)
+    with passes.memory(workspace):
+        for first, pairs in passes.chunks():
+            passes.transform(flat(gradient), passes.outer, first, pairs)
+            if to_maps is not None:
+                passes.multiply(pairs, turned=True)
+                passes.inverse(passes.inner, flat(to_maps), nothing, False, first, pairs)
+            if to_weight is not None:
+                passes.transform(flat(maps), passes.inner, first, pairs, parted=True)
+                passes.add_gradient(flat(to_weight), pairs)
+    return None if to_maps is None else to_maps.permute(0, 3, 1, 2)[:, :channels], to_weight
+
+
+def _kept(gradient: Tensor, results: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return what a ReLU with these results lets through of a gradient (N, H, W, O), and its sums over pixels."""
+    from cpm_port.engine import _weights
+
+    count, height, width, channels = gradient.shape
+    if results is None:
+        return gradient, torch.from_numpy(gradient.numpy().sum((0, 1, 2), dtype=np.float64).astype(np.float32))
+    kept, sums = empty(*gradient.shape), np.zeros(count * height * channels, np.float32)
+
+    def run(_: int, start: int, stop: int) -> None:
+        _weights.rectified_gradient(flat(gradient), flat(results), flat(kept), sums, width, channels, start, stop)
+
+    share(run, count * height)
+    return kept, torch.from_numpy(sums.reshape(-1, channels).sum(0, dtype=np.float64).astype(np.float32))
+
+
+def reference_gradients(x: Tensor, weight: Tensor, gradient: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Return a convolution's gradients to `x` and `weight`, computed in tiles of `size`: the method, for reading.
+
+    Parameters
+    ----------
+    x : Tensor, shape (N, C, H, W)
+    weight : Tensor, shape (O, C, K, K), K odd
+    gradient : Tensor, shape (N, O, H, W)
+        To the result.
+    """
+    kernel, (_, _, height, width) = weight.shape[2], x.shape
+    step = size - kernel + 1
+    down, right = -height % step, -width % step
+    lead, trail = kernel // 2, size - step - kernel // 2
+    parts = F.pad(x, (0, right, 0, down)).unfold(2, step, step).unfold(3, step, step)
+    around = F.pad(gradient, (lead, trail + right, lead, trail + down)).unfold(2, size, step).unfold(3, size, step)
+    spectra = torch.fft.rfft2(parts, s=(size, size)).conj(), torch.fft.rfft2(around)
+    lags = torch.fft.irfft2(torch.einsum("ncijyx,noijyx->ocyx", *spectra), s=(size, size))
+    turned = weight.flip(2, 3).transpose(0, 1)
+    return reference(gradient, turned, None, size), lags[..., :kernel, :kernel].flip(2, 3)
