@@ -32,6 +32,7 @@ __all__ = [
     "real_block",
     "store",
     "vector",
+    "where_positive",
     "zeros",
 ]
 
@@ -148,6 +149,17 @@ def maximum(_typing, a, b):
 
     def generate(_context, builder, _signature, args):
         return builder.select(builder.fcmp_ordered(">", *args), *args)
+
+    return vector(vector, vector), generate
+
+
+@intrinsic
+def where_positive(_typing, a, b):
+    """Return `b` in the lanes where `a` is positive (or NaN), 0 in the others."""
+
+    def generate(_context, builder, _signature, args):
+        zero = ir.Constant(_VECTOR, [_FLOAT(0.0)] * LANES)
+        return builder.select(builder.fcmp_unordered(">", args[0], zero), args[1], zero)
 
     return vector(vector, vector), generate
 

@@ -50,8 +50,8 @@ class Tiles(NamedTuple):
     """How maps are cut into tiles.
 
     Tile (row, column) of an image starts at pixel (row * step - pad, column * step - pad); beyond the map, and beyond
-    the tile's first `extent` rows and columns, there are zeros. Tiles are numbered image by image, row by row; tiles 2 i
-    and 2 i + 1 are pair i.
+    the tile's first `extent` rows and columns, there are zeros. Tiles are numbered image by image, row by row; tiles
+    2 i and 2 i + 1 are pair i.
     """
 
     images: int

@@ -17,11 +17,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 from numba import types
 
 from cpm_port.compute.kernels import kernel
-from cpm_port.compute.simd import broadcast, copy, load, store, zeros
+from cpm_port.compute.simd import broadcast, copy, load, store, where_positive, zeros
 from cpm_port.engine._kernels import scratch_floats as tile_floats
 from cpm_port.engine._lines import transform
 
@@ -199,11 +198,16 @@ def rectified_gradient(
 ) -> None:
     """Keep a gradient where the ReLU's results are positive; add up each channel of rows `start` to `stop` of pixels.
 
-    `sums` is (rows, channels), zeros before.
+    `sums` is (rows, channels). Without results (none of them: an empty array) nothing is written but the sums.
     """
+    g, y, kept, total = gradient.ctypes.data, results.ctypes.data, out.ctypes.data, sums.ctypes.data
     for row in range(start, stop):
-        for pixel in range(row * width, (row + 1) * width):
-            for c in range(channels):
-                value = gradient[pixel * channels + c] if results[pixel * channels + c] > 0 else np.float32(0)
-                out[pixel * channels + c] = value
-                sums[row * channels + c] += value
+        for c in range(0, channels, 16):
+            added = zeros()
+            for at in range(row * width * channels + c, (row + 1) * width * channels, channels):
+                value = load(g, at)
+                if len(results):
+                    value = where_positive(load(y, at), value)
+                    store(kept, at, value)
+                added = added + value
+            store(total, row * channels + c, added)

@@ -3,8 +3,8 @@
 All three are products of spectra, frequency by frequency, over the same tiles as in `fft.py`. With S = T - K + 1:
 
 - forward: tiles of T x T pixels of the input, S apart, times the weights' spectra
-- gradient to the input: the same convolution of the gradient, with the kernels turned by half a circle and the channels
-  exchanged; its tiles lie over S x S pixels of the input's gradient each
+- gradient to the input: the same convolution of the gradient, with the kernels turned by half a circle and input and
+  output exchanged; each tile gives S x S pixels of it
 - gradient to the weights: a tile of the gradient's, times the conjugate spectrum of those S x S pixels of the input
   (the rest of the tile is zeros), summed over tiles: K x K values of what comes back. The gradient's spectra serve both
 
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = ["convolve", "reference_gradients"]
 
-_BLOCK = 8 << 20
+_BLOCK = 16 << 20
 """Bytes of weights' spectra that are made before they are used: they should stay in a processor's cache."""
 
 
@@ -92,7 +93,7 @@ def convolve(
     outputs, channels, kernel, width = weight.shape
     if kernel != width or kernel % 2 == 0 or kernel > size or outputs % LANES:
         raise ShapeError(
-            f"weight is {tuple(weight.shape)}, expected (O, C, K, K) with O a multiple of {LANES} and K odd, at most {size}"
+            f"weight is {tuple(weight.shape)}, expected (O, C, K, K) with O a multiple of {LANES}, K odd and up to {size}"
         )
     if x.dim() != 4 or x.shape[1] != channels or x.dtype != torch.float32:
         raise ShapeError(f"input is {tuple(x.shape)} {x.dtype}, expected (N, {channels}, H, W) float32")
@@ -145,6 +146,20 @@ class _Side:
         return Layout(self.stride, 2 * self.channels, panel, self.channels)
 
 
+@dataclass(frozen=True)
+class _Block:
+    """Some columns of the weights' matrix of kernels, and their place in it; `columns` is a multiple of 16."""
+
+    weights: Weights
+    first: int
+    columns: int
+
+    @property
+    def groups(self) -> int:
+        """How many groups they are transformed in: 16 columns times two of the depth."""
+        return (self.weights.depth + 1) // 2 * self.columns // LANES
+
+
 class _Passes:
     """The passes over one convolution's tiles, and the memory that they work in.
 
@@ -168,7 +183,9 @@ class _Passes:
         self._pairs, self._at_once = shares(self._tiles, per_pair, workspace.nbytes, 1)
         self.inner, self.outer = _Side(channels, self._at_once), _Side(self._outputs, self._at_once)
         self._weight, self._roots = flat(weight.contiguous()), twiddles(size)
-        self._here: object = None  # whose spectra are in memory
+        self._rows = self._channels + self._channels % 2  # of a gradient's spectra
+        self._factor = np.full(1, 0.5 / size**2, np.float32)  # half: two kernels, and two tiles, are one complex tile
+        self._transformed: _Block | None = None  # whose spectra are in memory
 
     @contextmanager
     def memory(self, workspace: Workspace) -> Iterator[None]:
@@ -181,7 +198,7 @@ class _Passes:
             self._channels + self._channels % 2,
         )
         floats = max(2 * self._channels * forth, 2 * self._outputs * back) + LANES
-        made = 2 * rows * self._columns_within_block(self._outputs, rows) + LANES
+        made = 2 * self._rows * self._columns_within_block(self._outputs, self._rows) + LANES
         parts = self.inner.stride, self.outer.stride, floats, made
         scratch = [scratch_floats(self._tiles.size)] * torch.get_num_threads()
         with workspace.take(*(self._frequencies * part for part in parts), *scratch) as arrays:
@@ -207,30 +224,33 @@ class _Passes:
         share(run, pairs)
 
     def multiply(self, pairs: int, *, turned: bool = False) -> None:
-        """Multiply the input's spectra by the weights' for those of the output; `turned`: the output's, for the input.
+        """Multiply the input's spectra by the weights' for those of the output; `turned`: the output's, for the input."""
+        columns, at_once = (self.inner if turned else self.outer).channels, self._columns_at_once(turned)
+        for first in range(0, columns, at_once):
+            self._multiply(pairs, self._block(turned, first, min(at_once, columns - first)))
 
-        Without a bias and a ReLU, that is.
-        """
-        from cpm_port.engine import _products
+    def _multiply(self, pairs: int, block: _Block) -> None:
+        """Do so for some columns; their weights are transformed first, unless they are what was transformed last."""
+        from cpm_port.engine import _products, _weights
+        from cpm_port.engine._lines import CONSTANTS
 
-        left, right = (self.outer, self.inner) if turned else (self.inner, self.outer)
-        depth = self._outputs if turned else self._channels
-        panel = _products.panel_of(right.channels)
-        at_once = self._columns_at_once(turned)
-        for first in range(0, right.channels, at_once):
-            columns = min(at_once, right.channels - first)
-            plane = depth * columns
-            stride = 2 * plane + LANES
-            self._make_spectra(turned, first, columns, panel, stride)
+        left, right = (self.outer, self.inner) if block.weights.turned else (self.inner, self.outer)
+        panel, depth = _products.panel_of(right.channels), block.weights.depth
+        plane = depth * block.columns
+        layout = _products.Layout(2 * plane + LANES, panel, depth * panel, plane)
 
-            def run(
-                _: int, start: int, stop: int, first: int = first, columns: int = columns,
-                layout: Layout = _products.Layout(stride, panel, depth * panel, plane),
-            ) -> None:  # fmt: skip
-                _products.product(left.spectra, left.layout(), self._spectra, layout, right.spectra[first:],
-                                  right.layout(panel), 2 * pairs, depth, columns, panel, start, stop)  # fmt: skip
+        def spectra(worker: int, start: int, stop: int) -> None:
+            _weights.spectra_of(self._weight, block.weights, self._spectra, layout.frequency, plane, panel,
+                                self._factor, self._roots, CONSTANTS, self._scratch[worker], start, stop)  # fmt: skip
 
-            share(run, self._frequencies)
+        def product(_: int, start: int, stop: int) -> None:
+            _products.product(left.spectra, left.layout(), self._spectra, layout, right.spectra[block.first :],
+                              right.layout(panel), 2 * pairs, depth, block.columns, panel, start, stop)  # fmt: skip
+
+        if self._transformed != block:
+            share(spectra, block.groups)
+            self._transformed = block
+        share(product, self._frequencies)
 
     def inverse(self, side: _Side, maps: Array, bias: Array, rectify: bool, first: int, pairs: int) -> None:
         """Write a chunk's part of the maps."""
@@ -248,6 +268,11 @@ class _Passes:
 
     def add_gradient(self, gradient: Array, pairs: int) -> None:
         """Add a chunk's part to the weights' gradient."""
+        at_once = self._columns_within_block(self._outputs, self._rows)
+        for first in range(0, self._outputs, at_once):
+            self._add_gradient(gradient, pairs, self._block(False, first, min(at_once, self._outputs - first)))
+
+    def _add_gradient(self, gradient: Array, pairs: int, block: _Block) -> None:
         from cpm_port.engine import _products, _weights
         from cpm_port.engine._lines import CONSTANTS
 
@@ -255,57 +280,31 @@ class _Passes:
         panel = _products.panel_of(outer.channels)
         left = _products.Layout(inner.stride, 1, 2 * inner.channels, -inner.channels)  # with i times the conjugate
         right = _products.Layout(outer.stride, 2 * outer.channels, panel, outer.channels)
-        factor = np.full(1, 0.5 / self._tiles.size**2, np.float32)  # half: see `_kernels.py`, rows a and b
-        rows = self._channels + self._channels % 2
-        at_once = self._columns_within_block(outer.channels, rows)
-        for first in range(0, outer.channels, at_once):
-            columns = min(at_once, outer.channels - first)
-            stride = 2 * rows * columns + LANES
-            block = self._block(False, first, columns)._replace(turned=1)
+        made = _products.Layout(2 * self._rows * block.columns + LANES, 2 * block.columns, panel, block.columns)
+        weights = block.weights._replace(turned=1)
 
-            def product(
-                _: int, start: int, stop: int, first: int = first, columns: int = columns,
-                layout: Layout = _products.Layout(stride, 2 * columns, panel, columns),
-            ) -> None:  # fmt: skip
-                _products.product(inner.spectra[inner.channels :], left, outer.spectra[first:], right, self._made,
-                                  layout, rows, 2 * pairs, columns, panel, start, stop)  # fmt: skip
+        def product(_: int, start: int, stop: int) -> None:
+            _products.product(inner.spectra[inner.channels :], left, outer.spectra[block.first :], right, self._made,
+                              made, self._rows, 2 * pairs, block.columns, panel, start, stop)  # fmt: skip
 
-            def back(
-                worker: int, start: int, stop: int, stride: int = stride, columns: int = columns, block: Any = block
-            ) -> None:
-                _weights.gradient_of(self._made, stride, columns, block, gradient, factor, self._roots, CONSTANTS,
-                                       self._scratch[worker], start, stop)  # fmt: skip
+        def back(worker: int, start: int, stop: int) -> None:
+            _weights.gradient_of(self._made, made.frequency, block.columns, weights, gradient, self._factor,
+                                 self._roots, CONSTANTS, self._scratch[worker], start, stop)  # fmt: skip
 
-            share(product, self._frequencies)
-            share(back, rows // 2 * columns // LANES)
+        share(product, self._frequencies)
+        share(back, block.groups)
 
-    def _make_spectra(self, turned: bool, first: int, columns: int, panel: int, stride: int) -> None:
-        """Transform a block of weights, unless it is the one that is there."""
-        if self._here == (turned, first):
-            return
-        from cpm_port.engine import _weights
-        from cpm_port.engine._lines import CONSTANTS
-
-        self._here = turned, first
-        block = self._block(turned, first, columns)
-        factor = np.full(1, 0.5 / self._tiles.size**2, np.float32)
-
-        def run(worker: int, start: int, stop: int) -> None:
-            _weights.spectra_of(self._weight, block, self._spectra, stride, block.depth * columns, panel, factor,
-                                  self._roots, CONSTANTS, self._scratch[worker], start, stop)  # fmt: skip
-
-        share(run, (block.depth + 1) // 2 * columns // LANES)
-
-    def _block(self, turned: bool, first: int, columns: int) -> Weights:
-        """Describe the weights of some columns: the output's channels, or the input's on the way back."""
+    def _block(self, turned: bool, first: int, columns: int) -> _Block:
+        """Return the weights of some columns: the output's channels, or the input's on the way back."""
         from cpm_port.engine._weights import Weights
 
         taps = self._kernel**2
         depth, limit = (self._outputs, self._channels) if turned else (self._channels, self._outputs)
         steps = (self._channels * taps, taps) if turned else (taps, self._channels * taps)
         there = min(columns, limit - first)
-        return Weights(self._kernel, depth, there, first, *steps, int(turned), self._tiles.size,
-                       *TILE_SIZES[self._tiles.size])  # fmt: skip
+        size = self._tiles.size
+        weights = Weights(self._kernel, depth, there, first, *steps, int(turned), size, *TILE_SIZES[size])
+        return _Block(weights, first, columns)
 
     def _columns_at_once(self, turned: bool) -> int:
         """Return of how many columns the weights' spectra are made before they are used."""
@@ -361,12 +360,12 @@ def _kept(gradient: Tensor, results: Tensor | None) -> tuple[Tensor, Tensor]:
     from cpm_port.engine import _weights
 
     count, height, width, channels = gradient.shape
-    if results is None:
-        return gradient, torch.from_numpy(gradient.numpy().sum((0, 1, 2), dtype=np.float64).astype(np.float32))
-    kept, sums = empty(*gradient.shape), np.zeros(count * height * channels, np.float32)
+    kept = gradient if results is None else empty(*gradient.shape)
+    y = np.empty(0, np.float32) if results is None else flat(results)
+    sums = np.empty(count * height * channels, np.float32)
 
     def run(_: int, start: int, stop: int) -> None:
-        _weights.rectified_gradient(flat(gradient), flat(results), flat(kept), sums, width, channels, start, stop)
+        _weights.rectified_gradient(flat(gradient), y, flat(kept), sums, width, channels, start, stop)
 
     share(run, count * height)
     return kept, torch.from_numpy(sums.reshape(-1, channels).sum(0, dtype=np.float64).astype(np.float32))

@@ -32,6 +32,8 @@ class Operation:
         The key of the (first) layer's module in the net.
     reads, writes : tuple of int
         Values.
+    detached : tuple of int
+        Positions in `reads` that get no gradient.
     rectify : bool
         Whether a ReLU is part of it.
     pool : Pool
@@ -43,6 +45,7 @@ class Operation:
     key: str
     reads: tuple[int, ...]
     writes: tuple[int, ...]
+    detached: tuple[int, ...] = ()
     rectify: bool = False
     pool: Pool = field(default_factory=Pool)
     frees: tuple[int, ...] = ()
@@ -68,7 +71,7 @@ def compile_program(net: CaffeNet, wanted: Sequence[str]) -> Program:
         writes = tuple(range(count, count + len(step.spec.tops)))
         count += len(writes)
         current.update(zip(step.spec.tops, writes, strict=True))
-        operations.append(Operation(step.key, reads, writes))
+        operations.append(Operation(step.key, reads, writes, step.detached))
     results = {name: current[name] for name in wanted}
     joined = _join(operations, net, set(results.values()))
     gone = released([(operation.reads, operation.writes) for operation in joined], kept=set(results.values()))
@@ -100,7 +103,8 @@ def _join(operations: list[Operation], net: CaffeNet, kept: set[int]) -> list[Op
     def only_reader(operation: Operation) -> Operation | None:
         value = operation.writes[0]
         found = readers.get(value, [])
-        return found[0] if len(operation.writes) == 1 and value not in kept and len(found) == 1 else None
+        alone = len(operation.writes) == 1 and value not in kept and len(found) == 1
+        return found[0] if alone and not found[0].detached else None
 
     for operation in operations:
         if type(_module(net, operation)) is not Convolution or len(operation.reads) != 1:
