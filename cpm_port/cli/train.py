@@ -84,6 +84,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="bfloat16 arithmetic (on a CPU far slower, unless it has AVX512-BF16 or AMX) or, on a GPU, TF32; weights "
         "stay float32",
     )
+    speed.add_argument(
+        "--engine",
+        action=argparse.BooleanOptionalAction,
+        help="run large convolutions in the frequency domain, on a CPU in float32 (default: with a preset; results "
+        "agree with Caffe's to rounding, not bit by bit)",
+    )
     speed.add_argument("--compile", action="store_true", help="compile the net with torch.compile")
     speed.add_argument("--channels-last", action="store_true", help="lay images out as GPUs like them")
     speed.add_argument("--recompute", action="store_true", help="gradient checkpointing: less memory, a third slower")
@@ -134,6 +140,7 @@ def run(args: argparse.Namespace) -> int:
         channels_last=args.channels_last,
         recompute=args.recompute,
         masked=args.mask,
+        engine=args.engine,
         extras=Extras(args.color, args.grey, args.full_turns, args.cutout),
         boxes=args.boxes,
         ema=args.ema,

@@ -14,10 +14,11 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-import llvmlite.binding
+import numba
 import numba.extending
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import models, overload, register_model
 
 __all__ = [
@@ -37,7 +38,8 @@ __all__ = [
 ]
 
 LANES = 16
-WIDE = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))  # 32 registers of 16 lanes
+# Whether kernels are compiled for 32 registers of 16 lanes: numba can be told of less than the machine has.
+WIDE = "+avx512f" in (numba.config.CPU_FEATURES or get_host_cpu_features()).split(",")
 
 # What it returns is called without the typing context, which mypy cannot know.
 intrinsic: Any = numba.extending.intrinsic

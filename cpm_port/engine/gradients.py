@@ -3,15 +3,15 @@
 All three are products of spectra, frequency by frequency, over the same tiles as in `fft.py`. With S = T - K + 1:
 
 - forward: tiles of T x T pixels of the input, S apart, times the weights' spectra
-- gradient to the input: the same convolution of the gradient, with the kernels turned by half a circle and input and
-  output exchanged; each tile gives S x S pixels of it
+- gradient to the input: the same convolution of the gradient, its kernels turned by half a circle, input and output
+  exchanged; each tile gives S x S pixels of it
 - gradient to the weights: a tile of the gradient's, times the conjugate spectrum of those S x S pixels of the input
   (the rest of the tile is zeros), summed over tiles: K x K values of what comes back. The gradient's spectra serve both
 
-Weights are transformed once a pass, in blocks that stay in the cache where all tiles fit into the workspace, else as a
-whole. A ReLU behind the convolution is part of it.
+Weights are transformed once a pass: in blocks that stay in the cache where all tiles fit into the workspace, else all
+at once. A ReLU behind the convolution is part of it.
 
-Conventions: as in `fft.py`. Results agree with the direct sums to about 1e-6 of each tensor's largest value. There is no
+Conventions: as in `fft.py`. Results agree with direct sums to about 1e-6 of each tensor's largest value. There is no
 second derivative: asking for one raises torch's RuntimeError ("marked with @once_differentiable").
 """
 
@@ -92,9 +92,8 @@ def convolve(
     """
     outputs, channels, kernel, width = weight.shape
     if kernel != width or kernel % 2 == 0 or kernel > size or outputs % LANES:
-        raise ShapeError(
-            f"weight is {tuple(weight.shape)}, expected (O, C, K, K) with O a multiple of {LANES}, K odd and up to {size}"
-        )
+        wanted = f"(O, C, K, K) with O a multiple of {LANES}, K odd and at most {size}"
+        raise ShapeError(f"weight is {tuple(weight.shape)}, expected {wanted}")
     if x.dim() != 4 or x.shape[1] != channels or x.dtype != torch.float32:
         raise ShapeError(f"input is {tuple(x.shape)} {x.dtype}, expected (N, {channels}, H, W) float32")
     result: Tensor = _FourierConvolution.apply(x, weight, bias, size, rectify, workspace or Workspace())  # type: ignore[no-untyped-call]
@@ -192,11 +191,7 @@ class _Passes:
         """Take what the passes need for as long as the context lasts."""
         from cpm_port.engine._weights import scratch_floats
 
-        forth, back, rows = (
-            self._columns_at_once(False),
-            self._columns_at_once(True),
-            self._channels + self._channels % 2,
-        )
+        forth, back = self._columns_at_once(False), self._columns_at_once(True)
         floats = max(2 * self._channels * forth, 2 * self._outputs * back) + LANES
         made = 2 * self._rows * self._columns_within_block(self._outputs, self._rows) + LANES
         parts = self.inner.stride, self.outer.stride, floats, made
@@ -224,7 +219,7 @@ class _Passes:
         share(run, pairs)
 
     def multiply(self, pairs: int, *, turned: bool = False) -> None:
-        """Multiply the input's spectra by the weights' for those of the output; `turned`: the output's, for the input."""
+        """Multiply the input's spectra by the weights', for the output's; `turned`: the output's, for the input's."""
         columns, at_once = (self.inner if turned else self.outer).channels, self._columns_at_once(turned)
         for first in range(0, columns, at_once):
             self._multiply(pairs, self._block(turned, first, min(at_once, columns - first)))

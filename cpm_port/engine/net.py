@@ -125,11 +125,10 @@ class AcceleratedNet(CaffeNet):
 
     def forward(self, inputs: Mapping[str, Blob] | Blob, blobs: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Run the net; parameters, result and errors as those of `CaffeNet.forward`."""
-        if torch.is_grad_enabled() or _is_traced() or isinstance(inputs, fx.Proxy) or self._is_watched():
+        if torch.is_grad_enabled() or self.is_followed(inputs):
             return super().forward(inputs, blobs)
         table = self.take_inputs(inputs)
-        plain = all(_is_plain(tensor) for tensor in (*table.values(), *self.parameters()))
-        if not plain or not all(_is_finite(tensor) for tensor in table.values()):
+        if not self.is_covered(table) or not all(_is_finite(tensor) for tensor in table.values()):
             return super().forward(table, blobs)
         with self._turn:
             return self._run_fast(table, self._wanted(blobs))
@@ -167,9 +166,15 @@ class AcceleratedNet(CaffeNet):
         """Memory that transformed weights take now."""
         return sum(conv.nbytes for _, conv in list(self._transformed.values()))
 
-    def _is_watched(self) -> bool:
-        """Tell whether a layer has hooks: they see every layer run, and its own bottoms and tops."""
+    def is_followed(self, inputs: Mapping[str, Blob] | Blob) -> bool:
+        """Tell whether somebody follows what the layers do: compiles or exports the net, or has hooks on layers."""
+        if _is_traced() or isinstance(inputs, fx.Proxy):
+            return True
         return any(module._forward_hooks or module._forward_pre_hooks for module in self._layer_modules())
+
+    def is_covered(self, table: Mapping[str, Tensor]) -> bool:
+        """Tell whether the engine covers these inputs and the parameters: float32 in this machine's memory."""
+        return all(_is_plain(tensor) for tensor in (*table.values(), *self.parameters()))
 
     def _run(self, operation: Operation, way: Way | None, bottoms: list[Tensor]) -> Sequence[Tensor]:
         module = self.get_submodule(operation.key)

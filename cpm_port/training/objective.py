@@ -1,8 +1,8 @@
 """What is minimised: a train net's losses as a function of a batch.
 
 Flow: a batch's blobs -> net -> **one weighted loss per loss layer**. In parity mode the net's own loss layers are run
-as the prototxt says. Options that leave the prototxt alone: bfloat16 arithmetic, compilation, recomputing activations
-in the backward pass, and a Euclidean loss that ignores unlabelled joints.
+as the prototxt says. Options that leave the prototxt alone: the Fourier engine, bfloat16 arithmetic, compilation,
+recomputing activations in the backward pass, and a Euclidean loss that ignores unlabelled joints.
 
 Conventions: losses are float32 of shape (K,), in the prototxt's order, each already times its `loss_weight`; their sum
 is what Caffe calls the loss.
@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from cpm_port.engine import LearningNet
 from cpm_port.errors import TrainingError, UsageError
 from cpm_port.graph import CaffeNet
 from cpm_port.training.loss import masked_euclidean_loss
@@ -42,13 +43,15 @@ class Objective:
         Compile the net with `torch.compile` on the first batch.
     recompute : bool
         Keep no activations between groups of layers, and compute them again in the backward pass.
+    engine : bool
+        Run float32 nets on a CPU by `cpm_port.engine.LearningNet`.
 
     Raises
     ------
     TrainingError
         The net has no loss.
     UsageError
-        Both `compiled` and `recompute`: recomputing runs the layers one by one.
+        Both `compiled` and `recompute`: recomputing runs the layers one by one; or one of the options with `engine`.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Objective:
         bfloat16: bool = False,
         compiled: bool = False,
         recompute: bool = False,
+        engine: bool = False,
     ) -> None:
         self._terms = [
             (layer, top, weight)
@@ -68,6 +72,9 @@ class Objective:
         ]
         if compiled and recompute:
             raise UsageError("compile and recompute: one of them expected; recomputing runs the layers one by one")
+        if engine and (compiled or recompute or bfloat16):
+            other = "compile" if compiled else "recompute" if recompute else "bfloat16"
+            raise UsageError(f"engine and {other}: one of them expected; the engine computes in float32, its own way")
         if not self._terms:
             raise TrainingError(
                 f"{net.spec.source}: the net has no loss in phase {net.spec.phase}; nothing to train on"
@@ -77,8 +84,10 @@ class Objective:
         self._wanted = [name for name in self.names if name not in self._masked]
         self._wanted += [bottom for bottoms in self._masked.values() for bottom in bottoms]
         self._bfloat16 = bfloat16
-        if recompute:
-            self._forward: _Forward = functools.partial(forward_recomputing, net)
+        if engine:
+            self._forward: _Forward = LearningNet(net)
+        elif recompute:
+            self._forward = functools.partial(forward_recomputing, net)
         elif bfloat16 and not compiled:
             self._forward = functools.partial(forward_merged, net)
         else:

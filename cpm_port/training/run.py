@@ -71,6 +71,9 @@ class RunOptions:
         Instead of the solver's or the preset's.
     bfloat16, compiled, channels_last, recompute, masked : bool
         See `Objective`; `channels_last` lays weights and maps out as GPUs like them.
+    engine : bool or None
+        Whether the Fourier engine trains (see `Objective`). None: where a preset leaves Caffe's numbers anyway, in
+        float32 on a CPU, without `compiled`, `channels_last` and `recompute`.
     tf32 : bool
         Let a GPU round the inputs of convolutions and products to TF32's 10 bits.
     extras : Extras
@@ -123,6 +126,7 @@ class RunOptions:
     channels_last: bool = False
     recompute: bool = False
     masked: bool = False
+    engine: bool | None = None
     extras: Extras = field(default_factory=Extras)
     boxes: Sequence[tuple[int, int]] = ()
     ema: float | None = None
@@ -199,6 +203,7 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
         if options.bfloat16 and (known := slow_bfloat16(world.device)) is not None:
             progress.say(known)
         preset = _preset(options.preset)
+        engine = _uses_engine(options, world.device)
         torch.manual_seed(seed)
         net = load_net(spec, input_shapes=source.shapes)
         if snapshot is not None:
@@ -221,6 +226,7 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
                 bfloat16=options.bfloat16,
                 compiled=options.compiled,
                 recompute=options.recompute,
+                engine=engine,
             ),
             optimizer=optimizer,
             schedule=schedule,
@@ -268,6 +274,22 @@ def locate(path: str | os.PathLike[str], named_in: str | os.PathLike[str]) -> Pa
         if candidate.exists():
             return candidate
     raise MissingFileError(f"{named_in}: names {path!r}, which is neither here nor at {beside}")
+
+
+def _uses_engine(options: RunOptions, device: torch.device) -> bool:
+    """Decide whether the Fourier engine trains.
+
+    Raises
+    ------
+    UsageError
+        It was asked for on a GPU.
+    """
+    if options.engine is not None:
+        if options.engine and device.type != "cpu":
+            raise UsageError(f"the engine trains on a CPU; the device is {device}")
+        return options.engine
+    others = options.bfloat16 or options.compiled or options.channels_last or options.recompute
+    return options.preset is not None and device.type == "cpu" and not others
 
 
 def _workers(options: RunOptions, world: World) -> int:

@@ -1,0 +1,174 @@
+"""A Caffe net's forward pass for training on a CPU: the same blobs and gradients, by the engine's convolutions.
+
+Flow: a batch's blobs -> layers joined into operations (`program.py`) -> **the same blobs**, with gradients. Where that
+pays, convolutions run in the frequency domain, forward and back (`gradients.py`), each with the ReLU behind it; all
+other layers are the net's own. Where it pays is decided by a cost model for each size of inputs, alike everywhere.
+
+Spectra of maps take at most `WORKSPACE` bytes, those of weights at most `WEIGHTS`, kept from pass to pass.
+
+It knowingly differs: blobs and gradients agree to about 1e-6 of each one's largest value rather than bit by bit, a
+value that is not finite spoils its neighbourhood (`fft.py`), and gradients have no gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cpm_port.compute.memory import Workspace
+from cpm_port.engine.fft import LANES, NO_POOL, TILE_SIZES, tile_geometry
+from cpm_port.engine.gradients import convolve
+from cpm_port.engine.net import MEMORY_BOUND, AcceleratedNet
+from cpm_port.engine.program import Operation, Program, compile_program, is_plain_convolution
+from cpm_port.graph import CaffeNet, LayerModule, Shape
+from cpm_port.graph.net import Blob
+
+__all__ = ["WEIGHTS", "WORKSPACE", "Job", "LearningNet", "tile_size"]
+
+WORKSPACE, WEIGHTS = 256 << 20, 256 << 20
+
+# Per core of the machine this was fitted on (Zen 4, AVX-512), float32. Only their proportions matter.
+_DIRECT = 115e9  # operations a second of the direct convolution and its gradients, with many channels
+_DIRECT_FEW = 58e9  # and with few
+_PRODUCT = 65e9  # of the products per frequency
+_TRANSFORM = 0.8e9  # values a second through one transform of maps
+_SPECTRA = 1.1e9  # values a second of weights' spectra
+_PASS = 1e-3  # seconds to start all passes
+
+
+@dataclass(frozen=True)
+class Job:
+    """A 'same' convolution of stride 1 to be trained: its sizes, and which gradients are wanted."""
+
+    images: int
+    channels: int
+    outputs: int
+    kernel: int
+    height: int
+    width: int
+    for_input: bool
+    for_weight: bool
+
+
+class LearningNet(AcceleratedNet):
+    """An accelerated net whose passes with gradients run faster, too.
+
+    Parameters
+    ----------
+    net : CaffeNet
+        Stays as it is. Its parameters are shared: training either net changes both. What the engine does not cover (a
+        net on another device or in another type, autocast, tracing, hooks) runs by the net's own layers.
+    """
+
+    def __init__(self, net: CaffeNet) -> None:
+        super().__init__(net, MEMORY_BOUND, "model")
+
+    def _start(self) -> None:
+        super()._start()
+        self._learning_workspace = Workspace(WORKSPACE)
+        self._learning_plans: dict[tuple[object, ...], _Plan] = {}
+        self.learning_ways: dict[str, int] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what `copy` and `pickle` take along: nothing of what `_start` makes."""
+        return {name: value for name, value in super().__getstate__().items() if "learning_" not in name}
+
+    def forward(self, inputs: Mapping[str, Blob] | Blob, blobs: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Run the net; parameters, result and errors as those of `CaffeNet.forward`."""
+        by_value = any(module.shaped_by_values for module in self._layer_modules())
+        if not torch.is_grad_enabled() or by_value or self.is_followed(inputs):
+            return super().forward(inputs, blobs)
+        table = self.take_inputs(inputs)
+        if not self.is_covered(table):
+            return super().forward(table, blobs)
+        shapes = {name: tuple(tensor.shape) for name, tensor in table.items()}
+        self._reshape(shapes)
+        program, self.learning_ways = self._learning_plan(shapes, tuple(self._wanted(blobs)))
+        values = {program.inputs[name]: tensor for name, tensor in table.items()}
+        table.clear()
+        for operation in program.operations:
+            bottoms = [values[value] for value in operation.reads]
+            for position in operation.detached:
+                bottoms[position] = bottoms[position].detach()
+            values.update(zip(operation.writes, self._learn(operation, bottoms), strict=True))
+            del bottoms
+            for value in operation.frees:
+                del values[value]
+        return {name: values[value].contiguous() for name, value in program.results.items()}
+
+    def _learn(self, operation: Operation, bottoms: list[Tensor]) -> Sequence[Tensor]:
+        module, size = self.get_submodule(operation.key), self.learning_ways.get(operation.key, 0)
+        assert isinstance(module, LayerModule)
+        if size:
+            weight, *bias = module.blobs
+            y = convolve(bottoms[0], weight, bias[0] if bias else None, size=size, rectify=operation.rectify,
+                         workspace=self._learning_workspace)  # fmt: skip
+        else:
+            y, *others = module(*bottoms)
+            if others:
+                return (y, *others)
+            y = y.relu() if operation.rectify else y
+        pool = operation.pool
+        return (y if pool == NO_POOL else F.max_pool2d(y, pool.kernel, pool.stride, ceil_mode=True),)
+
+    def _learning_plan(self, shapes: dict[str, Shape], wanted: tuple[str, ...]) -> _Plan:
+        """Return the operations for inputs of these shapes, and each convolution's tile size."""
+        learns = tuple(parameter.requires_grad for parameter in self.parameters())
+        key = (tuple(shapes.items()), wanted, learns)
+        if key not in self._learning_plans:
+            self._learning_plans[key] = compile_program(self, wanted), self._sizes()
+        return self._learning_plans[key]
+
+    def _sizes(self) -> dict[str, int]:
+        """Return the convolutions' tile sizes, at the blobs' sizes of now."""
+        learned: set[str] = set()
+        sizes = {}
+        for step in self.steps:
+            module = self.get_submodule(step.key)
+            reached = [i not in step.detached and name in learned for i, name in enumerate(step.spec.bottoms)]
+            learns = any(parameter.requires_grad for parameter in module.parameters())
+            if is_plain_convolution(module):
+                assert isinstance(module, LayerModule)
+                images, channels, height, width = self._blob_shapes[step.spec.bottoms[0]]
+                outputs, _, kernel, _ = module.blob(0).shape
+                job = Job(images, channels, outputs, kernel, height, width, reached[0], module.blob(0).requires_grad)
+                sizes[step.key] = tile_size(job)
+            if learns or any(reached):
+                learned |= set(step.spec.tops)
+        return sizes
+
+
+_Plan = tuple[Program, dict[str, int]]
+
+
+def tile_size(job: Job) -> int:
+    """Return the tile size that makes a convolution's training fastest by the cost model, 0 for the direct way."""
+    back = job.for_input + job.for_weight
+    rate = _DIRECT if job.channels >= LANES else _DIRECT_FEW
+    maps = job.channels * job.outputs
+    times = {0: 2 * job.images * job.height * job.width * maps * job.kernel**2 * (1 + back) / rate}
+    padded = job.channels + -job.channels % LANES
+    for size in TILE_SIZES if job.outputs % LANES == 0 and job.kernel > 1 and min(job.images, job.height) else ():
+        geometry = tile_geometry(job.height, job.width, job.kernel, size, NO_POOL)
+        frequencies = size * (size // 2 + 1)
+        if (
+            geometry is None
+            or 8 * frequencies * maps > WEIGHTS
+            or 16 * frequencies * (padded + job.outputs) > WORKSPACE
+        ):
+            continue
+        tiles = job.images * geometry.rows * geometry.columns
+        tiles += tiles % 2
+        transforms = padded + job.outputs + (back > 0) * job.outputs + (job.for_weight + job.for_input) * padded
+        times[size] = (
+            8 * frequencies * tiles * maps * (1 + back) / _PRODUCT
+            + tiles * size**2 * transforms / _TRANSFORM
+            + 2 * frequencies * maps * (1 + back) / _SPECTRA
+            + _PASS
+        )
+    return min(times, key=lambda size: times[size])
