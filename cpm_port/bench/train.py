@@ -9,54 +9,81 @@ multiplication, once forward, once for the weights' gradient, and once for the i
 weights.
 
 `plain PyTorch` is the same iteration as a port would write it: the readable twin, eager, float32, NCHW, and
-`torch.optim.SGD`. On a CPU both spend their time in the same library's convolutions: we promise nothing there.
+`torch.optim.SGD`. On a CPU ours runs by the Fourier engine (`--no-engine`: by the same library's convolutions).
 
-Parity first: the losses of the timed configuration, and of plain PyTorch, beside float32 on the CPU.
+Parity first: the losses of the timed configuration, and of plain PyTorch, beside float32 on the CPU. The engine's
+gradients, of one image, are held to those of the plain layers, with TanH and average pooling in the place of ReLU and
+maxima: at their kinks any rounding makes gradients jump.
 
-Without arguments: the full 6-stage net at batch 16 in bfloat16 on a GPU, a narrow one in float32 where there is none.
+Without arguments: the full 6-stage net, in bfloat16 at batch 16 on a GPU, at batch 2 in float32 where there is none.
+`--finetune N` also trains that net for N iterations on 40 drawn people, from seeded weights, with the engine and
+without, as `cpm-port train` does: the losses must be the same, and the seconds of both are told.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cpm_port.bench._peers import seeded_model
 from cpm_port.bench._timing import take_turns
 from cpm_port.caffe import infer_shapes, layer_flops, parse_net, parse_solver
-from cpm_port.compute.devices import checked_device, default_device
+from cpm_port.compute.devices import World, checked_device, default_device
 from cpm_port.engine.precision import arithmetic
 from cpm_port.errors import TrainingError
 from cpm_port.graph import CaffeNet, load_net
-from cpm_port.models import Architecture, TrainingData, architecture, build, from_caffe, train_text
+from cpm_port.models import (
+    Architecture,
+    SolverSettings,
+    TrainingData,
+    architecture,
+    build,
+    from_caffe,
+    train_text,
+    write_files,
+)
 from cpm_port.release import BOX_SIZE, STRIDE
 from cpm_port.training.objective import Objective
 from cpm_port.training.presets import fill_like_he, recipe_of
+from cpm_port.training.progress import read_metrics
+from cpm_port.training.run import RunOptions, open_run
 
 __all__ = ["configure", "run", "training_flops"]
 
-_NARROW, _FULL = (2, 16, 128, 8), (6, None, BOX_SIZE, 16)  # stages, width, box, batch
+_BATCH, _REPEATS = {"cuda": 16, "cpu": 2}, {"cuda": 15, "cpu": 5}  # few repeats of short steps leave much to chance
 _PRODUCT_SIZE, _CHANNELS = {"cuda": 8192, "cpu": 2048}, 128  # of what tells the machine's matrix rate
 _LOSS_TOLERANCE = {"bf16": 0.02, None: 1e-4}  # relative; bfloat16 keeps 8 bits
+_GRADIENT_TOLERANCE = 1e-5  # of each tensor's largest value: what the engine promises
+_RUN_TOLERANCE = 1e-4  # relative, of every loss of a fine-tuning
+_SMOOTH = {'type: "ReLU"': 'type: "TanH"', "pool: MAX": "pool: AVE"}
+_PEOPLE = "drawn:count=40,size=400,seed=1"
 _SOLVER = 'lr_policy: "fixed" base_lr: 1e-9 momentum: 0.9 weight_decay: 0.0005'
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the bench's arguments."""
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
-    parser.add_argument("--stages", type=int)
+    parser.add_argument("--stages", type=int, default=6)
     parser.add_argument("--width", type=int, help="no hidden convolution has more channels")
-    parser.add_argument("--box-size", type=int)
-    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--box-size", type=int, default=BOX_SIZE)
+    parser.add_argument("--batch-size", type=int, help="default: 16 on a GPU, 2 on a CPU")
     parser.add_argument("--amp", choices=("bf16", "none"), help="default: bf16 on a GPU")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--channels-last", action="store_true")
     parser.add_argument("--recompute", action="store_true")
-    parser.add_argument("--repeats", type=int, default=15)  # fewer leave the ratio to chance
+    parser.add_argument(
+        "--engine", action=argparse.BooleanOptionalAction, help="default: on a CPU in float32, without the three above"
+    )
+    parser.add_argument("--finetune", type=int, default=0, metavar="N", help="iterations of a run with and without it")
+    parser.add_argument("--repeats", type=int, help="default: 15 on a GPU, 5 on a CPU")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -68,13 +95,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _run(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     on_gpu = device.type == "cuda"
-    stages, width, box, batch = _FULL if on_gpu else _NARROW
     amp = None if (args.amp or ("bf16" if on_gpu else "none")) == "none" else "bf16"
-    box, batch = args.box_size or box, args.batch_size or batch
-    design = architecture("mpi", stages=args.stages or stages, width=args.width or width, box=(box, box))
-    torch.manual_seed(0)
-    net = load_net(parse_net(train_text(design, TrainingData(batch_size=batch)), phase="TRAIN"))
-    fill_like_he(net, list(net.params))  # so that the losses depend on every layer
+    others = bool(amp or args.compile or args.channels_last or args.recompute)
+    engine = not (on_gpu or others) if args.engine is None else args.engine
+    box, batch = args.box_size, args.batch_size or _BATCH[device.type]
+    design = architecture("mpi", stages=args.stages, width=args.width, box=(box, box))
+    text = train_text(design, TrainingData(batch_size=batch))
+    net = _filled(text)
     inputs = {name: torch.randn(shape) * 0.2 for name, shape in net.inputs.items()}
     exact = Objective(net)({name: value[:1] for name, value in inputs.items()}).detach()
     layout = torch.channels_last if args.channels_last else torch.contiguous_format
@@ -82,9 +109,11 @@ def _run(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     inputs = {name: value.to(device).to(memory_format=layout) for name, value in inputs.items()}
     first = {name: value[:1] for name, value in inputs.items()}
     plain = _PlainPort(net, design, device)
-    parity = _parity(exact, Objective(net, bfloat16=amp is not None)(first), amp)
+    parity = _parity(exact, Objective(net, bfloat16=amp is not None, engine=engine)(first), amp)
     _parity(exact.sum(), plain.loss(first), None)
-    objective = Objective(net, bfloat16=amp is not None, compiled=args.compile, recompute=args.recompute)
+    if engine:
+        parity += f", {_gradient_parity(text, first)}"
+    objective = Objective(net, bfloat16=amp is not None, compiled=args.compile, recompute=args.recompute, engine=engine)
     optimizer, _ = recipe_of(parse_solver(_SOLVER), net.param_info())
 
     def iteration() -> None:
@@ -121,7 +150,7 @@ def _run(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
 
     sides = {"iteration": iteration, "plain PyTorch": plain_iteration}
     sides |= {f"{products} products of {size}": product, "wide convolution": convolution}
-    result = take_turns(sides, args.repeats)
+    result = take_turns(sides, args.repeats or _REPEATS[device.type])
     seconds, plain_seconds, product_seconds, convolution_seconds = result["medians"].values()
     operations = training_flops(net)
     rates = {
@@ -129,6 +158,7 @@ def _run(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
         "convolution": 2 * images * cells**2 * kernels.numel() / convolution_seconds,
     }
     matrix_rate = max(rates.values())
+    told = {} if args.finetune < 1 else {"fine-tuning": _fine_tune(design, batch, args.finetune)}
     return {
         "parity": parity,
         **result,
@@ -139,9 +169,10 @@ def _run(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
         **{f"TFLOP per second of the {name}": rate / 1e12 for name, rate in rates.items()},
         "net": f"{design.stages} stages, widest layer {max(vars(design.widths).values())}, box {box}, batch {batch}",
         "how": f"{device}, {amp or 'float32'}, compiled {args.compile}, channels last {args.channels_last}, "
-        f"recomputed {args.recompute}, {torch.get_num_threads()} threads",
+        f"recomputed {args.recompute}, engine {engine}, {torch.get_num_threads()} threads",
         "device": torch.cuda.get_device_name(device) if on_gpu else "CPU",
         "peak memory": torch.cuda.max_memory_allocated(device) if on_gpu else None,
+        **told,
     }
 
 
@@ -190,6 +221,60 @@ def _parity(exact: Tensor, found: Tensor, amp: str | None) -> str:
     if off > _LOSS_TOLERANCE[amp]:
         raise TrainingError(f"bench train: losses are {off:.2g} off those of float32 on the CPU")
     return f"losses within {off:.1e} of float32 on the CPU"
+
+
+def _filled(text: str) -> CaffeNet:
+    """Return a train net with drawn weights that let the losses depend on every layer."""
+    torch.manual_seed(0)
+    net = load_net(parse_net(text, phase="TRAIN"))
+    fill_like_he(net, list(net.params))
+    return net
+
+
+def _gradient_parity(text: str, inputs: Mapping[str, Tensor]) -> str:
+    """Hold the engine's gradients to those of the plain layers, in a net without kinks."""
+    for kinked, smooth in _SMOOTH.items():
+        text = text.replace(kinked, smooth)
+    net = _filled(text)
+    found, expected = (
+        torch.autograd.grad(Objective(net, engine=engine)(inputs).sum(), list(net.parameters()))
+        for engine in (True, False)
+    )
+    pairs = zip(found, expected, strict=True)
+    off = max(float((ours - plain).abs().max() / plain.abs().max()) for ours, plain in pairs)
+    if off > _GRADIENT_TOLERANCE:
+        raise TrainingError(f"bench train: the engine's gradients are {off:.2g} of the largest off the plain layers'")
+    return f"gradients within {off:.1e} of the plain layers'"
+
+
+def _fine_tune(design: Architecture, batch: int, iterations: int) -> dict[str, Any]:
+    """Train seeded weights on drawn people, with the engine and without; return the seconds and the losses' distance."""
+    seconds, losses = {}, []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = seeded_model(design, folder)
+        settings = SolverSettings(max_iter=iterations, display=1, snapshot=0, clip_gradients=100)
+        solver = write_files(design, folder, TrainingData(_PEOPLE, batch), settings)[2]
+        for engine in (True, False):
+            options = RunOptions(
+                solver, weights=[model.caffemodel], engine=engine, metrics=folder / f"{engine}.jsonl", cached=True,
+                changes="snapshot_after_train: false",
+            )  # fmt: skip
+            with open_run(options, World(0, 1, torch.device("cpu"))) as trainer:
+                began = time.perf_counter()
+                trainer.solve()
+                seconds["engine" if engine else "plain layers"] = time.perf_counter() - began
+            records = read_metrics(folder / f"{engine}.jsonl")
+            losses.append(torch.tensor([record["loss"] for record in records if record["kind"] == "train"]))
+    off = float(((losses[0] - losses[1]) / losses[1]).abs().max())
+    if off > _RUN_TOLERANCE:
+        raise TrainingError(f"bench train: losses of the fine-tuning are {off:.2g} apart with the engine and without")
+    ends = [float(losses[1][place]) for place in (0, -1)]
+    return {
+        "seconds": seconds,
+        "parity": f"{iterations} losses within {off:.1e} of the plain layers'",
+        "what": f"batch {batch}, {_PEOPLE}, loss from {ends[0]:.4g} to {ends[1]:.4g}",
+    }
 
 
 def _wait(device: torch.device) -> None:

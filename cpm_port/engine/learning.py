@@ -108,11 +108,12 @@ class LearningNet(AcceleratedNet):
             weight, *bias = module.blobs
             y = convolve(bottoms[0], weight, bias[0] if bias else None, size=size, rectify=operation.rectify,
                          workspace=self._learning_workspace)  # fmt: skip
-        else:
-            y, *others = module(*bottoms)
-            if others:
-                return (y, *others)
+        elif operation.rectify or operation.pool != NO_POOL:
+            y = module(*bottoms)[0]
             y = y.relu() if operation.rectify else y
+        else:
+            tops: tuple[Tensor, ...] = module(*bottoms)
+            return tops
         pool = operation.pool
         return (y if pool == NO_POOL else F.max_pool2d(y, pool.kernel, pool.stride, ceil_mode=True),)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import pytest
 
@@ -37,25 +38,18 @@ def small_products(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "_CHANNELS", 4)
 
 
-@pytest.mark.parametrize("extra", [[], ["--amp", "bf16", "--channels-last", "--recompute"]])
-def test_the_bench_measures_a_small_net(extra: list[str]) -> None:
+_SMALL = ["--device", "cpu", "--stages", "2", "--box-size", "32", "--batch-size", "2", "--repeats", "1"]
+
+
+def _run(*extra: str) -> dict[str, Any]:
     parser = argparse.ArgumentParser()
     configure(parser)
-    size = [
-        "--device",
-        "cpu",
-        "--stages",
-        "2",
-        "--width",
-        "4",
-        "--box-size",
-        "32",
-        "--batch-size",
-        "2",
-        "--repeats",
-        "1",
-    ]
-    result = run(parser.parse_args([*size, *extra]))
+    return run(parser.parse_args([*_SMALL, *extra]))
+
+
+@pytest.mark.parametrize("extra", [["--width", "16"], ["--width", "4", "--amp", "bf16", "--channels-last"]])
+def test_the_bench_measures_a_small_net(extra: list[str]) -> None:
+    result = _run(*extra)
     seconds = result["medians"]["iteration"]
     assert result["samples per second"] == pytest.approx(2 / seconds)
     assert result["TFLOP per second"] > 0
@@ -63,13 +57,29 @@ def test_the_bench_measures_a_small_net(extra: list[str]) -> None:
     assert result["share of the matrix rate"] == pytest.approx(result["TFLOP per second"] / max(rates))
     assert "of float32 on the CPU" in result["parity"]
     assert result["ratios"] == {"plain PyTorch": result["medians"]["plain PyTorch"] / seconds}
+    assert ("engine True" in result["how"]) == ("gradients within" in result["parity"]) == (len(extra) == 2)
+
+
+def test_a_fine_tuning_runs_with_the_engine_and_without_to_the_same_losses() -> None:
+    told = _run("--width", "16", "--finetune", "2")["fine-tuning"]
+    assert told["seconds"].keys() == {"engine", "plain layers"}
+    assert told["parity"].startswith("2 losses within")
 
 
 def test_a_plain_port_of_another_loss_stops_the_bench(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = train._PlainPort.loss
     monkeypatch.setattr(train._PlainPort, "loss", lambda *given: 1.01 * honest(*given))
-    parser = argparse.ArgumentParser()
-    configure(parser)
-    size = ["--device", "cpu", "--stages", "2", "--width", "4", "--box-size", "32", "--batch-size", "2"]
     with pytest.raises(TrainingError, match="off those of float32"):
-        run(parser.parse_args(size))
+        _run("--width", "4")
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [("_GRADIENT_TOLERANCE", "gradients are"), ("_RUN_TOLERANCE", "losses of the fine-tuning")],
+)
+def test_an_engine_beyond_its_tolerance_stops_the_bench(
+    fault: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, fault, -1.0)
+    with pytest.raises(TrainingError, match=message):
+        _run("--width", "16", "--finetune", "1")

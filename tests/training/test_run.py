@@ -21,6 +21,7 @@ from cpm_port.caffe import read_weights
 from cpm_port.cli import main
 from cpm_port.compute.devices import joined_world
 from cpm_port.drawn.source import DrawnPeople, DrawnRecords
+from cpm_port.engine import learning
 from cpm_port.errors import CaffeFormatError, MissingFileError, TrainingError, UsageError, WeightsError
 from cpm_port.models import SolverSettings, TrainingData, architecture, write_files
 from cpm_port.parts import CPM14, MPII16, PartOrder
@@ -96,10 +97,20 @@ def test_resuming_caffes_snapshot_from_the_command_line_ends_on_its_iteration_20
             assert np.abs(blob - reference).max() <= 1e-6 * np.abs(reference).max()
 
 
-def test_a_six_stage_cpm_trains_as_in_the_authors_caffe(shared: Path, here: Path) -> None:
+@pytest.mark.parametrize("engine", [False, True])
+def test_a_six_stage_cpm_trains_as_in_the_authors_caffe(
+    engine: bool, shared: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Their data layer, augmentation by C's rand() after srand(1), labels, net and solver, for ten iterations."""
+    engines: list[int] = []
+    convolve = learning.convolve
+    monkeypatch.setattr(
+        learning, "convolve", lambda *given, **how: engines.append(how["size"]) or convolve(*given, **how)
+    )
     folder = shared / "golden" / "caffe" / "train_e2e"
-    options = RunOptions(folder / "pose_solver.prototxt", weights=[folder / "init.caffemodel"], srand=1, workers=1)
+    options = RunOptions(
+        folder / "pose_solver.prototxt", weights=[folder / "init.caffemodel"], srand=1, workers=1, engine=engine
+    )
     with np.load(folder / "trajectory.npz") as expected, open_run(options, CPU) as trainer:
         for iteration in range(10):
             trainer.step()
@@ -110,6 +121,34 @@ def test_a_six_stage_cpm_trains_as_in_the_authors_caffe(shared: Path, here: Path
                     reference = expected[f"w/iter{iteration + 1}/{layer}/{index}"]
                     off = np.abs(found - reference).max() / np.abs(reference).max()
                     assert off <= E2E_TOLERANCE, f"iteration {iteration + 1}, {layer}[{index}]: {off:.2g}"
+    assert bool(engines) == engine
+
+
+@pytest.mark.parametrize(
+    ("options", "engine"),
+    [
+        ({}, False),
+        ({"engine": True}, True),
+        ({"preset": "adamw"}, True),
+        ({"preset": "adamw", "engine": False}, False),
+        ({"preset": "adamw", "bfloat16": True}, False),
+        ({"preset": "adamw", "channels_last": True}, False),
+        ({"preset": "adamw", "recompute": True}, False),
+    ],
+)
+def test_the_engine_trains_where_it_is_asked_for_or_caffes_numbers_are_left(
+    options: dict[str, Any], engine: bool, cpm: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(run, "Objective", lambda *_, **how: asked.append(how["engine"]))
+    with open_run(RunOptions(cpm, **options), CPU):
+        assert asked == [engine]
+
+
+@pytest.mark.parametrize("other", ["bfloat16", "compiled", "recompute"])
+def test_the_engine_excludes_other_ways_to_compute(other: str, cpm: Path, here: Path) -> None:
+    with pytest.raises(UsageError, match="engine and"), open_run(RunOptions(cpm, engine=True, **{other: True}), CPU):
+        pass
 
 
 @pytest.mark.parametrize("preset", [None, "adamw"])
