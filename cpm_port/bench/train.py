@@ -248,7 +248,7 @@ def _gradient_parity(text: str, inputs: Mapping[str, Tensor]) -> str:
 
 
 def _fine_tune(design: Architecture, batch: int, iterations: int) -> dict[str, Any]:
-    """Train seeded weights on drawn people, with the engine and without; return the seconds and the losses' distance."""
+    """Train seeded weights on drawn people, with the engine and without; return seconds, and how far losses differ."""
     seconds, losses = {}, []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

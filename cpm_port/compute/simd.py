@@ -39,7 +39,7 @@ __all__ = [
 
 LANES = 16
 # Whether kernels are compiled for 32 registers of 16 lanes: numba can be told of less than the machine has.
-WIDE = "+avx512f" in (numba.config.CPU_FEATURES or get_host_cpu_features()).split(",")
+WIDE = "+avx512f" in (numba.config.CPU_FEATURES or get_host_cpu_features()).split(",")  # type: ignore[attr-defined]
 
 # What it returns is called without the typing context, which mypy cannot know.
 intrinsic: Any = numba.extending.intrinsic

@@ -21,13 +21,13 @@ from numba import types
 
 from cpm_port.compute.kernels import kernel
 from cpm_port.compute.simd import broadcast, copy, load, store, where_positive, zeros
-from cpm_port.engine._kernels import scratch_floats as tile_floats
+from cpm_port.engine._kernels import scratch_floats
 from cpm_port.engine._lines import transform
 
-__all__ = ["Weights", "gradient_of", "rectified_gradient", "scratch_floats", "spectra_of"]
+__all__ = ["KernelBlock", "gradient_of", "rectified_gradient", "spectra_of", "weight_scratch_floats"]
 
 
-class Weights(NamedTuple):
+class KernelBlock(NamedTuple):
     """A block of weights as a matrix of kernels, (depth, columns), and the tiles that they are transformed in.
 
     Kernel (d, column) begins `d * depth_step + (first + column) * column_step` floats behind the first weight; it is
@@ -47,21 +47,21 @@ class Weights(NamedTuple):
 
 
 _named_tuple: Any = types.NamedUniTuple
-_WEIGHTS = _named_tuple(types.int64, len(Weights._fields), Weights)
+_WEIGHTS = _named_tuple(types.int64, len(KernelBlock._fields), KernelBlock)
 _READ = types.Array(types.float32, 1, "C", readonly=True)
 _WRITE = types.Array(types.float32, 1, "C")
 _I = types.int64
 
 
-def scratch_floats(size: int) -> int:
-    """Return how many floats of scratch memory one worker needs for tiles of `size`."""
-    return tile_floats(size) + size * 32
+def weight_scratch_floats(size: int) -> int:
+    """Return how many floats of scratch memory one worker needs for weights and maps in tiles of `size`."""
+    return scratch_floats(size) + size * 32
 
 
 @kernel(types.void(_READ, _WEIGHTS, _WRITE, _I, _I, _I, _READ, _READ, _READ, _WRITE, _I, _I), nogil=True)
 def spectra_of(
     weights: Any,
-    block: Weights,
+    block: KernelBlock,
     spectra: Any,
     stride: int,
     plane: int,
@@ -133,7 +133,7 @@ def gradient_of(
     spectra: Any,
     stride: int,
     columns: int,
-    block: Weights,
+    block: KernelBlock,
     weights: Any,
     factor: Any,
     twiddles: Any,

@@ -48,7 +48,7 @@ from cpm_port.errors import ShapeError
 
 if TYPE_CHECKING:
     from cpm_port.engine._products import Layout
-    from cpm_port.engine._weights import Weights
+    from cpm_port.engine._weights import KernelBlock
 
 __all__ = ["convolve", "reference_gradients"]
 
@@ -72,7 +72,7 @@ def convolve(
     x : Tensor, shape (N, C, H, W), float32
         Any memory layout; channels-last with a multiple of 16 channels is used without a copy.
     weight : Tensor, shape (O, C, K, K), float32
-        K odd, O a multiple of 16.
+        K odd.
     bias : Tensor, shape (O,), or None
     size : int
         The tile size, one of `TILE_SIZES`, at least K.
@@ -90,13 +90,13 @@ def convolve(
     ShapeError
         Shapes that do not fit each other, or a kernel larger than the tile.
     """
-    outputs, channels, kernel, width = weight.shape
-    if kernel != width or kernel % 2 == 0 or kernel > size or outputs % LANES:
-        wanted = f"(O, C, K, K) with O a multiple of {LANES}, K odd and at most {size}"
-        raise ShapeError(f"weight is {tuple(weight.shape)}, expected {wanted}")
+    _, channels, kernel, width = weight.shape
+    if kernel != width or kernel % 2 == 0 or kernel > size:
+        raise ShapeError(f"weight is {tuple(weight.shape)}, expected (O, C, K, K) with K odd and at most {size}")
     if x.dim() != 4 or x.shape[1] != channels or x.dtype != torch.float32:
         raise ShapeError(f"input is {tuple(x.shape)} {x.dtype}, expected (N, {channels}, H, W) float32")
-    result: Tensor = _FourierConvolution.apply(x, weight, bias, size, rectify, workspace or Workspace())  # type: ignore[no-untyped-call]
+    arguments = x, weight, bias, size, rectify, workspace or Workspace()
+    result: Tensor = _FourierConvolution.apply(*arguments)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -108,7 +108,7 @@ class _FourierConvolution(torch.autograd.Function):
         if not compiled():
             y = reference(x, weight, bias, size)
             y = (y.relu() if rectify else y).contiguous(memory_format=torch.channels_last)
-        elif weight.shape[1] <= FEW_CHANNELS:
+        elif weight.shape[1] <= FEW_CHANNELS and len(weight) % LANES == 0:
             y = FourierConv(weight, bias, size=size)(x, rectify, NO_POOL, workspace)
         else:
             y = _forward(channels_last(x, LANES), weight, bias, size, rectify, workspace)
@@ -117,17 +117,17 @@ class _FourierConvolution(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, y = ctx.saved_tensors
         for_x, for_weight, *_ = ctx.needs_input_grad
         if not compiled():
             kept = gradient if y is None else gradient * (y > 0)
-            found = reference_gradients(x, weight, kept, ctx.size)
-            return (*found, kept.sum((0, 2, 3)) if ctx.has_bias else None, None, None, None)
-        maps, sums = _kept(channels_last(gradient), None if y is None else channels_last(y))
+            to_x, to_weight = reference_gradients(x, weight, kept, ctx.size)
+            return (to_x, to_weight, kept.sum((0, 2, 3)) if ctx.has_bias else None, None, None, None)
+        maps, sums = _kept(channels_last(gradient, LANES), None if y is None else channels_last(y, LANES))
         found = _backward(channels_last(x, LANES), maps, weight, ctx.size, for_x, for_weight, ctx.workspace)
-        return (*found, sums if ctx.has_bias else None, None, None, None)
+        return (*found, sums[: len(weight)] if ctx.has_bias else None, None, None, None)
 
 
 class _Side:
@@ -149,7 +149,7 @@ class _Side:
 class _Block:
     """Some columns of the weights' matrix of kernels, and their place in it; `columns` is a multiple of 16."""
 
-    weights: Weights
+    weights: KernelBlock
     first: int
     columns: int
 
@@ -178,9 +178,10 @@ class _Passes:
         self._tiles = Tiles(count, height, width, geometry.rows, geometry.columns, geometry.step, self._kernel // 2,
                             size, size, *TILE_SIZES[size])  # fmt: skip
         self._frequencies = size * (size // 2 + 1)
-        per_pair = 4 * self._frequencies * 4 * (channels + self._outputs)
+        outputs = self._outputs + -self._outputs % LANES
+        per_pair = 4 * self._frequencies * 4 * (channels + outputs)
         self._pairs, self._at_once = shares(self._tiles, per_pair, workspace.nbytes, 1)
-        self.inner, self.outer = _Side(channels, self._at_once), _Side(self._outputs, self._at_once)
+        self.inner, self.outer = _Side(channels, self._at_once), _Side(outputs, self._at_once)
         self._weight, self._roots = flat(weight.contiguous()), twiddles(size)
         self._rows = self._channels + self._channels % 2  # of a gradient's spectra
         self._factor = np.full(1, 0.5 / size**2, np.float32)  # half: two kernels, and two tiles, are one complex tile
@@ -189,13 +190,13 @@ class _Passes:
     @contextmanager
     def memory(self, workspace: Workspace) -> Iterator[None]:
         """Take what the passes need for as long as the context lasts."""
-        from cpm_port.engine._weights import scratch_floats
+        from cpm_port.engine._weights import weight_scratch_floats
 
         forth, back = self._columns_at_once(False), self._columns_at_once(True)
         floats = max(2 * self._channels * forth, 2 * self._outputs * back) + LANES
-        made = 2 * self._rows * self._columns_within_block(self._outputs, self._rows) + LANES
+        made = 2 * self._rows * self._columns_within_block(self.outer.channels, self._rows) + LANES
         parts = self.inner.stride, self.outer.stride, floats, made
-        scratch = [scratch_floats(self._tiles.size)] * torch.get_num_threads()
+        scratch = [weight_scratch_floats(self._tiles.size)] * torch.get_num_threads()
         with workspace.take(*(self._frequencies * part for part in parts), *scratch) as arrays:
             self.inner.spectra, self.outer.spectra, self._spectra, self._made, *self._scratch = arrays
             yield
@@ -253,7 +254,7 @@ class _Passes:
         from cpm_port.engine._lines import CONSTANTS
 
         tiles = self._tiles
-        target = _kernels.Target(tiles.height, tiles.width, side.channels, 1, 1, tiles.step, int(rectify))
+        target = _kernels.TileTarget(tiles.height, tiles.width, side.channels, 1, 1, tiles.step, int(rectify))
 
         def run(worker: int, start: int, stop: int) -> None:
             _kernels.inverse(side.spectra, side.stride, tiles, target, bias, maps, self._roots, CONSTANTS,
@@ -263,9 +264,10 @@ class _Passes:
 
     def add_gradient(self, gradient: Array, pairs: int) -> None:
         """Add a chunk's part to the weights' gradient."""
-        at_once = self._columns_within_block(self._outputs, self._rows)
-        for first in range(0, self._outputs, at_once):
-            self._add_gradient(gradient, pairs, self._block(False, first, min(at_once, self._outputs - first)))
+        columns = self.outer.channels
+        at_once = self._columns_within_block(columns, self._rows)
+        for first in range(0, columns, at_once):
+            self._add_gradient(gradient, pairs, self._block(False, first, min(at_once, columns - first)))
 
     def _add_gradient(self, gradient: Array, pairs: int, block: _Block) -> None:
         from cpm_port.engine import _products, _weights
@@ -291,14 +293,14 @@ class _Passes:
 
     def _block(self, turned: bool, first: int, columns: int) -> _Block:
         """Return the weights of some columns: the output's channels, or the input's on the way back."""
-        from cpm_port.engine._weights import Weights
+        from cpm_port.engine._weights import KernelBlock
 
         taps = self._kernel**2
         depth, limit = (self._outputs, self._channels) if turned else (self._channels, self._outputs)
         steps = (self._channels * taps, taps) if turned else (taps, self._channels * taps)
         there = min(columns, limit - first)
         size = self._tiles.size
-        weights = Weights(self._kernel, depth, there, first, *steps, int(turned), size, *TILE_SIZES[size])
+        weights = KernelBlock(self._kernel, depth, there, first, *steps, int(turned), size, *TILE_SIZES[size])
         return _Block(weights, first, columns)
 
     def _columns_at_once(self, turned: bool) -> int:
@@ -317,16 +319,16 @@ def _forward(
     maps: Tensor, weight: Tensor, bias: Tensor | None, size: int, rectify: bool, workspace: Workspace
 ) -> Tensor:
     """Return the convolution of maps (N, H, W, C), C a multiple of 16."""
-    outputs = len(weight)
-    y = empty(*maps.shape[:3], outputs)
     passes = _Passes(maps, weight, size, workspace)
-    added = np.zeros(outputs, np.float32) if bias is None else flat(bias)
+    y, added = empty(*maps.shape[:3], passes.outer.channels), np.zeros(passes.outer.channels, np.float32)
+    if bias is not None:
+        added[: len(bias)] = flat(bias)
     with passes.memory(workspace):
         for first, pairs in passes.chunks():
             passes.transform(flat(maps), passes.inner, first, pairs)
             passes.multiply(pairs)
             passes.inverse(passes.outer, flat(y), added, rectify, first, pairs)
-    return y.permute(0, 3, 1, 2)
+    return y.permute(0, 3, 1, 2)[:, : len(weight)]
 
 
 def _backward(

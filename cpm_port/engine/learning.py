@@ -28,7 +28,7 @@ from cpm_port.engine.program import Operation, Program, compile_program, is_plai
 from cpm_port.graph import CaffeNet, LayerModule, Shape
 from cpm_port.graph.net import Blob
 
-__all__ = ["WEIGHTS", "WORKSPACE", "Job", "LearningNet", "tile_size"]
+__all__ = ["WEIGHTS", "WORKSPACE", "LearningJob", "LearningNet", "tile_size"]
 
 WORKSPACE, WEIGHTS = 256 << 20, 256 << 20
 
@@ -42,7 +42,7 @@ _PASS = 1e-3  # seconds to start all passes
 
 
 @dataclass(frozen=True)
-class Job:
+class LearningJob:
     """A 'same' convolution of stride 1 to be trained: its sizes, and which gradients are wanted."""
 
     images: int
@@ -137,7 +137,9 @@ class LearningNet(AcceleratedNet):
                 assert isinstance(module, LayerModule)
                 images, channels, height, width = self._blob_shapes[step.spec.bottoms[0]]
                 outputs, _, kernel, _ = module.blob(0).shape
-                job = Job(images, channels, outputs, kernel, height, width, reached[0], module.blob(0).requires_grad)
+                job = LearningJob(
+                    images, channels, outputs, kernel, height, width, reached[0], module.blob(0).requires_grad
+                )
                 sizes[step.key] = tile_size(job)
             if learns or any(reached):
                 learned |= set(step.spec.tops)
@@ -147,14 +149,14 @@ class LearningNet(AcceleratedNet):
 _Plan = tuple[Program, dict[str, int]]
 
 
-def tile_size(job: Job) -> int:
+def tile_size(job: LearningJob) -> int:
     """Return the tile size that makes a convolution's training fastest by the cost model, 0 for the direct way."""
     back = job.for_input + job.for_weight
     rate = _DIRECT if job.channels >= LANES else _DIRECT_FEW
     maps = job.channels * job.outputs
     times = {0: 2 * job.images * job.height * job.width * maps * job.kernel**2 * (1 + back) / rate}
-    padded = job.channels + -job.channels % LANES
-    for size in TILE_SIZES if job.outputs % LANES == 0 and job.kernel > 1 and min(job.images, job.height) else ():
+    padded, outputs = (count + -count % LANES for count in (job.channels, job.outputs))
+    for size in TILE_SIZES if job.kernel > 1 and job.images else ():
         geometry = tile_geometry(job.height, job.width, job.kernel, size, NO_POOL)
         frequencies = size * (size // 2 + 1)
         if (
@@ -165,7 +167,7 @@ def tile_size(job: Job) -> int:
             continue
         tiles = job.images * geometry.rows * geometry.columns
         tiles += tiles % 2
-        transforms = padded + job.outputs + (back > 0) * job.outputs + (job.for_weight + job.for_input) * padded
+        transforms = padded + outputs + (back > 0) * outputs + (job.for_weight + job.for_input) * padded
         times[size] = (
             8 * frequencies * tiles * maps * (1 + back) / _PRODUCT
             + tiles * size**2 * transforms / _TRANSFORM

@@ -3,7 +3,8 @@
 `accelerate(net)` returns a `CaffeNet` that shares everything with `net` and computes differently where no gradients
 are needed: convolutions in the frequency domain where that pays (`plan.py`), ReLU and pooling joined to them
 (`program.py`), activations channels-last. Anything else (gradients, another device or dtype, autocast, tracing, hooks
-on layers, inputs that are not finite) runs the net's own layers, so training and export never see the engine.
+on layers, inputs that are not finite) runs the net's own layers, so export never sees the engine (and training sees
+another part of it, `learning.py`).
 
 Weights are transformed on first use, and again when they have changed. A change is noticed by the tensor's version or
 place, or by a sample of its values, which also sees writes past torch (`.data`, NumPy views) unless they leave all of

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cpm_port.caffe import parse_net, parse_solver
 from cpm_port.engine import LearningNet, learning
-from cpm_port.engine.learning import Job, tile_size
+from cpm_port.engine.learning import LearningJob, tile_size
 from cpm_port.graph import CaffeNet, load_net
 from cpm_port.models import TrainingData, architecture, train_text
 from cpm_port.training.objective import Objective
@@ -174,7 +174,7 @@ def test_copies_and_pickles_hold_the_parameters_alone() -> None:
 
 
 def test_a_plan_keeps_its_memory_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    job = Job(2, 128, 128, 11, 46, 46, for_input=True, for_weight=True)
+    job = LearningJob(2, 128, 128, 11, 46, 46, for_input=True, for_weight=True)
     size = tile_size(job)
     assert size
     monkeypatch.setattr(learning, "WEIGHTS", 8 * size * (size // 2 + 1) * 128 * 128 - 1)
