@@ -39,7 +39,7 @@ from cpm_port.files.json_text import read_json
 from cpm_port.files.matlab import require_file
 from cpm_port.parts import FLIC9, MPII16, Centricity, PartOrder, from_matlab
 
-__all__ = ["DATASETS", "OWN_ORDER", "own_order", "read_beside", "read_genjson", "read_held_out_own"]
+__all__ = ["DATASETS", "OWN_ORDER", "own_order", "read_beside", "read_genjson", "read_held_out_own", "samples_of"]
 
 DATASETS: dict[str, tuple[PartOrder, Centricity]] = {
     "MPI": (MPII16, "person"),
@@ -82,14 +82,18 @@ def read_genjson(path: str | Path, images: str | Path | None = None) -> list[Sam
         its own, or counts that contradict each other. The message gives the record's number.
     """
     path = require_file(path, _ORIGIN)
-    content = read_json(path)
+    return samples_of(read_json(path), images, str(path))
+
+
+def samples_of(content: Any, images: str | Path | None, where: str) -> list[Sample]:
+    """Return the samples of a file's parsed content, as `read_genjson`; `where` opens the messages."""
     own = None
     if isinstance(content, dict) and "root" in content:
-        own = own_order(content, str(path))
+        own = own_order(content, where)
         content = content["root"]
     if not isinstance(content, list) or not content:
-        raise DataError(f"{path}: expected a list of records, or an object with one under 'root'")
-    return [_sample(record, own, images, f"{path}: record {i + 1}") for i, record in enumerate(content)]
+        raise DataError(f"{where}: expected a list of records, or an object with one under 'root'")
+    return [_sample(record, own, images, f"{where}: record {i + 1}") for i, record in enumerate(content)]
 
 
 def read_beside(path: str | Path) -> list[Sample]:

@@ -16,14 +16,12 @@ from typing import Any
 
 from cpm_port.caffe import dialects
 from cpm_port.caffe.files import read_text
-from cpm_port.caffe.netspec import spec_of
 from cpm_port.caffe.schema import Message
-from cpm_port.caffe.spec import NetSpec
 from cpm_port.caffe.upgrade import upgrade_solver
 from cpm_port.caffe.view import MessageView
 from cpm_port.errors import CaffeFormatError, UsageError
 
-__all__ = ["SolverSpec", "parse_solver", "read_solver", "with_changes"]
+__all__ = ["SolverSpec", "parse_solver", "read_solver", "with_changes", "with_train_state"]
 
 _NETS = ("net", "net_param", "train_net", "train_net_param", "test_net", "test_net_param")
 
@@ -93,17 +91,6 @@ class SolverSpec:
     source: str
     notes: tuple[str, ...]
 
-    def train_net_spec(self) -> NetSpec | None:
-        """Return the TRAIN net that stands in the solver file itself; None where the file names another."""
-        for name in ("train_net_param", "net_param"):
-            if self.params.has(name):
-                message: Any = getattr(self.params, name).message()
-                state = self.params.train_state
-                return spec_of(
-                    message, source=f"{self.source}: {name}", phase="TRAIN", level=state.level, stages=state.stage
-                )
-        return None
-
 
 def read_solver(path: str | os.PathLike[str], *, dialect: str | None = None) -> SolverSpec:
     """Read a solver prototxt.
@@ -142,6 +129,15 @@ def with_changes(solver: SolverSpec, text: str, *, source: str = "<changes>") ->
     for name in names:
         message.ClearField(name)
     message.MergeFrom(given)
+    return _spec(message, solver.source, solver.notes)
+
+
+def with_train_state(solver: SolverSpec, level: int, stages: Sequence[str]) -> SolverSpec:
+    """Return a solver whose `train_state` has this level, unless it is 0, and further stages."""
+    message: Any = solver.params.message()
+    if level:
+        message.train_state.level = level
+    message.train_state.stage.extend(stages)
     return _spec(message, solver.source, solver.notes)
 
 

@@ -30,6 +30,8 @@ VERBS = {
     "records": "training records in the release's layouts: check, write",
     "train": "train a net as its solver file says",
     "finetune": "make a model for parts of your own from a trained one",
+    "test": "score a Caffe model on its net's data layers, as `caffe test` does",
+    "time": "time a Caffe net layer by layer, as `caffe time` does",
     "study": "the paper's training studies",
     "models": "the default and the official models: where they are, and adding them",
     "doctor": "what a report of a fault must say: versions, devices, caches, models, what is missing",
@@ -54,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             module.configure(sub)
             sub.set_defaults(run=module.run)
     args = parser.parse_args(arguments)
+    args.words = arguments  # as typed: for a command that starts itself again
     if args.version:
         from cpm_port.version import __version__
 

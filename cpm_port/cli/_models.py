@@ -36,12 +36,18 @@ def add_state(parser: argparse._ActionsContainer, phase: str = "TEST") -> None:
 
 
 def add_stages(parser: argparse._ActionsContainer) -> None:
-    """Declare `--level` and `--stage`, for a verb that sets the phase itself."""
+    """Declare `--level` and `--stage`, for a verb that sets the phase itself; with one dash too, as Caffe has them."""
     parser.add_argument(
-        "--level", type=int, default=0, metavar="N", help="the net's level, where its layers ask for one (default 0)"
+        "--level",
+        "-level",
+        type=int,
+        default=0,
+        metavar="N",
+        help="the net's level, where its layers ask for one (default 0)",
     )
     parser.add_argument(
         "--stage",
+        "-stage",
         action="append",
         default=[],
         metavar="S[,S]",

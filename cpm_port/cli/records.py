@@ -1,7 +1,8 @@
-"""`cpm-port records check|lmdb|json`: training records in the release's layouts, checked and written.
+"""`cpm-port records check|lmdb|shards|json`: training records in the release's layouts, checked and written.
 
     cpm-port records check LMDB [--joints 16]
     cpm-port records lmdb OUT --source train.json [--shuffle SEED]
+    cpm-port records shards OUT --source train.json --per-shard 1000 --shuffle 1
     cpm-port records json OUT.json --set lsp --labels joints.mat --images DIR [--opinion F.npz]
     cpm-port records json OUT.json --from coco keypoints.json --images DIR [--validate-every N] [--pictures F.png]
 
@@ -32,6 +33,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     lmdb.add_argument("--source", required=True, help="a .json file, drawn:count=N,..., or another LMDB")
     lmdb.add_argument("--joints", type=int, default=16, help="joints per person of an LMDB source")
     lmdb.add_argument("--shuffle", type=int, metavar="SEED", help="write the records in a random order")
+    shards = actions.add_parser("shards", help="write tar shards, as WebDataset has them, of a .json file's people")
+    shards.add_argument("out", help="their folder, which must not exist; train on shards:OUT/index.json")
+    shards.add_argument("--source", type=Path, required=True, help="the .json file, its images beside it or in images/")
+    shards.add_argument("--per-shard", type=int, default=1000, metavar="N", help="people in each (default %(default)s)")
+    shards.add_argument("--shuffle", type=int, metavar="SEED", help="write them in a random order, which mixes best")
+    shards.add_argument("--held-out", action="store_true", help="the people marked as validation, not the others")
     json = actions.add_parser("json", help="write annotations in the layout of genJSON.m, which training reads")
     json.add_argument("out", type=Path, help="the .json file")
     json.add_argument("--images", type=Path, required=True, help="folder of the images, whose sizes are read")
@@ -89,6 +96,14 @@ def run(args: argparse.Namespace) -> int:
 
         records = renumbered(open_records(args.source, args.joints), args.shuffle)
         print(f"{args.out}: {write_lmdb(args.out, records)} records")
+        return 0
+    if args.action == "shards":
+        from cpm_port.records.shards import write_shards
+        from cpm_port.training.sources import json_samples
+
+        samples = json_samples(args.source, held_out=args.held_out)
+        count = write_shards(args.out, samples, args.per_shard, args.shuffle)
+        print(f"{args.out}: {len(samples)} people in {count} shards")
         return 0
     if (args.set is None) == (args.tool is None) or (args.set is None) != (args.labels is None):
         raise UsageError("expected --from TOOL FILE, or --set NAME with --labels FILE")

@@ -3,6 +3,7 @@
     cpm-port train --solver solver.prototxt
     cpm-port train --solver solver.prototxt --weights vgg.caffemodel --preset adamw --validate people.json
     cpm-port train --solver solver.prototxt --snapshot latest
+    cpm-port train -solver solver.prototxt -weights vgg.caffemodel -gpu 0,1
     torchrun --nproc-per-node 2 -m cpm_port train --solver solver.prototxt
 
 Progress goes to standard error; the last line, to standard output, names the last snapshot. Exit code 3 where a signal
@@ -12,11 +13,14 @@ stopped the run (after a snapshot).
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from datetime import timedelta
 from pathlib import Path
 
+from cpm_port.cli._caffe import PYTHON_LAYERS, add_flag, allow_python_layers, chosen_gpus
 from cpm_port.cli._models import add_stages, chosen_stages
+from cpm_port.errors import UsageError
 
 __all__ = ["STOPPED", "configure", "run"]
 
@@ -29,16 +33,29 @@ minutes. A process that dies is noticed by torchrun, which then ends the others.
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     start = parser.add_argument_group("what to train")
-    start.add_argument("--solver", type=Path, required=True, metavar="S", help="the solver's prototxt")
-    start.add_argument(
-        "--weights", default="", metavar="A,B", help="models to start from, layers matched by name; later ones win"
+    add_flag(start, "solver", type=Path, required=True, metavar="S", help="the solver's prototxt")
+    add_flag(
+        start, "weights", default="", metavar="A,B", help="models to start from, layers matched by name; later ones win"
     )
     start.add_argument(
         "--skip-misfits", action="store_true", help="layers of other shapes in them keep their fillers (else an error)"
     )
-    start.add_argument(
-        "--snapshot", metavar="X", help="the .solverstate to go on from, or 'latest' under the solver's snapshot_prefix"
+    add_flag(
+        start,
+        "snapshot",
+        metavar="X",
+        help="the .solverstate to go on from, or 'latest' under the solver's snapshot_prefix",
     )
+    add_flag(start, "iterations", type=int, metavar="N", help="of `caffe test`: no effect here, as in Caffe")
+    start.add_argument(
+        "--memory",
+        action="append",
+        default=[],
+        type=_named_file,
+        metavar="LAYER=F.npz",
+        help="a MemoryData layer's arrays, data (rows, channels, height, width) and label (rows,); repeatable",
+    )
+    start.add_argument("--python-layers", action="store_true", help=PYTHON_LAYERS)
     start.add_argument(
         "--set",
         action="append",
@@ -75,6 +92,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ):
         rule.add_argument(f"--{name}", type=float, default=0.0, metavar="P", help=f"{meaning} (default 0)")
     speed = parser.add_argument_group("how to compute")
+    add_flag(
+        speed,
+        "gpu",
+        default="",
+        metavar="N[,N]",
+        help="the GPUs' numbers, or all; with several, one process on each, and batches as many times batch_size",
+    )
+    speed.add_argument(
+        "--processes", type=int, metavar="N", help="start N processes that share every batch, each with its own GPU"
+    )
     speed.add_argument(
         "--device", metavar="D", help="cpu, cuda, cuda:1 (default: the solver's mode, if there is a GPU)"
     )
@@ -98,6 +125,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     speed.add_argument("--cache", action="store_true", help="keep images that were read, or people drawn, in memory")
     watch = parser.add_argument_group("watching")
+    watch.add_argument(
+        "--log-format",
+        choices=("plain", "caffe"),
+        default="plain",
+        help="caffe: lines on standard error as Caffe logs them, for parse_log and the plot scripts that read it",
+    )
+    for name, default in (("sigint_effect", "stop"), ("sighup_effect", "snapshot")):
+        add_flag(
+            watch,
+            name,
+            choices=("stop", "snapshot", "none"),
+            default=default,
+            help="what that signal does to the run (default %(default)s)",
+        )
     watch.add_argument("--validate", metavar="SOURCE", help="held-out people, named like a data layer's source")
     watch.add_argument(
         "--validate-interval", type=int, default=500, metavar="N", help="iterations; 0: at the end (default 500)"
@@ -115,10 +156,27 @@ def _box(text: str) -> tuple[int, int]:
     return int(box), int(iterations)
 
 
+def _processes(args: argparse.Namespace) -> int:
+    """Return how many processes the command line asks for, or torchrun has started."""
+    if "WORLD_SIZE" in os.environ:
+        return int(os.environ["WORLD_SIZE"])
+    if args.gpu and args.processes is not None:
+        raise UsageError("--gpu and --processes: one of them expected; --gpu starts a process for each GPU")
+    if args.processes is not None and args.processes < 1:
+        raise UsageError(f"--processes {args.processes}: expected 1 or more")
+    return len(chosen_gpus(args.gpu)) if args.gpu else args.processes or 1
+
+
+def _named_file(text: str) -> tuple[str, str]:
+    layer, equals, path = text.partition("=")
+    if not (layer and equals and path):
+        raise argparse.ArgumentTypeError(f"expected LAYER=F.npz, got {text!r}")
+    return layer, path
+
+
 def run(args: argparse.Namespace) -> int:
     """Train; return 0, or 3 where a signal stopped the run."""
     from cpm_port.compute.devices import joined_world
-    from cpm_port.errors import UsageError
     from cpm_port.training.curves import plot_run, require_picture_suffix
     from cpm_port.training.extras import Extras
     from cpm_port.training.progress import read_metrics
@@ -132,6 +190,8 @@ def run(args: argparse.Namespace) -> int:
         changes=" ".join(args.changes),
         level=args.level,
         stages=chosen_stages(args),
+        sigint=args.sigint_effect,
+        sighup=args.sighup_effect,
         preset=args.preset,
         base_lr=args.lr,
         bfloat16=args.amp == "bf16",
@@ -153,11 +213,35 @@ def run(args: argparse.Namespace) -> int:
         validate_limit=args.validate_limit,
         metrics=args.metrics,
         tensorboard=args.tensorboard,
+        log_format=args.log_format,
+        memory=dict(args.memory),
+        batch_times=_processes(args) if args.gpu else 1,
     )
+    if (count := _processes(args)) > 1 and "WORLD_SIZE" not in os.environ:
+        from cpm_port.compute.processes import run_processes
+
+        gpus = chosen_gpus(args.gpu)
+        if gpus:
+            print(
+                f"GPUs {args.gpu}: batches are {count} times batch_size, as in Caffe (--processes {count} shares one)",
+                file=sys.stderr,
+            )
+        return run_processes([sys.executable, "-m", "cpm_port", *args.words], count, gpus=gpus)
+    device = args.device
+    if args.gpu:
+        device = "cuda" if count > 1 else f"cuda:{chosen_gpus(args.gpu)[0]}"
+    if args.iterations is not None:
+        print(
+            "--iterations has no effect on training, as in Caffe; "
+            f"--set 'max_iter: {args.iterations}' says how long it runs",
+            file=sys.stderr,
+        )
+    if args.python_layers:
+        allow_python_layers()
     if args.plot is not None:
         require_picture_suffix(args.plot)
     with (
-        joined_world(args.device or solver_device(args.solver, options.changes), PATIENCE) as world,
+        joined_world(device or solver_device(args.solver, options.changes), PATIENCE) as world,
         open_run(options, world, console=sys.stderr) as trainer,
     ):
         if args.plot is not None and not trainer.solver.display:

@@ -22,12 +22,31 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from cpm_port.errors import UsageError
 
-__all__ = ["World", "checked_device", "default_device", "joined_world", "slow_bfloat16", "to_device", "wait_for_all"]
+__all__ = [
+    "LostProcessError",
+    "World",
+    "add_up",
+    "checked_device",
+    "default_device",
+    "first_to_claim",
+    "joined_world",
+    "slow_bfloat16",
+    "to_device",
+    "wait_for_all",
+]
 
 _BFLOAT16 = ("avx512bf16", "amx-bf16", "bf16")  # as LLVM names them
+
+
+_CLAIM_PATIENCE = timedelta(seconds=10)
+
+
+class LostProcessError(RuntimeError):
+    """Another process of the world cannot be reached any more; who waits for it decides what that means."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +161,35 @@ def to_device(array: NDArray[Any], device: torch.device | str) -> Tensor:
     if torch.device(device).type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def add_up(tensor: Tensor) -> Tensor:
+    """Replace a tensor by its sum over all processes, and return it.
+
+    Raises
+    ------
+    LostProcessError
+        One of them has gone.
+    """
+    try:
+        dist.all_reduce(tensor)
+    except RuntimeError as error:
+        raise LostProcessError(str(error).splitlines()[0]) from error
+    return tensor
+
+
+def first_to_claim(world: World, what: str) -> bool:
+    """Whether this process is the first of its world to ask for something that one of them shall do.
+
+    It asks the store through which they found each other, so it works when some of them have gone. Where the store has
+    gone, too, the leading process or, as that one kept it, the next one does it.
+    """
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    try:
+        store = TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=_CLAIM_PATIENCE)
+        return bool(store.add(f"cpm_port/{what}", 1) == 1)
+    except RuntimeError:
+        return world.rank == 1
 
 
 def wait_for_all(world: World) -> None:

@@ -11,26 +11,39 @@ or says that the named module may be imported: `caffe.Net(..., allow_python_laye
 
 The class works on blobs, in NumPy: it writes `top[i].data` in `forward` and `bottom[i].diff` in `backward`. Inside a
 pycaffe `Net` these are the net's own blobs. In `load_net` and in the training loop an autograd function copies tensors
-into blobs of the layer's own and back.
+into blobs of the layer's own and back. In the training loop a Python layer without bottoms is a data layer: its tops
+are made ahead of the net, batch by batch, as other data layers' are.
 """
 
 from __future__ import annotations
 
+import functools
 import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cpm_port.caffe import LayerSpec
-from cpm_port.errors import LayerError, UnsupportedLayerError
+from cpm_port.errors import LayerError, UnsupportedLayerError, UsageError
 from cpm_port.graph import LayerModule, Shape, register
 from cpm_port.pycaffe.blobs import Blob, BlobVec, ParameterValues
+from cpm_port.training.batches import STREAMS
+from cpm_port.training.streams import Blobs, Task
 
-__all__ = ["Layer", "PythonModule", "allow_python_layers", "allowing_python_layers", "register_python_layer"]
+__all__ = [
+    "Layer",
+    "PythonModule",
+    "PythonStream",
+    "allow_python_layers",
+    "allowing_python_layers",
+    "register_python_layer",
+]
 
 _C = TypeVar("_C", bound=Callable[..., Any])
 
@@ -210,6 +223,58 @@ class PythonModule(LayerModule):
         """Run the layer on copies."""
         self.bind()
         return tuple(_Run.apply(self, len(bottoms), *bottoms, *self.blobs))  # type: ignore[no-untyped-call]
+
+
+class PythonStream:
+    """Batches of a Python layer without bottoms; see `cpm_port.training.streams` for what a stream is.
+
+    Every process makes whole batches and takes its rows of them, and a resumed run makes the batches before again and
+    drops them: the layer's random numbers must come from a seed of its own.
+
+    Parameters
+    ----------
+    layer : LayerSpec
+    share : (int, int)
+        (rank, world).
+
+    Raises
+    ------
+    UsageError
+        The processes cannot share a batch equally.
+    """
+
+    def __init__(self, layer: LayerSpec, share: tuple[int, int]) -> None:
+        self._module = PythonModule(layer, [])
+        self._tops, (self._rank, self._world) = layer.tops, share
+        self.shapes = self._shapes(self._module.top_shapes([]))
+
+    def _shapes(self, full: Sequence[Shape]) -> dict[str, Shape]:
+        for shape in full:
+            if self._world > 1 and (not shape or shape[0] % self._world):
+                raise UsageError(
+                    f"layer {self._module.spec.name!r}: {self._world} processes cannot share blobs of {shape} equally"
+                )
+        sizes = [(shape[0] // self._world, *shape[1:]) if shape else shape for shape in full]
+        return dict(zip(self._tops, sizes, strict=True))
+
+    def skip(self) -> None:
+        """Make a batch and drop it."""
+        self._module.forward()
+
+    def plan(self) -> list[Task]:
+        """Make the next batch, here: the layer is one object and goes from batch to batch."""
+        tops = [top.numpy() for top in self._module.forward()]
+        self.shapes = self._shapes([top.shape for top in tops])
+        return [functools.partial(self._give, tops)]
+
+    def _give(self, tops: Sequence[NDArray[np.float32]], blobs: Blobs) -> Sequence[str]:
+        for name, values in zip(self._tops, tops, strict=True):
+            size = len(values) // self._world if values.ndim else 0
+            blobs[name][...] = values[self._rank * size : (self._rank + 1) * size] if values.ndim else values
+        return []
+
+
+STREAMS["Python"] = PythonStream
 
 
 class _Run(torch.autograd.Function):

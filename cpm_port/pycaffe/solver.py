@@ -32,8 +32,8 @@ from cpm_port.pycaffe.net import Net, require_openable
 from cpm_port.training.history import collect_history, restore_history
 from cpm_port.training.lr_policy import Rate, learning_rate
 from cpm_port.training.presets import recipe_of
-from cpm_port.training.run import locate, testing_nets, training_net
 from cpm_port.training.snapshot import read_snapshot, snapshot_path
+from cpm_port.training.solver_nets import locate, testing_nets, training_net
 
 __all__ = [
     "AdaDeltaSolver",

@@ -131,6 +131,11 @@ class ReadOnlyEnvironment:
             As the class itself.
         """
         data = Path(path) / "data.mdb"
+        if not data.is_file() and (Path(path) / "CURRENT").is_file() and any(Path(path).glob("MANIFEST-*")):
+            raise DataError(
+                f"{path}: a LevelDB; expected an LMDB. Four lines of Python copy it, record by record "
+                "(docs/training_data.md, LevelDB), or Caffe's convert tools write an LMDB with --backend lmdb"
+            )
         if not data.is_file():
             raise MissingFileError(f"{path}: no LMDB there; expected a folder that holds data.mdb")
         status = data.stat()

@@ -9,7 +9,7 @@ Conventions: blobs are float32, in C order, and new for every batch. What a batc
 `srand`) and the batch's number only: not on the number of workers, nor on where a run was interrupted.
 
 Paths in a net file are Caffe's: seen from the working directory (or `root`). Where nothing is there, the folder of the
-net file is tried.
+net file is tried, and those above it (`cpm_port.files.named`).
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ import collections
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cpm_port.caffe import LayerSpec, NetSpec
+from cpm_port.caffe import LayerSpec, MessageView, NetSpec
 from cpm_port.caffe.layer_types import LAYER_TYPES
-from cpm_port.errors import MissingFileError, UnsupportedLayerError, UsageError
+from cpm_port.errors import MissingFileError, TrainingError, UnsupportedLayerError, UsageError
+from cpm_port.files.named import find_named
 from cpm_port.records.lmdb import LmdbRecords
 from cpm_port.records.record import RecordStore
 from cpm_port.training.caffe_streams import DataStream, DummyStream, HDF5Stream, InputStream, listed_files
@@ -37,9 +38,11 @@ from cpm_port.training.image_streams import ImageStream, MemoryStream, WindowStr
 from cpm_port.training.sources import open_records
 from cpm_port.training.streams import CPMStream, Stream, Task
 
-__all__ = ["DataSource", "open_data_layers"]
+__all__ = ["STREAMS", "DataSource", "enlarged", "fed", "open_data_layers"]
 
 _AHEAD = 3
+STREAMS: dict[str, Callable[[LayerSpec, tuple[int, int]], Stream]] = {}
+"""Layer types without bottoms whose batches other rooms make: type -> stream of a layer, for (rank, world)."""
 _TYPES = ("CPMData", "Data", "DummyData", "HDF5Data", "ImageData", "Input", "MemoryData", "WindowData")
 
 
@@ -101,9 +104,9 @@ def open_data_layers(
         Fields or files that are not usable.
     """
     layers = [layer for layer in net_spec.layers if not layer.bottoms and not _computes(layer)]
-    unsupported = [f"{layer.name!r} ({layer.type})" for layer in layers if layer.type not in _TYPES]
+    unsupported = [f"{layer.name!r} ({layer.type})" for layer in layers if layer.type not in (*_TYPES, *STREAMS)]
     if unsupported:
-        found, known = ", ".join(unsupported), ", ".join(_TYPES)
+        found, known = ", ".join(unsupported), ", ".join((*_TYPES, *STREAMS))
         raise UnsupportedLayerError(f"{net_spec.source}: data layers {found}; supported: {known}")
     if not layers:
         raise UsageError(f"{net_spec.source}: no data layer in phase {phase}")
@@ -120,7 +123,8 @@ def open_data_layers(
     from_memory = {layer.name for layer in layers if layer.type == "MemoryData"}
     if memory.keys() != from_memory:
         raise UsageError(
-            f"memory for layers {sorted(memory)}; expected for the MemoryData layers, {sorted(from_memory)}"
+            f"{net_spec.source}: arrays for layers {sorted(memory)}; expected for the MemoryData layers, "
+            f"{sorted(from_memory)} (--memory LAYER=F.npz)"
         )
     seed = 0 if seed is None else seed
     if seed < 0 or num_workers < 0 or not 0 <= shard[0] < shard[1]:
@@ -182,7 +186,7 @@ class DataSource:
                 planned.futures += [self._pool.submit(task, planned.blobs) for task in planned.tasks]
                 self._ahead.append(planned)
             pending = self._ahead.popleft()
-            found = [future.result() for future in pending.futures]
+            found = [_result(future) for future in pending.futures]
         self._given += 1
         self._names = _row_names(found, pending.ends)
         return pending.blobs
@@ -255,6 +259,14 @@ class DataSource:
         return _Pending(blobs, tasks, ends, [])
 
 
+def _result(future: Future[Sequence[str]]) -> Sequence[str]:
+    """Return what a worker has found; one that ended itself ends nothing but the run."""
+    try:
+        return future.result()
+    except SystemExit as error:
+        raise TrainingError(f"a thread that makes batches has ended: {error!r}") from error
+
+
 @dataclass
 class _Pending:
     """A batch that is being made: its blobs, its tasks and where each stream's tasks end, what they will return."""
@@ -287,6 +299,8 @@ class _Opener:
 
     def _stream(self, layer: LayerSpec, rand: CRand | None) -> Stream:
         params = layer.params
+        if layer.type in STREAMS:
+            return STREAMS[layer.type](layer, self.shard)
         if layer.type == "CPMData":
             store = self.records.get(layer.name)
             if store is None:
@@ -352,20 +366,56 @@ class _Opener:
         return slice(rank * size, (rank + 1) * size)
 
     def _locate(self, path: str, layer: LayerSpec, beside: Path | None = None) -> Path:
-        """Return where a path of the net file is: from the root, or beside the file that names it."""
-        path = path.strip()
-        folders = [self.root or Path(), beside or Path(self.net.source).parent]
-        candidates = [folder / path for folder in folders]
-        slashed = path.replace("\\", "/")  # as Windows writes it
-        for candidate in [*candidates, *(folder / slashed for folder in folders)]:
-            if path and candidate.exists():
-                return candidate
-        tried = " nor at ".join(dict.fromkeys(map(str, candidates)))
-        raise MissingFileError(f"{self.net.source}: layer {layer.name!r} names {path!r}, which is not at {tried}")
+        """Return where a path of the net file is: from the root, or from the folder of the file that names it or one
+        above.
+        """
+        path, folder = path.strip(), beside or Path(self.net.source).parent
+        found = find_named(path, folder, self.root)
+        if found is None:
+            tried = " nor at ".join(dict.fromkeys((str((self.root or Path()) / path), str(folder / path))))
+            raise MissingFileError(
+                f"{self.net.source}: layer {layer.name!r} names {path!r}, which is not at {tried}, nor above it"
+            )
+        return found
+
+
+def fed(net: NetSpec) -> NetSpec:
+    """Return a net in which the data layers of `STREAMS` are Input layers: their batches come from a DataSource."""
+    layers = []
+    for layer in net.layers:
+        if layer.type in STREAMS and not layer.bottoms:
+            message: Any = layer.params.message()
+            message.type = "Input"
+            layer = replace(layer, type="Input", params=MessageView(message))
+        layers.append(layer)
+    return replace(net, layers=tuple(layers))
+
+
+def enlarged(net: NetSpec, times: int) -> NetSpec:
+    """Return a net whose data layers have so many times their batch size."""
+    if times == 1:
+        return net
+    return replace(net, layers=tuple(_enlarged(layer, times) if not layer.bottoms else layer for layer in net.layers))
+
+
+def _enlarged(layer: LayerSpec, times: int) -> LayerSpec:
+    message: Any = layer.params.message()
+    for field, part in message.ListFields():
+        if field.name.endswith("data_param") and hasattr(part, "batch_size"):
+            part.batch_size *= times
+        if field.name in ("dummy_data_param", "input_param"):
+            for shape in part.shape:
+                shape.dim[0] *= times
+    if layer.type == "DummyData":
+        counts = message.dummy_data_param.num
+        counts[:] = [count * times for count in counts]
+    return replace(layer, params=MessageView(message))
 
 
 def _computes(layer: LayerSpec) -> bool:
     """Tell whether a layer without bottoms makes its tops itself, as Parameter does, instead of reading data."""
+    if layer.type in STREAMS:
+        return False
     entry = LAYER_TYPES.get(layer.type)
     return entry is not None and entry.kind != "source"
 

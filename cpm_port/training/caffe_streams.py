@@ -2,9 +2,10 @@
 
 FILES -> **one layer's batches** -> `batches.DataSource`; see `streams.py` for what a stream is.
 
-- Data: Datums of an LMDB in key order, wrapping around; mean, crop, mirror and scale as `transform_param` says.
+- Data: Datums of an LMDB in key order, wrapping around; mean, crop, mirror and scale as `transform_param` says. Without
+  a crop a batch has the size of its first image.
 - HDF5Data: the rows of the listed files, one file after the other, wrapping around; a batch may begin in one file and
-  end in the next.
+  end in the next. Rows have the shape of the first file's; of as many values in another shape, they are taken in order.
 - DummyData: filled blobs. Fillers other than constants give new numbers for each batch.
 - Input: zeros of the declared shapes: what Caffe's net holds until a program fills it.
 
@@ -13,7 +14,8 @@ FILES -> **one layer's batches** -> `batches.DataSource`; see `streams.py` for w
 
 Differs knowingly: crops, mirrors, shuffles and fillers have Caffe's distributions, drawn by generators of our own that
 are keyed by the seed and the place in the sequence. Data layers start at the first record (Caffe's `rand_skip` is not
-used by it either). LevelDBs are not read.
+used by it either). LevelDBs are not read. HDF5 rows of another number of values are given in batches of one, in their
+own shape; Caffe reads beyond them.
 """
 
 from __future__ import annotations
@@ -56,13 +58,12 @@ class DataStream:
         if not self._keys:
             raise DataError(f"{self._where}: an LMDB without records")
         self._transform = ImageTransform(layer, mean, phase=phase)
+        self._one_size = bool(layer.params.transform_param.crop_size)
         self._seed = seed
         self._batch_size = batch_size_of(layer, layer.params.data_param.batch_size)
         self._rows = range(self._batch_size)[rows]
         self._tops = tops_of(layer, 1 if len(layer.tops) < 2 else 2)
-        self._shape = self._transform.shape(self._decode(0)[0])
-        shapes: list[tuple[int, ...]] = [(len(self._rows), *self._shape), (len(self._rows),)]
-        self.shapes = dict(zip(self._tops, shapes, strict=False))
+        self.shapes = self._shapes(0)
         self._batch = 0
 
     def skip(self) -> None:
@@ -73,7 +74,17 @@ class DataStream:
         """Plan the next batch: one task per wanted row."""
         first = self._batch * self._batch_size
         self._batch += 1
+        if not self._one_size:
+            self.shapes = self._shapes(first % len(self._keys))
         return [functools.partial(self._make, row - self._rows.start, first + row) for row in self._rows]
+
+    def _shapes(self, index: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of a batch that begins with this record."""
+        shapes: list[tuple[int, ...]] = [
+            (len(self._rows), *self._transform.shape(self._decode(index)[0])),
+            (len(self._rows),),
+        ]
+        return dict(zip(self._tops, shapes, strict=False))
 
     def _make(self, row: int, number: int, blobs: Blobs) -> Sequence[str]:
         epoch, index = divmod(number, len(self._keys))
@@ -138,7 +149,8 @@ class HDF5Stream:
     Raises
     ------
     DataError
-        A file is not HDF5, lacks a top's data set, or its data sets have different lengths or row shapes.
+        A file is not HDF5, lacks a top's data set, or its data sets have different lengths; or rows of another
+        number of values than the first file's, in batches of more than one.
     LayerError
         No batch size; or a `transform_param`, which Caffe refuses, too.
     """
@@ -157,13 +169,10 @@ class HDF5Stream:
         self._rows = range(self._batch_size)[rows]
         shapes = [self._shapes_of(path) for path in self._files]
         self._counts = np.array([next(iter(shape.values()))[0] for shape in shapes])
-        trailing = {top: shape[1:] for top, shape in shapes[0].items()}
-        for path, found in zip(self._files, shapes, strict=True):
-            if {top: shape[1:] for top, shape in found.items()} != trailing:
-                raise DataError(f"{self._where}: rows of {path} have another shape than those of {self._files[0]}")
+        self._row_shapes = [self._rows_as_the_first(number, shapes) for number in range(len(shapes))]
         if not self._counts.sum():
             raise DataError(f"{self._where}: no rows in {len(self._files)} files")
-        self.shapes = {top: (len(self._rows), *trailing[top]) for top in self._tops}
+        self.shapes = self._shapes(0)
         self._load = functools.lru_cache(maxsize=2)(self._read)
         self._batch = 0
 
@@ -175,7 +184,28 @@ class HDF5Stream:
         """Plan the next batch: one task for all rows."""
         first = self._batch * self._batch_size
         self._batch += 1
+        self.shapes = self._shapes(self._locate(*divmod(first, int(self._counts.sum())))[0])
         return [functools.partial(self._make, [first + row for row in self._rows])]
+
+    def _shapes(self, file: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of a batch that begins in this file."""
+        return {top: (len(self._rows), *shape) for top, shape in self._row_shapes[file].items()}
+
+    def _rows_as_the_first(
+        self, number: int, shapes: Sequence[dict[str, tuple[int, ...]]]
+    ) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of a file's rows: the first file's, where they have as many values."""
+        rows = {}
+        for top, shape in shapes[number].items():
+            first = shapes[0][top][1:]
+            same = np.prod(shape[1:]) == np.prod(first)
+            if not same and self._batch_size > 1:
+                raise DataError(
+                    f"{self._where}: rows of {self._files[number]} have another shape than those of {self._files[0]}: "
+                    f"{top} {shape[1:]} and {first}; expected as many values, or batches of 1"
+                )
+            rows[top] = first if same else shape[1:]
+        return rows
 
     def _make(self, numbers: Sequence[int], blobs: Blobs) -> Sequence[str]:
         names = []
@@ -183,7 +213,7 @@ class HDF5Stream:
             file, index = self._locate(*divmod(number, int(self._counts.sum())))
             arrays = self._load(file)
             for top in self._tops:
-                blobs[top][row] = arrays[top][index]
+                blobs[top][row] = arrays[top][index].reshape(blobs[top].shape[1:])
             names.append(f"{self._files[file]} row {index}")
         return names
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from cpm_port.compute.devices import World
+from cpm_port.compute.devices import World, add_up
 
 __all__ = ["average_gradients"]
 
@@ -33,7 +32,7 @@ def average_gradients(world: World, params: Iterable[Tensor], numbers: Tensor) -
         return numbers
     gradients = [p.grad for p in params if p.grad is not None]
     flat = torch.cat([numbers, *(g.reshape(-1) for g in gradients)])
-    dist.all_reduce(flat)
+    add_up(flat)
     flat /= world.size
     start = numbers.numel()
     for gradient in gradients:

@@ -12,8 +12,7 @@ FILES -> **one layer's batches** -> `batches.DataSource`; see `streams.py` for w
 *Source*: BVLC/caffe@9b89154 `image_data_layer.cpp`, `window_data_layer.cpp`, `memory_data_layer.cpp`.
 
 Quirks of the original, kept: WindowData knows no `transform_param.scale`. Differs knowingly: shuffles, skips, windows,
-crops and mirrors are drawn by generators of our own, keyed by the seed and the place in the sequence; all images of an
-ImageData layer without `crop_size` must have one shape (there: those of one batch).
+crops and mirrors are drawn by generators of our own, keyed by the seed and the place in the sequence.
 """
 
 from __future__ import annotations
@@ -72,11 +71,11 @@ class ImageStream:
             raise LayerError(f"{self._where}: expected both new_height and new_width, or none of them")
         self._items = _labelled_paths(source, self._where)
         self._transform = ImageTransform(layer, mean, phase=phase)
+        self._one_size = bool(layer.params.transform_param.crop_size or self._param.new_height)
         self._batch_size = batch_size_of(layer, self._param.batch_size)
         self._rows = range(self._batch_size)[rows]
         self._tops = tops_of(layer, 2)
-        shape = self._transform.shape(self._read(0))
-        self.shapes = {self._tops[0]: (len(self._rows), *shape), self._tops[1]: (len(self._rows),)}
+        self.shapes = self._shapes(0)
         self._first = self._skipped()
         self._batch = 0
 
@@ -88,7 +87,20 @@ class ImageStream:
         """Plan the next batch: one task per wanted row."""
         first = self._first + self._batch * self._batch_size
         self._batch += 1
+        if not self._one_size:
+            self.shapes = self._shapes(self._place(first)[1])
         return [functools.partial(self._make, row - self._rows.start, first + row) for row in self._rows]
+
+    def _shapes(self, index: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of a batch that begins with this image: its size is the batch's."""
+        shape = self._transform.shape(self._read(index))
+        return {self._tops[0]: (len(self._rows), *shape), self._tops[1]: (len(self._rows),)}
+
+    def _place(self, number: int) -> tuple[int, int]:
+        """Return in which epoch and from which line of the list the image of that number comes."""
+        epoch, place = divmod(number, len(self._items))
+        shuffled = self._param.shuffle
+        return epoch, int(order_of_epoch(self._seed, epoch, len(self._items))[place]) if shuffled else place
 
     def _skipped(self) -> int:
         """Return how many images the first pass leaves out."""
@@ -101,8 +113,7 @@ class ImageStream:
         return skipped
 
     def _make(self, row: int, number: int, blobs: Blobs) -> Sequence[str]:
-        epoch, place = divmod(number, len(self._items))
-        index = int(order_of_epoch(self._seed, epoch, len(self._items))[place]) if self._param.shuffle else place
+        epoch, index = self._place(number)
         raw = np.random.Philox(key=self._seed, counter=[0, index, epoch, 5]).random_raw(3)
         name = self._items[index][0]
         self._transform.write(self._read(index), raw, blobs[self._tops[0]][row], f"{self._where}: {name}")

@@ -18,6 +18,7 @@ iteration, for its last line, is left out; `debug_info` and `snapshot_diff` have
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 import time
@@ -33,10 +34,12 @@ import torch
 from torch import Tensor
 
 from cpm_port.caffe import SolverSpec, read_weights, write_weights
-from cpm_port.compute.devices import World, to_device
+from cpm_port.compute.devices import LostProcessError, World, first_to_claim, to_device
 from cpm_port.errors import TrainingError
-from cpm_port.graph import CaffeNet
+from cpm_port.graph import CaffeNet, LayerModule
+from cpm_port.graph.whole_batch import shared_by
 from cpm_port.training.averaging import WeightAverage
+from cpm_port.training.caffe_log import opening, snapshot_lines, test_lines, train_lines
 from cpm_port.training.distributed import average_gradients
 from cpm_port.training.history import collect_history, restore_history, to_numpy
 from cpm_port.training.lr_policy import Rate
@@ -87,6 +90,10 @@ class PeriodicMeasure:
         Takes the number of iterations done; returns named numbers, and the line to print.
     score : str or None
         The number, the higher the better, whose best value is kept in the snapshots.
+    number : int
+        Which of the test nets.
+    weights : mapping of str to float
+        Of the numbers that are losses, for Caffe's log.
     """
 
     kind: str
@@ -94,6 +101,8 @@ class PeriodicMeasure:
     at_start: bool
     measure: Callable[[int], tuple[Mapping[str, Any], str]]
     score: str | None = None
+    number: int = 0
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -123,6 +132,15 @@ class _Pending:
         if self.arrival is not None:
             self.arrival.synchronize()
         return self.numbers.tolist()
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """What a snapshot of the moment before an iteration needs, once the iteration has begun."""
+
+    current_step: int
+    data: dict[str, Any]
+    running_sums: dict[torch.nn.Parameter, Tensor]
 
 
 @dataclass
@@ -155,6 +173,8 @@ class Trainer:
         Iterations after which the run ends where no score was better than the best one; 0: it does not.
     keep_best : Path or None
         A .caffemodel that always holds the weights of the best score.
+    sigint, sighup : {"stop", "snapshot", "none"}
+        What these signals do.
     """
 
     solver: SolverSpec
@@ -172,6 +192,8 @@ class Trainer:
     average: WeightAverage | None = None
     patience: int = 0
     keep_best: Path | None = None
+    sigint: str = "stop"
+    sighup: str = "snapshot"
     iteration: int = field(default=0, init=False)
     last_losses: dict[str, float] = field(default_factory=dict, init=False)
     last_snapshot: Path | None = field(default=None, init=False)
@@ -201,7 +223,8 @@ class Trainer:
             A loss or weight is not finite, or the loss has exploded. The snapshots made before are untouched.
         """
         self._clock = Clock(self.iteration)
-        with watch_signals() as wishes:
+        self.progress.say("", opening(self.net.spec.name, self.solver.lr_policy))
+        with watch_signals(self.sigint, self.sighup) as wishes:
             while self.iteration < self.solver.max_iter and not self._stop:
                 self._evaluate(at_end=False)
                 self.step(wishes)
@@ -211,6 +234,7 @@ class Trainer:
             self.snapshot()
         if not self._stop:
             self._evaluate(at_end=True)
+            self.progress.say("", ["Optimization Done."])
         return self._enough or not self._stop
 
     def step(self, wishes: Wishes | None = None) -> None:
@@ -220,24 +244,38 @@ class Trainer:
         ----------
         wishes : Wishes, optional
             Whether to stop: the processes agree on it here.
+
+        Raises
+        ------
+        TrainingError
+            A loss is not finite or has exploded; or another process has gone, and one of those that are left has
+            written a snapshot of the moment before this iteration.
         """
-        rate, self._current_step = self.schedule(self.iteration, self._current_step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
-        losses, samples = self._accumulate()
-        stop, snapshot = (self._enough, False) if wishes is None else (wishes.stop or self._enough, wishes.snapshot)
-        flags = losses.new_zeros(2)
-        for flag, wish in zip(flags, (stop, snapshot), strict=True):
-            if wish:
-                flag.fill_(1.0)  # there, where it is: a value from here would be waited for
-        numbers = average_gradients(self.world, self._learnable, torch.cat([losses, flags]))
+        before = self._moment()
+        try:
+            numbers, samples, rate = self._summed_over_processes(wishes)
+        except LostProcessError as error:
+            raise TrainingError(self._rescue(before, error)) from error
         self.optimizer.step()
         self._pending.append(_Pending.of(numbers, self.iteration, rate, samples))
         self.iteration += 1
         if self.average is not None:
             self.average.update(self.iteration)
         self._settle(keep=1 if self.world.device.type == "cuda" else 0)
+
+    def _summed_over_processes(self, wishes: Wishes | None) -> tuple[Tensor, list[str], float]:
+        """Make an iteration's gradients, the mean over all processes; return the numbers, the samples, the rate."""
+        rate, self._current_step = self.schedule(self.iteration, self._current_step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        numbers, samples = self._accumulate()
+        stop, snapshot = (self._enough, False) if wishes is None else (wishes.stop or self._enough, wishes.snapshot)
+        flags = numbers.new_zeros(2)
+        for flag, wish in zip(flags, (stop, snapshot), strict=True):
+            if wish:
+                flag.fill_(1.0)  # there, where it is: a value from here would be waited for
+        return average_gradients(self.world, self._learnable, torch.cat([numbers, flags])), samples, rate
 
     def snapshot(self) -> None:
         """Let the leading process write a snapshot of this moment, unless it was just written (`last_snapshot`).
@@ -254,27 +292,54 @@ class Trainer:
         self._require_finite_weights()
         self._snapshot_at = self.iteration
         if self.world.leads:
-            self.last_snapshot = write_snapshot(
-                self.prefix,
-                iteration=self.iteration,
-                current_step=self._current_step,
-                blobs={name: [to_numpy(b) for b in blobs] for name, blobs in self.net.params.items()},
-                net=self.net.spec,
-                history=collect_history(self.optimizer, self._learnable),
-                run=RunState(
-                    recipe=self.recipe,
-                    seed=self.seed,
-                    data=self.source.state(),
-                    losses=tuple(self._window),
-                    reference_loss=self._reference,
-                    best=dict(self.best),
-                ),
-                averaged=None if self.average is None else self.average.blobs(),
-                hdf5=self.solver.snapshot_format == "HDF5",
+            self.last_snapshot = self._write_snapshot(self.source.state())
+            self.progress.say(
+                f"Iteration {self.iteration}, snapshot {self.last_snapshot}", snapshot_lines(self.last_snapshot)
             )
-            self.progress.say(f"Iteration {self.iteration}, snapshot {self.last_snapshot}")
             self.progress.record("snapshot", self.iteration, {"path": str(self.last_snapshot)})
         self._clock.pause(time.perf_counter() - began)
+
+    def _write_snapshot(self, data: dict[str, Any]) -> Path:
+        return write_snapshot(
+            self.prefix,
+            iteration=self.iteration,
+            current_step=self._current_step,
+            blobs={name: [to_numpy(b) for b in blobs] for name, blobs in self.net.params.items()},
+            net=self.net.spec,
+            history=collect_history(self.optimizer, self._learnable),
+            run=RunState(
+                recipe=self.recipe,
+                seed=self.seed,
+                data=data,
+                losses=tuple(self._window),
+                reference_loss=self._reference,
+                best=dict(self.best),
+            ),
+            averaged=None if self.average is None else self.average.blobs(),
+            hdf5=self.solver.snapshot_format == "HDF5",
+        )
+
+    def _moment(self) -> _Moment | None:
+        """Return what an iteration changes before its update, where other processes may get lost in it."""
+        if self.world.size == 1:
+            return None
+        sums = {blob: blob.detach().clone() for blob in _running_sums(self.net)}
+        return _Moment(self._current_step, self.source.state(), sums)
+
+    def _rescue(self, before: _Moment | None, error: Exception) -> str:
+        """Go back to the moment before this iteration and leave a snapshot of it; return what is to be said."""
+        assert before is not None
+        self._current_step = before.current_step
+        for blob, values in before.running_sums.items():
+            blob.data.copy_(values)
+        said = f"iteration {self.iteration}: one of the {self.world.size} processes has gone ({error}); "
+        if self._snapshot_at != self.iteration:
+            if not first_to_claim(self.world, f"snapshot of {self.iteration}"):
+                return said + "another one leaves a snapshot"
+            self._require_finite_weights()
+            self.last_snapshot = self._write_snapshot(before.data)
+        where = self.last_snapshot or "that was just written"
+        return f"{said}the snapshot of the {self.iteration} that are done is {where}; --snapshot latest goes on from it"
 
     def restore(self, snapshot: Snapshot) -> None:
         """Take up a run where a snapshot left it; the weights must be in the net already.
@@ -307,7 +372,10 @@ class Trainer:
     # -- one iteration -------------------------------------------------------------------------------------------------
 
     def _accumulate(self) -> tuple[Tensor, list[str]]:
-        """Add up the gradients of `iter_size` batches; return the mean loss per loss layer and the samples' names."""
+        """Add up the gradients of `iter_size` batches; return the numbers to look at, and the samples' names.
+
+        The numbers are the mean loss per loss layer, then what else the net measured of the last batch.
+        """
         total: Tensor | None = None
         samples: list[str] = []
         for number in range(self.solver.iter_size):
@@ -316,11 +384,14 @@ class Trainer:
             samples += self.source.describe_last()
             inputs = {name: to_device(array, self.world.device) for name, array in batch.items()}
             self._batch_size = len(next(iter(batch.values())))
-            losses = self.objective(inputs)
-            losses.sum().backward()  # type: ignore[no-untyped-call]
+            with shared_by(self.world.size):
+                losses = self.objective(inputs)
+                losses.sum().backward()  # type: ignore[no-untyped-call]
             total = losses.detach() if total is None else total + losses.detach()
         assert total is not None
-        return total / self.solver.iter_size, samples
+        total /= self.solver.iter_size
+        measures = self.objective.last_measures
+        return total if measures is None else torch.cat([total, measures]), samples
 
     def _settle(self, keep: int = 0) -> None:
         """Look at the numbers of all iterations but the last `keep`."""
@@ -332,24 +403,30 @@ class Trainer:
         *values, stop, snapshot = done.values()
         self._stop |= stop > 0
         self._wanted |= snapshot > 0
-        losses = dict(zip(self.objective.names, values, strict=True))
-        total = sum(values)
+        count = len(self.objective.names)
+        losses = dict(zip(self.objective.names, values[:count], strict=True))
+        total = sum(losses.values())
         self._require_sane(done, losses, total)
         self.last_losses = losses
         self._window.append(total)
         if self.world.leads and self.solver.display and done.iteration % self.solver.display == 0:
-            self._display(done, losses)
+            self._display(done, losses, values[count:])
 
-    def _display(self, done: _Pending, losses: Mapping[str, float]) -> None:
+    def _display(self, done: _Pending, losses: Mapping[str, float], measured: Sequence[float]) -> None:
         smoothed = statistics.fmean(self._window)
         pace, left = self._clock.look(done.iteration + 1, self.solver.max_iter, done.ended)
         samples = pace * self._batch_size * self.solver.iter_size * self.world.size
         each = ", ".join(f"{name} {value:.6g}" for name, value in losses.items()) if len(losses) > 1 else ""
+        measures = _shared_out(measured, self.objective.measures)
+        outputs = measures | {name: value / self.objective.weights[name] for name, value in losses.items()}
         self.progress.say(
             f"Iteration {done.iteration}, loss = {smoothed:.6g}{f' ({each})' if each else ''}, lr = {done.rate:.6g}, "
-            f"{samples:.3g} samples/s, {_duration(left)} left"
+            f"{samples:.3g} samples/s, {_duration(left)} left",
+            train_lines(done.iteration, smoothed, dict(sorted(outputs.items())), self.objective.weights, done.rate),
         )
         values = {"loss": smoothed, "losses": dict(losses), "lr": done.rate, "samples_per_s": samples}
+        if measures:
+            values["outputs"] = measures
         self.progress.record("train", done.iteration, values)
 
     def _require_sane(self, done: _Pending, losses: Mapping[str, float], total: float) -> None:
@@ -415,8 +492,14 @@ class Trainer:
             if better and self.keep_best is not None:
                 blobs = {name: [to_numpy(b) for b in blobs] for name, blobs in self.net.params.items()}
                 write_weights(self.keep_best, blobs, self.net.spec)
-        self.progress.say(f"Iteration {self.iteration}, {evaluation.kind}: {line}")
-        self.progress.record(evaluation.kind, self.iteration, values)
+        number = evaluation.number
+        self.progress.say(
+            f"Iteration {self.iteration}, {evaluation.kind}{f' of net {number}' if number else ''}: {line}",
+            test_lines(self.iteration, number, values, evaluation.weights)
+            if evaluation.kind == "test"
+            else [f"{evaluation.kind.capitalize()}: {line}"],
+        )
+        self.progress.record(evaluation.kind, self.iteration, {**values, **({"net": number} if number else {})})
         if evaluation.score is None:
             return
         if better:
@@ -424,6 +507,19 @@ class Trainer:
         elif self.patience and self.iteration - self.best.get("iteration", 0.0) >= self.patience:
             self._enough = True
             self.progress.say(f"Iteration {self.iteration}: no better score in {self.patience} iterations, enough")
+
+
+def _running_sums(net: CaffeNet) -> list[torch.nn.Parameter]:
+    """Return the parameters that a forward pass changes: the statistics that layers normalize by."""
+    modules = (net.get_submodule(step.key) for step in net.steps if step.spec.type in ("BatchNorm", "BN"))
+    return [blob for module in modules if isinstance(module, LayerModule) for blob in module.blobs]
+
+
+def _shared_out(numbers: Sequence[float], sizes: Mapping[str, int]) -> dict[str, float | list[float]]:
+    """Return numbers by name, `sizes` telling how many belong to each: a number, or a list of several."""
+    ends = list(itertools.accumulate(sizes.values()))
+    parts = [list(numbers[end - size : end]) for end, size in zip(ends, sizes.values(), strict=True)]
+    return {name: part[0] if len(part) == 1 else part for name, part in zip(sizes, parts, strict=True)}
 
 
 def _mix(*numbers: int) -> int:

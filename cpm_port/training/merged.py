@@ -15,6 +15,7 @@ from torch import Tensor
 from cpm_port.graph import CaffeNet, Step
 from cpm_port.graph.layers.batch_norm import BatchNorm
 from cpm_port.graph.layers.scale import Scale
+from cpm_port.graph.whole_batch import processes
 
 __all__ = ["forward_merged"]
 
@@ -52,7 +53,7 @@ def _can_merge(net: CaffeNet, step: Step, follower: Step) -> bool:
     norm, scale = net.get_submodule(step.key), net.get_submodule(follower.key)
     if not (isinstance(norm, BatchNorm) and isinstance(scale, Scale)):
         return False
-    if not (norm.is_upstreams and norm.uses_batch_statistics):
+    if not (norm.is_upstreams and norm.uses_batch_statistics) or processes() > 1:
         return False
     in_place = step.spec.tops == follower.spec.bottoms == follower.spec.tops
     return in_place and scale.fields.axis == 1 and [blob.dim() for blob in scale.blobs] == [1, 1]

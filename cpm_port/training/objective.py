@@ -11,6 +11,7 @@ is what Caffe calls the loss.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -46,6 +47,17 @@ class Objective:
     engine : bool
         Run float32 nets on a CPU by `cpm_port.engine.LearningNet`.
 
+    Attributes
+    ----------
+    names : tuple of str
+        The losses.
+    weights : dict of str to float
+        Loss -> its `loss_weight`.
+    measures : dict of str to int
+        The net's further outputs that are a number, or an Accuracy's, with how many they are; maps are not among them.
+    last_measures : Tensor or None
+        Their values for the last batch, float32, one after the other; None without any.
+
     Raises
     ------
     TrainingError
@@ -80,9 +92,13 @@ class Objective:
                 f"{net.spec.source}: the net has no loss in phase {net.spec.phase}; nothing to train on"
             )
         self.names = tuple(top for _, top, _ in self._terms)
+        self.weights = {top: weight for _, top, weight in self._terms}
+        self.measures = _measures(net)
+        self.last_measures: Tensor | None = None
         self._masked = {top: layer.bottoms for layer, top, _ in self._terms if masked and layer.type == "EuclideanLoss"}
         self._wanted = [name for name in self.names if name not in self._masked]
         self._wanted += [bottom for bottoms in self._masked.values() for bottom in bottoms]
+        self._wanted += self.measures
         self._bfloat16 = bfloat16
         if engine:
             self._forward: _Forward = LearningNet(net)
@@ -98,9 +114,22 @@ class Objective:
         device = next(iter(inputs.values())).device.type
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self._bfloat16):
             blobs = self._forward(inputs, blobs=self._wanted)
+        if self.measures:
+            self.last_measures = torch.cat([blobs[name].detach().float().reshape(-1) for name in self.measures])
         return torch.stack([weight * self._term(blobs, top) for _, top, weight in self._terms])
 
     def _term(self, blobs: Mapping[str, Tensor], top: str) -> Tensor:
         if top in self._masked:
             return masked_euclidean_loss(*(blobs[name] for name in self._masked[top]))
         return blobs[top].float().sum()
+
+
+def _measures(net: CaffeNet) -> dict[str, int]:
+    """Return the outputs that measure without counting as a loss, with their sizes."""
+    shapes = net.blob_shapes
+    return {
+        top: math.prod(shapes[top])
+        for layer, weights in ((step.spec, step.spec.loss_weights) for step in net.steps)
+        for top, weight in zip(layer.tops, weights, strict=True)
+        if top in net.outputs and not weight and (math.prod(shapes[top]) == 1 or layer.type == "Accuracy")
+    }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from cpm_port.errors import DataError, MissingDependencyError
 from cpm_port.files.atomic import atomic_path, writing
 from cpm_port.files.json_text import parse_json
+from cpm_port.training.caffe_log import headed
 
 __all__ = ["Clock", "Progress", "read_metrics"]
 
@@ -35,6 +36,8 @@ class Progress:
         A folder of TensorBoard events.
     start : int
         The iteration that the run starts at.
+    like_caffe : bool
+        The console gets the lines that Caffe logs (`caffe_log.py`).
 
     Raises
     ------
@@ -49,7 +52,9 @@ class Progress:
         metrics: str | os.PathLike[str] | None = None,
         tensorboard: str | os.PathLike[str] | None = None,
         start: int = 0,
+        like_caffe: bool = False,
     ) -> None:
+        self._like_caffe = like_caffe
         self.metrics = None if metrics is None else Path(metrics)
         self._console = console
         self._start = start
@@ -60,10 +65,15 @@ class Progress:
         if tensorboard is not None:
             self._board = _open_board(tensorboard, start)
 
-    def say(self, text: str) -> None:
-        """Print a line."""
-        if self._console is not None:
-            print(text, file=self._console, flush=True)
+    def say(self, text: str, caffe: Sequence[str] | None = None) -> None:
+        """Print a line, if there is any text; in Caffe's log instead the lines `caffe`, where they are given."""
+        if self._console is None:
+            return
+        lines = [text] if text else []
+        if self._like_caffe:
+            lines = [headed(line) for line in (text.splitlines() if caffe is None else caffe)]
+        for line in lines:
+            print(line, file=self._console, flush=True)
 
     def record(self, kind: str, iteration: int, values: Mapping[str, Any]) -> None:
         """Write one record; numbers, also inside nested mappings, become TensorBoard scalars."""

@@ -3,16 +3,15 @@
 Flow: solver prototxt -> net, data layers, test nets, optimizer, validation -> **Trainer**.
 
 Paths in a solver or net file are Caffe's: against the working directory. Where nothing is there, the folder of the
-file that names them is tried, so a run can be started from anywhere. Snapshots go where `snapshot_prefix` says,
-against the working directory.
+file that names them is tried, and those above it, so a run can be started from anywhere. Snapshots go where
+`snapshot_prefix` says, against the working directory.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,17 +19,20 @@ from typing import Any, TextIO
 
 import torch
 
-from cpm_port.caffe import NetSpec, SolverSpec, read_net, read_solver
-from cpm_port.caffe.solverspec import with_changes
+from cpm_port.caffe import NetSpec, SolverSpec, read_solver
+from cpm_port.caffe.solverspec import with_changes, with_train_state
 from cpm_port.compute.devices import World, slow_bfloat16
 from cpm_port.engine.precision import Precision, arithmetic, check_precision
-from cpm_port.errors import MissingFileError, TrainingError, UsageError
+from cpm_port.errors import DataError, TrainingError, UsageError
+from cpm_port.files.npz import read_npz
 from cpm_port.graph import CaffeNet, load_net
 from cpm_port.records.lmdb import LmdbRecords
 from cpm_port.records.record import RecordStore
+from cpm_port.records.shards import ShardRecords
 from cpm_port.training.averaging import WeightAverage
-from cpm_port.training.batches import DataSource, open_data_layers
+from cpm_port.training.batches import DataSource, enlarged, fed, open_data_layers
 from cpm_port.training.cache import CachedRecords
+from cpm_port.training.caffe_log import TEST_LOSS
 from cpm_port.training.extras import Extras
 from cpm_port.training.finetune import start_from
 from cpm_port.training.loop import PeriodicMeasure, Trainer
@@ -38,12 +40,19 @@ from cpm_port.training.objective import Objective
 from cpm_port.training.presets import PRESETS, Preset, fill_like_he, recipe_of
 from cpm_port.training.progress import Progress
 from cpm_port.training.snapshot import Snapshot, latest_snapshot, read_snapshot, snapshot_prefix
+from cpm_port.training.solver_nets import locate, testing_nets, training_net
 from cpm_port.training.sources import is_path, open_records
 from cpm_port.training.testnets import mean_outputs, share_parameters
 from cpm_port.training.transform_param import TransformParameters, resized_box
 from cpm_port.training.validation import HeldOut, data_and_label, hold_out, stage_pck
 
-__all__ = ["RunOptions", "locate", "open_run", "solver_device", "testing_nets", "training_net"]
+__all__ = ["WITHOUT_EFFECT", "RunOptions", "open_run", "solver_device"]
+
+
+WITHOUT_EFFECT = {"debug_info": False, "snapshot_diff": False, "layer_wise_reduce": True}
+"""Solver fields that change nothing here, with Caffe's defaults: what they print, what they add to a snapshot, and in
+which steps several GPUs sum gradients.
+"""
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,8 @@ class RunOptions:
         Of the train net, instead of the one in the solver's `train_state`; 0: that one.
     stages : sequence of str
         Of the train net, besides those in the solver's `train_state`.
+    sigint, sighup : {"stop", "snapshot", "none"}
+        What these signals do to the run.
     preset : str or None
         A name in `PRESETS`.
     base_lr : float or None
@@ -91,7 +102,8 @@ class RunOptions:
         Threads that make batches; None: one on a CPU, whose cores the net needs; for a GPU all cores of the machine but
         one, shared by its processes. What a batch holds does not depend on it.
     cached : bool
-        Keep in memory the records that CPM data layers read from images or draw (LMDBs are mapped as it is).
+        Keep in memory the records that CPM data layers read from images or draw (LMDBs are mapped as it is, shards are
+        streamed).
     validate : str or None
         Held-out people, named like the source of a CPM data layer; of a JSON file, those marked as validation.
     validate_interval : int
@@ -109,6 +121,12 @@ class RunOptions:
         Iterations without a better validation after which the run ends; 0: it does not.
     keep_best : path-like or None
         A .caffemodel that holds the weights of the best validation.
+    memory : mapping of str to path-like
+        MemoryData layer -> the `.npz` of its arrays: `data` (rows, channels, height, width) and `label` (rows,).
+    batch_times : int
+        So many times the data layers' batch size: what several GPUs make of it in Caffe.
+    log_format : {"plain", "caffe"}
+        Of the console's lines; "caffe": as Caffe logs, for the scripts that read its logs.
     """
 
     solver: str | os.PathLike[str]
@@ -118,6 +136,8 @@ class RunOptions:
     changes: str = ""
     level: int = 0
     stages: Sequence[str] = ()
+    sigint: str = "stop"
+    sighup: str = "snapshot"
     preset: str | None = None
     base_lr: float | None = None
     bfloat16: bool = False
@@ -143,6 +163,9 @@ class RunOptions:
     held_out: RecordStore | None = None
     patience: int = 0
     keep_best: str | os.PathLike[str] | None = None
+    memory: Mapping[str, str | os.PathLike[str]] = field(default_factory=dict)
+    batch_times: int = 1
+    log_format: str = "plain"
 
 
 @contextmanager
@@ -177,7 +200,7 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
         share = (world.rank, world.size)
         source = stack.enter_context(
             open_data_layers(
-                spec,
+                enlarged(spec, options.batch_times),
                 phase="TRAIN",
                 seed=seed,
                 srand=options.srand,
@@ -187,15 +210,18 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
                 masked=options.masked,
                 extras=options.extras,
                 boxes=[(box, iterations * solver.iter_size) for box, iterations in options.boxes],
+                memory=_memory(spec, options),
             )
         )
+        done = 0 if snapshot is None else snapshot.iteration
         metrics = Path(options.metrics or f"{prefix}.metrics.jsonl")
         progress = stack.enter_context(
             Progress(
                 console=console if world.leads else None,
                 metrics=metrics if world.leads else None,
                 tensorboard=options.tensorboard if world.leads else None,
-                start=0 if snapshot is None else snapshot.iteration,
+                start=done,
+                like_caffe=options.log_format == "caffe",
             )
         )
         for note in (*solver.notes, *spec.notes, *_without_effect(solver), *_one_sided_flips(spec)):
@@ -205,7 +231,7 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
         preset = _preset(options.preset)
         engine = _uses_engine(options, world.device)
         torch.manual_seed(seed)
-        net = load_net(spec, input_shapes=source.shapes)
+        net = load_net(fed(spec), input_shapes=source.shapes)
         if snapshot is not None:
             net.load_weights(snapshot.weights)
         else:
@@ -233,13 +259,17 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
             source=source,
             world=world,
             progress=progress,
-            evaluations=[*_tests(solver, net, seed, stack), *_validation(options, net)] if world.leads else [],
+            evaluations=[*_tests(options, solver, net, seed, done, stack), *_validation(options, net)]
+            if world.leads
+            else [],
             recipe=options.preset or solver.type,
             seed=seed,
             prefix=prefix,
             average=None if options.ema is None else WeightAverage(net, options.ema),
             patience=options.patience,
             keep_best=None if options.keep_best is None else Path(options.keep_best),
+            sigint=options.sigint,
+            sighup=options.sighup,
         )
         if snapshot is not None:
             trainer.restore(snapshot)
@@ -257,23 +287,6 @@ def solver_device(path: str | os.PathLike[str], changes: str = "") -> str | None
     if solver.solver_mode == "CPU":
         return "cpu"
     return f"cuda:{solver.device_id}" if solver.params.has("device_id") and torch.cuda.is_available() else None
-
-
-def locate(path: str | os.PathLike[str], named_in: str | os.PathLike[str]) -> Path:
-    """Return where a path named in a file is: from the working directory, or else beside that file.
-
-    Raises
-    ------
-    MissingFileError
-        At neither place.
-    """
-    path = os.fspath(path)
-    beside = Path(named_in).parent / path
-    slashed = path.replace("\\", "/")  # as Windows writes it
-    for candidate in (Path(path), beside, Path(slashed), Path(named_in).parent / slashed):
-        if candidate.exists():
-            return candidate
-    raise MissingFileError(f"{named_in}: names {path!r}, which is neither here nor at {beside}")
 
 
 def _uses_engine(options: RunOptions, device: torch.device) -> bool:
@@ -308,10 +321,7 @@ def _read_solver(options: RunOptions) -> SolverSpec:
     if options.changes:
         solver = with_changes(solver, options.changes, source="--set")
     if options.level or options.stages:
-        state = solver.params.train_state
-        stages = "".join(f" stage: {json.dumps(stage)}" for stage in (*state.stage, *options.stages))
-        text = f"train_state {{ level: {options.level or state.level}{stages} }}"
-        solver = with_changes(solver, text, source="--stage, --level")
+        solver = with_train_state(solver, options.level, options.stages)
     if options.base_lr is not None and options.preset is None:
         solver = replace(solver, base_lr=options.base_lr)
     if solver.max_iter <= 0:
@@ -323,8 +333,8 @@ def _without_effect(solver: SolverSpec) -> list[str]:
     """Name the solver's fields that are set and change nothing here."""
     return [
         f"{solver.source}: {name} has no effect here"
-        for name in ("debug_info", "snapshot_diff")
-        if getattr(solver, name)
+        for name, default in WITHOUT_EFFECT.items()
+        if getattr(solver.params, name) != default
     ]
 
 
@@ -354,62 +364,30 @@ def _one_sided_flips(spec: NetSpec) -> Iterator[str]:
             )
 
 
-def training_net(solver: SolverSpec) -> NetSpec:
-    """Return the TRAIN net that a solver names or holds, under the solver's `train_state`.
-
-    Raises
-    ------
-    MissingFileError, CaffeFormatError, LayerError
-        The net's file is absent, or no net.
-    TrainingError
-        The solver names no net.
-    """
-    path = solver.train_net or solver.net
-    if path is not None:
-        state = solver.params.train_state
-        return read_net(locate(path, solver.source), phase="TRAIN", level=state.level, stages=state.stage)
-    inside = solver.train_net_spec()
-    if inside is None:
-        raise TrainingError(f"{solver.source}: names no net to train")
-    return inside
-
-
-def testing_nets(solver: SolverSpec) -> Iterator[tuple[NetSpec, int]]:
-    """Yield a solver's TEST nets, each with its number of batches.
-
-    They are those that it names, and the train net's own TEST phase for what `test_iter` has more. Each has its own
-    `test_state`; the train net's does not reach them.
-
-    Raises
-    ------
-    TrainingError
-        Counts that do not fit each other, or no interval.
-    """
-    if solver.test_iter and solver.test_interval <= 0:
-        raise TrainingError(f"{solver.source}: test_iter without a positive test_interval")
-    own = len(solver.test_iter) - len(solver.test_nets)
-    paths = [*solver.test_nets, *([solver.net] * max(own, 0) if solver.net else [])]
-    if len(paths) != len(solver.test_iter):
-        raise TrainingError(f"{solver.source}: {len(solver.test_iter)} test_iter for {len(paths)} test nets")
-    states = [(state.level, state.stage) for state in solver.params.test_state] or [(0, ())] * len(paths)
-    if len(states) != len(paths):
-        raise TrainingError(f"{solver.source}: {len(states)} test_state for {len(paths)} test nets")
-    for path, batches, (level, stages) in zip(paths, solver.test_iter, states, strict=True):
-        yield read_net(locate(path, solver.source), phase="TEST", level=level, stages=stages), batches
-
-
-def _tests(solver: SolverSpec, net: CaffeNet, seed: int, stack: ExitStack) -> Iterator[PeriodicMeasure]:
-    """Open the solver's test nets."""
-    for spec, batches in testing_nets(solver):
-        source = stack.enter_context(open_data_layers(spec, phase="TEST", seed=seed))
-        test = load_net(spec, input_shapes=source.shapes)
+def _tests(
+    options: RunOptions, solver: SolverSpec, net: CaffeNet, seed: int, done: int, stack: ExitStack
+) -> Iterator[PeriodicMeasure]:
+    """Open the solver's test nets, their data where they stand after `done` iterations."""
+    for number, (spec, batches) in enumerate(testing_nets(solver)):
+        memory = _memory(spec, options)
+        source = stack.enter_context(open_data_layers(spec, phase=spec.phase, seed=seed, memory=memory))
+        test = load_net(fed(spec), input_shapes=source.shapes)
         share_parameters(net, test)
-        measure = functools.partial(_test_outputs, test, source, batches)
-        yield PeriodicMeasure("test", solver.test_interval, solver.test_initialization, measure)
+        tests = max(0, -(-done // solver.test_interval) - (not solver.test_initialization))
+        source.skip(tests * batches)
+        measure = functools.partial(_test_outputs, test, source, batches, solver.test_compute_loss)
+        yield PeriodicMeasure(
+            "test", solver.test_interval, solver.test_initialization, measure, number=number, weights=test.loss_weights
+        )
 
 
-def _test_outputs(test: CaffeNet, source: DataSource, batches: int, _: int) -> tuple[dict[str, float], str]:
-    return mean_outputs(test, source.next_batch, batches)
+def _test_outputs(
+    test: CaffeNet, source: DataSource, batches: int, with_loss: bool, _: int
+) -> tuple[dict[str, Any], str]:
+    means, loss = mean_outputs(test, source.next_batch, batches)
+    if with_loss:
+        means[TEST_LOSS] = loss
+    return means, ", ".join(f"{name} {value:.6g}" for name, value in means.items() if not isinstance(value, list))
 
 
 def _validation(options: RunOptions, net: CaffeNet) -> Iterator[PeriodicMeasure]:
@@ -457,9 +435,21 @@ def _cached(spec: NetSpec) -> dict[str, RecordStore]:
                 layer.params.transform_param.np_in_lmdb,
                 locate=functools.partial(locate, named_in=spec.source),
             )
-            if not isinstance(store, LmdbRecords):
+            if not isinstance(store, LmdbRecords | ShardRecords):
                 stores[layer.name] = CachedRecords(store)
     return stores
+
+
+def _memory(spec: NetSpec, options: RunOptions) -> dict[str, tuple[Any, Any]]:
+    """Read the arrays of a net's MemoryData layers."""
+    names = [layer.name for layer in spec.layers if layer.type == "MemoryData" and layer.name in options.memory]
+    found = {}
+    for name in names:
+        arrays = read_npz(options.memory[name])
+        if arrays.keys() != {"data", "label"}:
+            raise DataError(f"{options.memory[name]}: arrays {', '.join(arrays)}; expected data and label")
+        found[name] = (arrays["data"], arrays["label"])
+    return found
 
 
 def _preset(name: str | None) -> Preset | None:

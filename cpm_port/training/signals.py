@@ -1,10 +1,11 @@
 """What a signal asks of a training run: stop after a snapshot, or just a snapshot.
 
-SIGINT and SIGTERM stop, SIGHUP takes a snapshot and goes on; the loop asks between iterations. A second SIGINT or
-SIGTERM is not waited for: it ends the process as it would without us.
+SIGINT and SIGTERM stop, SIGHUP takes a snapshot and goes on; the loop asks between iterations. SIGINT and SIGHUP may
+be given another effect: "stop", "snapshot" or "none". A second signal that stops is not waited for: it ends the process
+as it would without us.
 
-Source: the defaults of `caffe train`, `--sigint_effect=stop --sighup_effect=snapshot`. Differs: Caffe leaves SIGTERM
-alone, and takes no snapshot on a stop where `snapshot_after_train` is false.
+Source: BVLC/caffe@9b89154 tools/caffe.cpp (`--sigint_effect`, `--sighup_effect`, their defaults), signal_handler.cpp.
+Differs: Caffe leaves SIGTERM alone, and takes no snapshot on a stop where `snapshot_after_train` is false.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["Wishes", "watch_signals"]
+from cpm_port.errors import UsageError
+
+__all__ = ["EFFECTS", "Wishes", "watch_signals"]
+
+EFFECTS = ("stop", "snapshot", "none")
 
 
 class Wishes:
@@ -27,21 +32,35 @@ class Wishes:
 
 
 @contextmanager
-def watch_signals() -> Iterator[Wishes]:
-    """Record signals as wishes inside the `with` block; outside the main thread, where Python forbids it, none."""
+def watch_signals(sigint: str = "stop", sighup: str = "snapshot") -> Iterator[Wishes]:
+    """Record signals as wishes inside the `with` block; outside the main thread, where Python forbids it, none.
+
+    Parameters
+    ----------
+    sigint, sighup : {"stop", "snapshot", "none"}
+        What these signals ask for.
+
+    Raises
+    ------
+    UsageError
+        Another effect.
+    """
+    effects = {signal.SIGINT: sigint, signal.SIGTERM: "stop", signal.SIGHUP: sighup}
+    strange = [effect for effect in effects.values() if effect not in EFFECTS]
+    if strange:
+        raise UsageError(f"a signal's effect {strange[0]!r}: expected {', '.join(EFFECTS)}")
     wishes = Wishes()
     if threading.current_thread() is not threading.main_thread():
         yield wishes
         return
-    stopping = (signal.SIGINT, signal.SIGTERM)
-    before = {int(number): signal.getsignal(number) for number in (*stopping, signal.SIGHUP)}
+    before = {int(number): signal.getsignal(number) for number in effects}
 
     def heard(number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGHUP:
-            wishes.snapshot = True
-            return
-        wishes.stop = True
-        signal.signal(number, before[number])
+        effect = effects[signal.Signals(number)]
+        wishes.snapshot |= effect == "snapshot"
+        if effect == "stop":
+            wishes.stop = True
+            signal.signal(number, before[number])
 
     for number in before:
         signal.signal(number, heard)

@@ -10,6 +10,7 @@ FILES -> RECORDS. What `cpmdata_param { source: "..." }` may name:
   `lspet-held-out:FOLDER`: the others, for validation;
 - `drawn:count=2000,size=256,seed=1,difficulty=100`: people that are drawn on demand (`drawn.py`); every number has a
   default;
+- `shards:FOLDER/index.json`: shards as WebDataset has them (`shards.py`), streamed; they are not joined with others;
 - several of these, joined by ` + `: one set, the records of each after those of the one before; `3 * SOURCE` takes a
   source's records three times in every epoch. (An LMDB's folder can be joined where its path has no ` + `.)
 """
@@ -28,10 +29,12 @@ from cpm_port.drawn.source import DrawnPeople, DrawnRecords
 from cpm_port.errors import DataError, MissingFileError, UsageError
 from cpm_port.records.lmdb import LmdbRecords
 from cpm_port.records.record import JoinedRecords, RecordStore, SampleRecords
+from cpm_port.records.shards import ShardRecords
 
-__all__ = ["is_path", "open_records"]
+__all__ = ["is_path", "json_samples", "open_records"]
 
 DRAWN = "drawn:"
+SHARDS = "shards:"
 _AND = " + "
 _TIMES = re.compile(r"\s*(\d+) \* ")
 _LSPET = {"lspet:": read_training, "lspet-held-out:": read_held_out}
@@ -39,7 +42,7 @@ _LSPET = {"lspet:": read_training, "lspet-held-out:": read_held_out}
 
 def is_path(source: str) -> bool:
     """Whether a source is one path, rather than one of the kinds that begin with their name, or several sources."""
-    return not (source.startswith((DRAWN, *_LSPET)) or _AND in source or _TIMES.match(source))
+    return not (source.startswith((DRAWN, SHARDS, *_LSPET)) or _AND in source or _TIMES.match(source))
 
 
 def open_records(
@@ -72,17 +75,21 @@ def open_records(
         stores: list[RecordStore] = []
         for term in text.split(_AND):
             times, one = _term(term)
+            if one.startswith(SHARDS):
+                raise UsageError(f"{text!r}: shards are streamed in an order of their own, and not joined with others")
             stores += [open_records(one, num_joints, held_out=held_out, locate=locate)] * times
         return JoinedRecords(stores)
     if text.startswith(DRAWN):
         return DrawnRecords(**_drawn_fields(text))
+    if text.startswith(SHARDS):
+        return ShardRecords(locate(text.removeprefix(SHARDS)))
     for prefix, read in _LSPET.items():
         if text.startswith(prefix):
             folder = Path(text.removeprefix(prefix))
             return _with_images(read(folder / "joints.mat", folder / "images"))
     path = locate(text)
     if path.suffix == ".json":
-        return _json_records(path, held_out)
+        return _with_images(json_samples(path, held_out=held_out))
     if not path.exists():
         raise MissingFileError(f"{path}: no training records there; expected an LMDB's folder or a .json file")
     return LmdbRecords(path, num_joints)
@@ -97,12 +104,23 @@ def _term(text: str) -> tuple[int, str]:
     return times, one.strip()
 
 
-def _json_records(path: Path, held_out: bool) -> RecordStore:
+def json_samples(path: Path, *, held_out: bool = False) -> list[Sample]:
+    """Return the samples of a JSON file to train on, or those held out, with their images' places.
+
+    Raises
+    ------
+    DataError
+        It is no such file, or every record is marked as validation.
+    MissingFileError
+        It is not there, or images are missing.
+    """
     everybody = read_beside(path)
     samples = [sample for sample in everybody if (sample.split == "validation") == held_out]
     if not samples and not held_out:
         raise DataError(f"{path}: every record is marked as validation, none is left to train on")
-    return _with_images(samples or everybody)
+    samples = samples or everybody
+    check_images(samples)
+    return samples
 
 
 def _with_images(samples: Sequence[Sample]) -> RecordStore:

@@ -8,7 +8,8 @@ Conventions: batches count from 0; row `r` of batch `b` is number `b * batch_siz
 over the records; a pass is an epoch.
 
 LMDBs are read in key order and never shuffled, as in the original (its writer shuffles); other sources are shuffled
-anew in each epoch of the TRAIN phase, by (seed, epoch).
+anew in each epoch of the TRAIN phase, by (seed, epoch). Shards are streamed in an order of their own
+(`records/shards.py`).
 
 Quirks of the original, kept: C's random sequence is one for the whole process, so two layers draw in turns; tables of
 `aug_way: "table"` lie in `../../rotate_<num_total_augs>_<records>.txt` and `../../flip_...`, seen from the working
@@ -33,6 +34,7 @@ from numpy.typing import NDArray
 from cpm_port.caffe import LayerSpec
 from cpm_port.errors import DataError, LayerError, MissingFileError
 from cpm_port.records.record import Record, RecordStore, order_of
+from cpm_port.records.shards import ShardRecords
 from cpm_port.training.augment import (
     Augmentation,
     Draws,
@@ -146,18 +148,24 @@ class CPMStream:
     def plan(self) -> list[Task]:
         """Plan the next batch: one task per wanted row."""
         tasks: list[Task] = []
-        first = self._batch * self._batch_size
         parameters = self._parameters_of(self._batch)
         self.shapes = self._shapes(parameters)
         self._batch += 1
-        for row in range(self._batch_size):
-            epoch, index = divmod(first + row, len(self._store))
-            if self._shuffle:
-                index = int(order_of_epoch(self._seed, epoch, len(self._store))[index])
+        for row, (epoch, index) in enumerate(self._places(self._batch - 1)):
             draws = self._draw(epoch, index)
             if row in self._rows:
                 tasks.append(functools.partial(self._make, parameters, row - self._rows.start, index, epoch, draws))
         return tasks
+
+    def _places(self, batch: int) -> list[tuple[int, int]]:
+        """Return every row's epoch and record."""
+        if isinstance(self._store, ShardRecords):
+            return self._store.places(batch, self._batch_size, self._seed if self._shuffle else None)
+        count = len(self._store)
+        places = [divmod(batch * self._batch_size + row, count) for row in range(self._batch_size)]
+        if self._shuffle:
+            places = [(epoch, int(order_of_epoch(self._seed, epoch, count)[place])) for epoch, place in places]
+        return places
 
     def _parameters_of(self, batch: int) -> TransformParameters:
         for parameters, batches in self._growing:

@@ -75,22 +75,24 @@ def _names(net: CaffeNet, layer: str) -> list[str]:
 
 def mean_outputs(
     net: CaffeNet, next_batch: Callable[[], Mapping[str, np.ndarray]], batches: int
-) -> tuple[dict[str, Any], str]:
+) -> tuple[dict[str, Any], float]:
     """Run a test net over so many batches.
 
     Returns
     -------
     dict
         Output name -> its mean, a number, or a list where the output is no scalar.
-    str
-        The same in words.
+    float
+        The mean of the total loss, 0 for a net without losses.
     """
-    device = next(net.parameters()).device
+    device = next((parameter.device for parameter in net.parameters()), torch.device("cpu"))
     sums: dict[str, torch.Tensor] = {}
+    loss = 0.0
     for _ in range(batches):
         inputs = {name: torch.from_numpy(array).to(device) for name, array in next_batch().items()}
-        for name, value in net(inputs).items():
+        outputs = net(inputs)
+        for name, value in outputs.items():
             sums[name] = sums[name] + value.double() if name in sums else value.double()
-    means: dict[str, Any] = {name: (total / batches).tolist() for name, total in sums.items()}
-    words = [f"{name} {value:.6g}" for name, value in means.items() if not isinstance(value, list)]
-    return means, ", ".join(words)
+        if net.loss_weights:
+            loss += float(net.total_loss(outputs))
+    return {name: (total / batches).tolist() for name, total in sums.items()}, loss / batches

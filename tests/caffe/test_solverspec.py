@@ -95,17 +95,6 @@ def test_solvers_from_the_wild_read_without_notes(path):
     assert solver.notes in ((), ("upgraded the solver's type",))
 
 
-def test_a_net_inside_the_solver_is_a_net_spec():
-    solver = parse_solver(
-        """train_state { stage: "a" level: 1 }
-        net_param { layer { name: "d" type: "DummyData" top: "x" include { phase: TRAIN stage: "a" min_level: 1 } } }"""
-    )
-    net = solver.train_net_spec()
-    assert [layer.name for layer in net.layers] == ["d"]
-    assert net.phase == "TRAIN"
-    assert parse_solver("net: 'x'").train_net_spec() is None
-
-
 @pytest.mark.parametrize(
     ("text", "what"),
     [

@@ -16,7 +16,7 @@ from cpm_port.cli import main
 from cpm_port.inference.model import ready_net
 from cpm_port.models import architecture
 from cpm_port.models.prototxt import deploy_text
-from cpm_port.training import run
+from cpm_port.training import solver_nets
 from cpm_port.zoo import resolve
 
 DIGITS = """
@@ -119,7 +119,7 @@ def test_the_train_nets_stages_do_not_reach_the_test_nets() -> None:
     """As in Caffe: solver.cpp, InitTestNets, merges a net's `test_state` alone."""
     Path("t.prototxt").write_text(TRAINED)
     solver = parse_solver(SOLVER + ' train_state { stage: "a" } test_iter: 1 test_interval: 1')
-    ((spec, batches),) = run.testing_nets(solver)
+    ((spec, batches),) = solver_nets.testing_nets(solver)
     assert (batches, "a" in {layer.name for layer in spec.layers}) == (1, False)
 
 

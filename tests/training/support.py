@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +24,7 @@ from cpm_port.training.loop import Trainer
 from cpm_port.training.objective import Objective
 from cpm_port.training.presets import recipe_of
 from cpm_port.training.progress import Progress
-from tests.support import GOLDEN
+from tests.support import GOLDEN, ROOT
 
 SOLVERS = GOLDEN / "caffe" / "solver"
 CPU = World(0, 1, torch.device("cpu"))
@@ -91,3 +97,28 @@ def make_trainer(
             **fields,
         },
     )
+
+
+def start_node(node: int, nodes: int, processes: int, arguments: Sequence[str]) -> subprocess.Popen[str]:
+    """Start `cpm_port train` under torchrun, as on one of several machines; they meet at a port of this one."""
+    meeting = ["--standalone"]
+    if nodes > 1:
+        meeting = ["--nnodes", str(nodes), "--node-rank", str(node), "--master-addr", "127.0.0.1"]
+        meeting += ["--master-port", str(_meeting_port(os.getpid()))]
+    launcher = [sys.executable, "-m", "torch.distributed.run", *meeting, "--nproc-per-node", str(processes)]
+    return subprocess.Popen(
+        [*launcher, "-m", "cpm_port", "train", *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@functools.cache
+def _meeting_port(_process: int) -> int:
+    """Return a port that was free a moment ago, one for each process of the tests."""
+    with closing(socket.socket()) as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])

@@ -16,7 +16,7 @@ import pytest
 
 from cpm_port.caffe import NetSpec, parse_net, read_net
 from cpm_port.drawn.source import DrawnRecords
-from cpm_port.errors import DataError, LayerError, MissingFileError, UnsupportedLayerError, UsageError
+from cpm_port.errors import DataError, LayerError, MissingFileError, TrainingError, UnsupportedLayerError, UsageError
 from cpm_port.parts import CPM14, PartOrder
 from cpm_port.records.lmdb import write_lmdb
 from cpm_port.records.record import Record
@@ -197,6 +197,40 @@ def test_records_that_know_their_parts_exchange_them_in_a_flip() -> None:
     mirrored = labels[0][:, :, ::-1]
     np.testing.assert_allclose(labels[1][:14], mirrored[list(CPM14.mirrored())], atol=1e-4)
     np.testing.assert_allclose(labels[2][:14], mirrored[:14], atol=1e-4)
+
+
+class _Dying:
+    """Records, of which the fifth ends the thread that reads it."""
+
+    order = None
+
+    def __init__(self, end: BaseException) -> None:
+        self._records, self._end = DrawnRecords(count=8, size=64, seed=1), end
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Record:
+        if index == 4:
+            raise self._end
+        return self._records[index]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        (DataError("torn"), (DataError, "torn")),
+        (MemoryError("full"), (MemoryError, "full")),
+        (SystemExit(1), (TrainingError, "a thread that makes batches has ended")),
+    ],
+)
+def test_a_worker_that_dies_ends_the_run_and_nothing_waits_for_it(
+    workers: int, end: BaseException, told: tuple[type[Exception], str]
+) -> None:
+    given = {"phase": "TRAIN", "records": {"data": _Dying(end)}, "num_workers": workers}
+    with open_data_layers(train_net(net("unused")), **given) as source, pytest.raises(told[0], match=told[1]):
+        list(batches(source, COUNT))
 
 
 def test_paths_are_tried_from_the_root_and_beside_the_net(database: Path, tmp_path: Path) -> None:

@@ -128,6 +128,31 @@ def test_encoded_and_float_datums_are_read(tmp_path: Path) -> None:
     assert found.ravel().tolist() == [0.5, -2.25]
 
 
+def test_records_of_several_sizes_come_in_batches_of_one(tmp_path: Path) -> None:
+    """Raw and encoded: the blob takes each record's size, as Caffe reshapes it."""
+    sizes = [(6, 7), (4, 9), (5, 5)]
+    raw = [{"channels": 3, "height": h, "width": w, "data": image(n, h, w).tobytes()} for n, (h, w) in enumerate(sizes)]
+    coded = [
+        {"encoded": True, "data": cv2.imencode(".png", image(n, h, w).transpose(1, 2, 0))[1].tobytes()}
+        for n, (h, w) in enumerate(sizes)
+    ]
+    for name, datums in (("raw", raw), ("coded", coded)):
+        write_datums(tmp_path / name, datums)
+        with opened(data_layer(tmp_path / name, batch=1)) as source:
+            for number, (height, width) in enumerate([*sizes, sizes[0]]):
+                np.testing.assert_array_equal(source.next_batch()["data"][0], image(number % 3, height, width))
+
+
+def test_a_leveldb_is_named_with_the_way_out(tmp_path: Path) -> None:
+    for name in ("CURRENT", "LOCK", "MANIFEST-000002", "000005.ldb"):
+        (tmp_path / "db").mkdir(exist_ok=True)
+        (tmp_path / "db" / name).touch()
+    with pytest.raises(
+        DataError, match=r"db: a LevelDB; expected an LMDB\. Four lines .*training_data.md.*--backend lmdb"
+    ):
+        opened(data_layer(tmp_path / "db"))
+
+
 @pytest.mark.parametrize(
     ("datum", "transform", "message"),
     [
@@ -214,6 +239,34 @@ def test_the_solver_goldens_data_comes_in_order(tmp_path: Path) -> None:
             found = source.next_batch()
             np.testing.assert_array_equal(found["data"], data[rows])
             np.testing.assert_array_equal(found["label"], label[rows])
+
+
+def test_hdf5_rows_of_another_shape_fill_the_first_files_shape_or_come_one_by_one(tmp_path: Path) -> None:
+    """As many values are copied in order, as in Caffe; another number of them makes a batch of one of another shape."""
+    rows = {
+        "a": np.arange(12.0).reshape(2, 2, 3),
+        "b": np.arange(6.0).reshape(1, 6),
+        "c": np.arange(20.0).reshape(2, 10),
+    }
+    for name, values in rows.items():
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["x"] = values
+            file["y"] = np.zeros((len(values), 1) if name == "a" else len(values))
+    listed = tmp_path / "list.txt"
+    listed.write_text("a.h5\nb.h5\n")
+    with opened(hdf5_layer(listed, 3)) as source:
+        batch = source.next_batch()
+    assert (batch["x"].shape, batch["y"].shape) == ((3, 2, 3), (3, 1))
+    np.testing.assert_array_equal(batch["x"][2].ravel(), rows["b"][0])
+    listed.write_text("a.h5\nb.h5\nc.h5\n")
+    with opened(hdf5_layer(listed, 1)) as source:
+        found = [source.next_batch()["x"] for _ in range(6)]
+    assert [one.shape[1:] for one in found] == [(2, 3), (2, 3), (2, 3), (10,), (10,), (2, 3)]
+    np.testing.assert_array_equal(found[4][0], rows["c"][1])
+    with pytest.raises(
+        DataError, match=r"c.h5 have another shape .*x \(10,\) and \(2, 3\); expected as many values, or"
+    ):
+        opened(hdf5_layer(listed, 2))
 
 
 def test_hdf5_files_that_do_not_fit_are_named(hdf5_list: Path) -> None:

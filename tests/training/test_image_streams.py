@@ -84,6 +84,19 @@ def test_a_skip_is_drawn_below_rand_skip(images: list[np.ndarray], tmp_path: Pat
     assert firsts == {0.0, 10.0}
 
 
+def test_a_batch_has_the_size_of_its_first_image(images: list[np.ndarray], tmp_path: Path) -> None:
+    """As in Caffe, which reshapes the blob: batches of one may differ, from one thread or several."""
+    transform = "mean_value: 7 scale: 0.5"
+    text = image_layer(tmp_path, transform=transform, batch=1)
+    with opened(text) as source, opened(text, num_workers=2) as threaded:
+        for number in range(5):
+            expected = (images[number % 3].astype(np.float32) - 7) * 0.5
+            for batch in (source.next_batch(), threaded.next_batch()):
+                np.testing.assert_array_equal(batch["data"][0], expected.transpose(2, 0, 1))
+        source.skip(1)
+        assert source.next_batch()["data"].shape[2:] == SIZES[0]
+
+
 def test_image_data_that_cannot_be_read_is_named(images: list[np.ndarray], tmp_path: Path) -> None:
     with pytest.raises(LayerError, match="expected both new_height and new_width"):
         opened(image_layer(tmp_path, "new_height: 2"))
@@ -225,7 +238,7 @@ def test_memory_is_given_row_by_row_and_begins_again() -> None:
 def test_memory_must_fit_its_layer() -> None:
     with pytest.raises(DataError, match=r"expected \(rows, 3, 4, 5\) and \(rows,\), in whole batches of 2"):
         opened(MEMORY, memory={"in": (np.zeros((3, 3, 4, 5)), np.zeros(3))})
-    with pytest.raises(UsageError, match=r"memory for layers \[\]; expected for the MemoryData layers, \['in'\]"):
+    with pytest.raises(UsageError, match=r"arrays for layers \[\]; expected for the MemoryData layers, \['in'\]"):
         opened(MEMORY)
 
 

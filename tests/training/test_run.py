@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -30,9 +28,8 @@ from cpm_port.records.lmdb import write_lmdb
 from cpm_port.training import run
 from cpm_port.training.loop import Trainer
 from cpm_port.training.progress import read_metrics
-from cpm_port.training.run import RunOptions, open_run, solver_device
-from tests.support import ROOT
-from tests.training.support import CPU, SOLVERS
+from cpm_port.training.run import WITHOUT_EFFECT, RunOptions, open_run, solver_device
+from tests.training.support import CPU, SOLVERS, start_node
 
 E2E_TOLERANCE = 1e-4  # issue C's; ten iterations of a 6-stage net in float32, with sums in another order than Caffe's
 DRAWN = "drawn:count=40,size=64,seed=3"
@@ -258,6 +255,36 @@ def test_test_nets_see_the_weights_being_trained(here: Path, golden: Callable[[s
     assert tests[2]["loss"] < 0.5 * tests[0]["loss"]
 
 
+@pytest.mark.parametrize("at_start", [True, False])
+def test_a_resumed_runs_test_data_go_on_where_an_unbroken_ones_would(at_start: bool, here: Path) -> None:
+    """Tests of two batches out of five: what a test sees depends on how many went before. Both resume and run on."""
+    start = {"solver": SOLVERS / "sgd_step.solver.prototxt", "weights": [SOLVERS / "init.caffemodel"]}
+    changes = f"test_iter: 2 test_interval: 3 snapshot: 4 test_initialization: {str(at_start).lower()}"
+    _solved(**start, changes=f'{changes} max_iter: 12 snapshot_prefix: "whole"')
+    _solved(**start, changes=f'{changes} max_iter: 4 snapshot_prefix: "part"')
+    _solved(solver=start["solver"], snapshot="latest", changes=f'{changes} max_iter: 12 snapshot_prefix: "part"')
+    whole, part = (
+        [record for record in read_metrics(f"{name}.metrics.jsonl") if record["kind"] == "test"]
+        for name in ("whole", "part")
+    )
+    assert [record["iteration"] for record in whole] == [0, 3, 6, 9, 12][not at_start :]
+    assert part == whole
+
+
+def test_the_solvers_seed_and_weights_are_taken_unless_the_user_says_otherwise(cpm: Path, here: Path) -> None:
+    Path("s.prototxt").write_text(f'{cpm.read_text()} random_seed: 5 weights: "donor.caffemodel"')
+    Path("mpi_train.prototxt").write_text((cpm.parent / "mpi_train.prototxt").read_text())
+    donor = _solved(solver=cpm, seed=9, changes="max_iter: 1")
+    donor.net.save("donor.caffemodel")
+    with open_run(RunOptions("s.prototxt"), CPU) as trainer:
+        assert trainer.seed == 5
+        assert all(
+            np.array_equal(a, b) for (_, _, a), (_, _, b) in zip(_weights(trainer), _weights(donor), strict=True)
+        )
+    with open_run(RunOptions("s.prototxt", seed=6), CPU) as trainer:
+        assert trainer.seed == 6
+
+
 def test_validation_and_its_picture(cpm: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["train", "--solver", str(cpm), "--device", "cpu", "--plot", "run.svg", "--set", "max_iter: 4"]
     arguments += ["--validate", "drawn:count=6,size=64,seed=9", "--validate-interval", "2", "--validate-limit", "4"]
@@ -364,34 +391,32 @@ def test_own_data_with_own_parts_trains_flips_and_validates(here: Path, capsys: 
     assert "layer 'data': flips exchange no parts of 5 in an LMDB" in capsys.readouterr().err
 
 
-def test_two_processes_equal_one(cpm: Path, here: Path) -> None:
-    """Under torchrun with gloo: each makes half of every augmented batch; gradients add up over two and are clipped."""
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_two_and_four_processes_equal_one(nodes: int, cpm: Path, here: Path) -> None:
+    """Under torchrun with gloo, two processes a node: each makes its part of every augmented batch; gradients add up
+    over two passes and are clipped.
+    """
     train = (cpm.parent / "mpi_train.prototxt").read_text()
     Path("mpi_train.prototxt").write_text(train.replace("std: 0.01", "std: 0.1"))  # so that every layer learns
     Path("solver.prototxt").write_text(cpm.read_text())
     arguments = ["--solver", "solver.prototxt", "--device", "cpu"]
     arguments += ["--set", "iter_size: 2 clip_gradients: 99 base_lr: 1e-4"]
-    changes = ["--set", 'max_iter: 9 display: 4 snapshot: 5 snapshot_prefix: "two"']
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*launcher, "-m", "cpm_port", "train", *arguments, *changes],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+    changes = ["--set", 'max_iter: 9 display: 4 snapshot: 5 snapshot_prefix: "all"']
+    runs = [start_node(node, nodes, 2, [*arguments, *changes]) for node in range(nodes)]
+    told = [run.communicate(timeout=300) for run in runs]
+    assert [run.returncode for run in runs] == [0] * nodes, told
+    assert sorted(out for out, _ in told)[-1] == "done at iteration 9: all_iter_9.solverstate\n"
+    assert main(["train", *arguments, changes[0], changes[1].replace("all", "one")]) == 0
+    start, one, both = (
+        read_weights(here / f"{name}.caffemodel") for name in ("one_iter_5", "one_iter_9", "all_iter_9")
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "done at iteration 9: two_iter_9.solverstate\n"
-    assert main(["train", *arguments, changes[0], changes[1].replace("two", "one")]) == 0
-    start, one, two = (read_weights(here / f"{name}.caffemodel") for name in ("one_iter_5", "one_iter_9", "two_iter_9"))
     for layer, blobs in one.items():
-        for before, a, b in zip(start[layer], blobs, two[layer], strict=True):
+        for before, a, b in zip(start[layer], blobs, both[layer], strict=True):
             assert np.abs(a - b).max() <= 2e-6 * np.abs(a).max(), layer
             assert np.abs(a - before).max() > 1e-4 * np.abs(a).max(), f"{layer} has not learnt"
     losses = [
         [(r["iteration"], r["loss"]) for r in read_metrics(f"{name}.metrics.jsonl") if r["kind"] == "train"]
-        for name in ("one", "two")
+        for name in ("one", "all")
     ]
     assert [i for i, _ in losses[0]] == [i for i, _ in losses[1]] == [0, 4, 8]
     assert [loss for _, loss in losses[0]] == pytest.approx([loss for _, loss in losses[1]], rel=1e-6)
@@ -426,12 +451,13 @@ def test_masked_training_ignores_joints_without_a_label(here: Path) -> None:
 
 
 def test_fields_without_effect_are_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = RunOptions(SOLVERS / "sgd_step.solver.prototxt", changes="debug_info: true snapshot_diff: true")
+    changes = "debug_info: true snapshot_diff: true layer_wise_reduce: false"
+    options = RunOptions(SOLVERS / "sgd_step.solver.prototxt", changes=changes)
     with open_run(options, CPU, console=sys.stderr):
         pass
     said = capsys.readouterr().err
-    assert "debug_info has no effect" in said
-    assert "snapshot_diff has no effect" in said
+    for name in WITHOUT_EFFECT:
+        assert f"{name} has no effect" in said
 
 
 def test_the_solvers_mode_chooses_the_device(here: Path) -> None:

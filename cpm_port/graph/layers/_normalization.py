@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from cpm_port.graph.module import LayerModule
+from cpm_port.graph.whole_batch import mean_over_processes, processes
 
 __all__ = ["normalizer"]
 
 
 def normalizer(layer: LayerModule, counted: Tensor, batch: int, default: str) -> Tensor | float:
-    """Return the divisor, at least 1.
+    """Return the divisor, at least 1. Where several processes share a batch, VALID counts the terms of all of them.
 
     Parameters
     ----------
@@ -33,5 +34,5 @@ def normalizer(layer: LayerModule, counted: Tensor, batch: int, default: str) ->
     elif "normalize" in layer.given:
         mode = "VALID" if layer.fields.normalize else "BATCH_SIZE"
     if mode == "VALID":
-        return torch.clamp(counted.sum(), min=1)
+        return torch.clamp(mean_over_processes(counted.sum().float()), min=1 / processes())
     return max(1.0, float({"FULL": counted.numel(), "BATCH_SIZE": batch, "NONE": 1}[mode]))

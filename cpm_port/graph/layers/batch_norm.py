@@ -3,7 +3,8 @@
 Parameters: 0 the running sum of means, 1 of variances, 2 the scale factor both must be divided by (0 counts
 as "no data": mean and variance are then 0). With `use_global_stats` (the default in phase TEST) the stored
 sums are used; otherwise the batch's own statistics, and the sums are updated in place: sum =
-moving_average_fraction sum + new, the variance with m / (m - 1).
+moving_average_fraction sum + new, the variance with m / (m - 1). Where several processes share a batch, the statistics
+are the whole batch's.
 
 Forks' fields: with `scale_bias`, or a `scale_filler` or `bias_filler`, parameters 3 and 4 scale and shift the result, 0
 and 1 are averages (fraction average + (1 - fraction) new, the batch's own variance), phase TEST always uses them, and
@@ -24,6 +25,7 @@ from cpm_port.caffe import LayerSpec, MessageView
 from cpm_port.caffe.layer_types.elementwise import has_scale_and_bias
 from cpm_port.graph.module import LayerModule, Shape
 from cpm_port.graph.registry import register
+from cpm_port.graph.whole_batch import mean_over_processes, processes
 
 __all__ = ["BatchNorm"]
 
@@ -60,13 +62,14 @@ class BatchNorm(LayerModule):
             mean = (self.blob(0) * inverse).view(per_channel)
             variance = (self.blob(1) * inverse).view(per_channel)
             return (self._finish(x - mean, variance, per_channel),)
-        mean = x.mean(dims, keepdim=True)
+        mean = mean_over_processes(x.mean(dims, keepdim=True))
         centered = x - mean
-        variance = centered.square().mean(dims, keepdim=True)
+        variance = mean_over_processes(centered.square().mean(dims, keepdim=True))
         if self.scales:
             self._average(mean.detach(), variance.detach(), p.moving_average_fraction)
         else:
-            self._update(mean.detach(), variance.detach(), x.numel() // mean.numel(), p.moving_average_fraction)
+            count = x.numel() // mean.numel() * processes()
+            self._update(mean.detach(), variance.detach(), count, p.moving_average_fraction)
         return (self._finish(centered, variance, per_channel),)
 
     def _finish(self, centered: Tensor, variance: Tensor, per_channel: list[int]) -> Tensor:

@@ -22,6 +22,7 @@ from cpm_port.caffe.layer_types.segmentation import has_statistics
 from cpm_port.graph.layers._broadcast import lay_over
 from cpm_port.graph.module import LayerModule, Shape
 from cpm_port.graph.registry import register
+from cpm_port.graph.whole_batch import mean_over_processes
 
 __all__ = ["BN"]
 
@@ -56,9 +57,9 @@ class BN(LayerModule):
             mean, variance = statistics
             return ((x - mean) / torch.sqrt(variance + eps) * scale + shift,)
         dims = [dim for dim in range(x.dim()) if dim != 1]
-        mean = x.mean(dims, keepdim=True)
+        mean = mean_over_processes(x.mean(dims, keepdim=True))
         centered = x - mean
-        variance = centered.square().mean(dims, keepdim=True)
+        variance = mean_over_processes(centered.square().mean(dims, keepdim=True))
         if self.stored:
             self._move(mean.detach(), variance.detach())
         return (centered / torch.sqrt(variance + eps) * scale + shift,)
