@@ -220,6 +220,7 @@ def run(args: argparse.Namespace) -> int:
     if (count := _processes(args)) > 1 and "WORLD_SIZE" not in os.environ:
         from cpm_port.compute.processes import run_processes
 
+        solver_device(args.solver, options.changes)  # a file that is none is told once, and not by every process
         gpus = chosen_gpus(args.gpu)
         if gpus:
             print(

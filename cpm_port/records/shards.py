@@ -49,6 +49,10 @@ __all__ = ["INDEX", "ShardRecords", "write_shards"]
 
 INDEX = "index.json"
 _KIND = "wids-shard-index-v1"
+_BROKEN = (
+    tarfile.TarError, OSError, EOFError, ValueError, AssertionError, AttributeError, KeyError, TypeError, OverflowError,
+    MemoryError,
+)  # fmt: skip
 _LANES = 16
 _OPEN = 40  # shards at once: every lane's, and the next ones while lanes pass from one to the other
 _WAITING = 128  # samples of a shard that were read over and may still be asked for: threads are not in order
@@ -65,14 +69,14 @@ class ShardRecords:
     Attributes
     ----------
     order : PartOrder
-        Of the records' joints, as the first sample has it.
+        Of the records' joints, as the first sample that is here has it.
     urls : tuple of str
         The shards.
 
     Raises
     ------
     MissingFileError, DataError
-        The index is absent or none, or a shard is; the first sample cannot be read.
+        The index is absent or none, or no shard is here; the first sample cannot be read.
     MissingDependencyError
         WebDataset is not installed.
     """
@@ -84,8 +88,7 @@ class ShardRecords:
         self._counts = np.array(counts)
         self._readers: OrderedDict[int, _Reader] = OrderedDict()
         self._lock = threading.Lock()
-        sample, _ = self._sample(0)
-        self.order = stored_order(sample.order)
+        self.order = stored_order(self._first_here().order)
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -121,6 +124,17 @@ class ShardRecords:
                 shard = int(order[slot])
                 found.append((epoch, self._ends[shard] - int(ends[slot]) + left))
         return found
+
+    def _first_here(self) -> Sample:
+        """Return the first sample of the first shard that is here: the others' may lie on other machines."""
+        missing: MissingFileError | None = None
+        for start in (0, *self._ends[:-1]):
+            try:
+                return self._sample(start)[0]
+            except MissingFileError as error:
+                missing = missing or error
+        assert missing is not None
+        raise missing
 
     def _sample(self, index: int) -> tuple[Sample, bytes]:
         """Return a sample's annotation and its picture's file."""
@@ -196,7 +210,7 @@ class _Reader:
             raise DataError(f"{self._url}: {self._next} samples; its index says more") from None
         except CpmPortError:
             raise
-        except (tarfile.TarError, OSError, EOFError, ValueError, AssertionError) as error:
+        except _BROKEN as error:
             raise DataError(f"{self._url}: not a whole shard: {error.args[:1]}") from error
 
 

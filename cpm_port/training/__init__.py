@@ -8,9 +8,10 @@ Data flows from records to a trained net:
 - `objective.py`, `loss.py`, `recompute.py`: the losses and their gradients;
 - `solver.py`, `lr_policy.py`, `presets.py`: the update; `history.py`, `snapshot.py`, `finetune.py`: weights and solver
   state, written and read;
-- `validation.py`, `testnets.py`: how good the net is meanwhile; `progress.py`, `curves.py`: what a run writes about it;
+- `validation.py`, `testnets.py`: how good the net is meanwhile; `progress.py`, `caffe_log.py`, `curves.py`: what a run
+  writes about it;
 - `loop.py`: the order of all this; `distributed.py`, `signals.py`: several processes, and stopping them;
-- `run.py`: from a solver file to a run that is ready (`cpm-port train`).
+- `run.py`, `solver_nets.py`: from a solver file to a run that is ready (`cpm-port train`).
 
 Exports nothing of its own: import from the modules.
 """

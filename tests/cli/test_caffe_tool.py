@@ -81,9 +81,33 @@ def test_iterations_mean_nothing_to_training_as_in_caffe_and_that_is_said(
 
 
 def test_a_gpu_that_is_not_here_is_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = str(SOLVERS / "train.prototxt")
+    verbs = (["train", "-solver", SOLVER], ["test", "-model", net, "-weights", INIT], ["time", "-model", net])
     for gpu, told in (("0,97", "GPUs are here; without --gpu the CPU computes"), ("x", "expected numbers with commas")):
-        assert main(["train", "-solver", SOLVER, "-gpu", gpu]) == 2
-        assert told in capsys.readouterr().err
+        for verb in verbs:
+            assert main([*verb, "-gpu", gpu]) == 2
+            assert told in capsys.readouterr().err
+
+
+STATES = """
+layer { name: "d" type: "DummyData" top: "x" dummy_data_param { shape { dim: 2 } data_filler { value: 3 } } }
+layer { name: "a" type: "Power" bottom: "x" top: "a" power_param { scale: 2 } include { stage: "wide" stage: "deep" } }
+layer { name: "b" type: "Power" bottom: "x" top: "b" power_param { scale: 4 } include { min_level: 2 } }
+layer { name: "c" type: "Power" bottom: "x" top: "c" include { phase: TRAIN } }
+"""
+
+
+@pytest.mark.parametrize(("flags", "layers"), [([], ""), (["-stage", "wide,deep"], "a"), (["-level", "2"], "b")])
+def test_the_state_flags_choose_the_layers_that_are_scored_and_timed(
+    flags: list[str], layers: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("net.prototxt").write_text(STATES)
+    assert main(["test", "-model", "net.prototxt", "-weights", INIT, "-iterations", "1", *flags]) == 0
+    found = set(re.findall(r"^(\w+) = ", capsys.readouterr().out, flags=re.MULTILINE))
+    assert found == (set(layers) or {"x"})
+    assert main(["time", "-model", "net.prototxt", "-iterations", "1", *flags]) == 0
+    timed = re.findall(r"(\w+)\tforward", capsys.readouterr().out)
+    assert timed == sorted([*layers, "c", "d"], key="dabc".index)
 
 
 def test_the_stage_flag_chooses_layers_of_the_train_net_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

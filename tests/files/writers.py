@@ -28,6 +28,7 @@ from cpm_port.formats import StoredModel, safetensors
 from cpm_port.parts import LSP14, Convention, Joints
 from cpm_port.predictions.files import read_predictions, write_predictions
 from cpm_port.predictions.values import Predictions
+from tests.support import ROOT
 
 NET = parse_net(
     'input: "data" input_dim: 1 input_dim: 1 input_dim: 1 input_dim: 1\n'
@@ -103,6 +104,28 @@ def write_state(path: Path) -> None:
     write_solverstate(path, SolverState(3, "x.caffemodel", 1, HISTORY))
 
 
+def write_people_as_shards(path: Path) -> None:
+    from dataclasses import replace
+
+    from cpm_port.drawn.source import DrawnPeople
+    from cpm_port.records.shards import write_shards
+
+    sample, _ = DrawnPeople(1, 64)[0]
+    image = ROOT / "docs" / "pictures" / "training_example.jpg"
+    write_shards(path, [replace(sample, image=image, split="train")] * 60, 20, 1)
+
+
+def read_shards(path: Path) -> object:
+    import json
+    import tarfile
+
+    found = []
+    for one in json.loads((path / "index.json").read_text())["shardlist"]:
+        with tarfile.open(path / one["url"]) as tar:
+            found += [tar.extractfile(member).read() for member in tar]  # type: ignore[union-attr]
+    return found
+
+
 WRITERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
     "model.caffemodel": (write_model, read_weights),
     "model.caffemodel.h5": (write_model, read_weights),
@@ -118,8 +141,11 @@ WRITERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "video.mp4": (write_video, read_video),
     "video.avi": (write_video, read_video),
     "records": (write_records, read_records),
+    "shards": (write_people_as_shards, read_shards),
 }
 """A file's name -> what writes it, and what reads it back."""
+FOLDERS = ("records", "shards")
+"""Written once, to a new folder."""
 
 NET_TEXT = "".join(
     f'layer {{ name: "relu{number}" type: "ReLU" bottom: "data{number}" top: "data{number + 1}" }}\n'
@@ -131,4 +157,4 @@ if __name__ == "__main__":
     name, place = sys.argv[1:]
     print("ready", flush=True)
     for turn in range(10**9):
-        WRITERS[name][0](Path(place) if name != "records" else Path(place).with_name(f"records{turn}"))
+        WRITERS[name][0](Path(place) if name not in FOLDERS else Path(place).with_name(f"{name}{turn}"))

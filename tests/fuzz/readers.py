@@ -6,12 +6,13 @@ Seeds are the goldens, and small files that the package, SciPy, h5py, lmdb, Pill
 from __future__ import annotations
 
 import functools
+import importlib.util
 import io
 import json
 import random
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -38,6 +39,7 @@ from cpm_port.caffe import (
     write_solverstate,
     write_weights,
 )
+from cpm_port.drawn.source import DrawnPeople
 from cpm_port.evaluation.reference import load_file
 from cpm_port.formats import StoredModel, safetensors
 from cpm_port.imaging.reading import read_image
@@ -49,6 +51,7 @@ from cpm_port.predictions.results import read_result
 from cpm_port.predictions.values import Predictions
 from cpm_port.pycaffe.io import load_image
 from cpm_port.records.lmdb import check_lmdb, decode_datum, encode_datum, write_lmdb
+from cpm_port.records.shards import INDEX, ShardRecords, write_shards
 from cpm_port.report.compare import read_arrays
 from cpm_port.report.inspect import inspect_file
 from cpm_port.training.batches import open_data_layers
@@ -253,6 +256,35 @@ def many_records(folder: Path) -> None:
             transaction.put(b"%05d" % number, b"x" * (number % 40))
 
 
+def shard(folder: Path, remove: str | None = None) -> None:
+    """Write two people as a shard with its index; take one of the two files away."""
+    samples = []
+    for number in range(2):
+        sample, image = DrawnPeople(2, 64)[number]
+        path = folder / f"{number}.png"
+        Image.fromarray(image[:, :, ::-1]).save(path)
+        samples.append(replace(sample, image=path, split="train"))
+    with TemporaryDirectory() as place:
+        write_shards(Path(place) / "out", samples, 2, None)
+        (folder / "out").mkdir(exist_ok=True)
+        for file in (Path(place) / "out").iterdir():
+            if file.name != remove:
+                (folder / "out" / file.name).write_bytes(file.read_bytes())
+
+
+def without_the_shard(folder: Path) -> None:
+    shard(folder, remove="shard-000000.tar")
+
+
+def without_the_index(folder: Path) -> None:
+    shard(folder, remove=INDEX)
+
+
+def all_of_shards(path: Path) -> object:
+    store = ShardRecords(path)
+    return [store[number] for number in range(min(len(store), 4))]
+
+
 def metrics(folder: Path) -> None:
     lines = ({"kind": "train", "iteration": number, "loss": 0.5} for number in range(3))
     (folder / "m.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -425,6 +457,15 @@ READERS: dict[str, Reader] = {
     "video": Reader(videos, read_video, "a.mp4"),
 }
 """A kind's name -> what reads it."""
+
+SHARDS = {
+    "shard": Reader(
+        made("out/shard-000000.tar", shard), all_of_shards, "out/shard-000000.tar", "out/index.json", without_the_shard
+    ),
+    "index of shards": Reader(made("out/index.json", shard), all_of_shards, "out/index.json", "", without_the_index),
+}
+if importlib.util.find_spec("webdataset"):  # the extra that reads them
+    READERS |= SHARDS
 
 
 @contextmanager

@@ -157,6 +157,20 @@ def test_processes_read_their_own_shards_only_and_together_the_whole_batch(
         assert names == {f"shard-{lane:06d}.tar" for lane in lanes}
 
 
+def test_a_machine_needs_the_shards_of_its_own_processes_only(folder: Path, tmp_path: Path, library: Any) -> None:
+    """The second of two processes, where the first one's shards are not."""
+    (tmp_path / "out").mkdir()
+    for name in ("index.json", *(f"shard-{lane:06d}.tar" for lane in range(4, 8))):
+        (tmp_path / "out" / name).write_bytes((folder / "out" / name).read_bytes())
+    with opened(folder, shard=(1, 2)) as expected, opened(tmp_path, shard=(1, 2)) as found:
+        for _ in range(5):
+            theirs, ours = expected.next_batch(), found.next_batch()
+            for top, blob in theirs.items():
+                np.testing.assert_array_equal(ours[top], blob)
+    with opened(tmp_path, shard=(0, 2)) as source, pytest.raises(MissingFileError, match=r"000000\.tar: no such shard"):
+        source.next_batch()
+
+
 def test_what_is_no_shard_is_named(folder: Path, tmp_path: Path, library: Any) -> None:
     def index(**fields: Any) -> Path:
         path = tmp_path / "index.json"
