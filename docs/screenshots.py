@@ -40,7 +40,7 @@ def take(chromium: Any, address: str) -> None:
     """Take all pictures."""
     boxed = visit(chromium, address, LAPTOP, "light")
     drag(boxed, (52, 112, 172, 408))
-    drag(boxed, (170, 180, 320, 568))
+    drag(boxed, (328, 568, 178, 180))
     save(boxed, "page_boxes_1280_light.jpg")
     for light in ("light", "dark"):
         laptop = visit(chromium, address, LAPTOP, light)

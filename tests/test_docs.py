@@ -9,6 +9,7 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import json
 import re
 import shlex
 import subprocess
@@ -27,8 +28,8 @@ PAGES = sorted(DOCS.rglob("*.md"))
 TEXTS = {path.relative_to(DOCS).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
 
 
-def load_generator() -> Any:
-    spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
+def load_script(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -36,7 +37,7 @@ def load_generator() -> Any:
     return module
 
 
-GENERATOR = load_generator()
+GENERATOR = load_script("generate")
 WRITTEN = {name: text for name, text in TEXTS.items() if name not in GENERATOR.PAGES}
 
 
@@ -126,6 +127,23 @@ def test_a_pages_commands_are_ones_that_the_parsers_take(name: str) -> None:
         if words[1] == "bench":  # a bench has a parser of its own, behind the verb's
             continue
         GENERATOR.parser_of(words[1]).parse_args(arguments)
+
+
+def test_the_tutorials_cells_run_and_show_what_is_stored_in_it(tmp_path: Path) -> None:
+    """Oracle: the outputs that `python docs/notebook.py` stored; their kinds, for a new model gives other numbers."""
+    runner = load_script("notebook")
+    stored = json.loads(runner.TUTORIAL.read_text(encoding="utf-8"))
+    fresh = json.loads(json.dumps(stored))
+    runner.run(fresh, tmp_path)
+    kinds = [
+        [
+            [(output["output_type"], sorted(output.get("data", {}))) for output in cell.get("outputs", [])]
+            for cell in content["cells"]
+        ]
+        for content in (stored, fresh)
+    ]
+    assert kinds[0] == kinds[1]
+    assert sum(map(len, kinds[0])) >= 8
 
 
 def test_every_verb_that_is_named_exists() -> None:
