@@ -2,7 +2,7 @@
 
 `shared` is the one door to the reference material beside the checkout (`../shared`, or `$CPM_PORT_SHARED`): tests that
 ask for it skip, with a reason, where it is absent. `golden` reads `tests/golden/`, whose every array has its
-provenance. `opencv4` is for tests whose oracle is OpenCV 4.14.
+provenance. `opencv4` is for tests whose oracle is OpenCV 4.14, `one_thread` for claims that hold to the bit.
 
 Tests marked `gpu` run on a CUDA device; where there is none they skip here, and `tests/pretended_gpu/test_process.py`
 runs them in a process that pretends one.
@@ -10,7 +10,7 @@ runs them in a process that pretends one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,21 @@ def shared() -> Path:
     if found is None:
         pytest.skip("the reference material (../shared or $CPM_PORT_SHARED) is not here")
     return found
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Compute with one thread, for claims that hold to the bit.
+
+    A convolution's gradient is a sum whose order depends on the number of threads, and with several of them may depend
+    on which is done first.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

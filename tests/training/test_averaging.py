@@ -16,6 +16,7 @@ from cpm_port.training.loop import PeriodicMeasure
 from cpm_port.training.snapshot import read_snapshot
 from tests.training.support import golden_net, golden_trainer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 ROUNDING = 1e-6
 
 

@@ -23,6 +23,7 @@ from cpm_port.training.progress import Progress, read_metrics
 from cpm_port.training.snapshot import latest_snapshot, read_snapshot
 from tests.training.support import ArraySource, golden_arrays, golden_trainer, make_trainer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 _LINE = """
 layer { name: "in" type: "Input" top: "x" top: "y" input_param { shape { dim: 2 dim: 1 } } }
 layer { name: "fit" type: "InnerProduct" bottom: "x" top: "p" inner_product_param { num_output: 1 } }

@@ -25,6 +25,7 @@ from cpm_port.training.snapshot import RunState, latest_snapshot, read_snapshot,
 from tests.support import ROOT
 from tests.training.support import SOLVERS, golden_trainer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 HDF5 = pytest.mark.parametrize("snapshot_format", ["BINARYPROTO", "HDF5"])
 
 
