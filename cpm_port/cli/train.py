@@ -14,13 +14,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cpm_port.cli._caffe import PYTHON_LAYERS, add_flag, allow_python_layers, chosen_gpus
 from cpm_port.cli._models import add_stages, chosen_stages
 from cpm_port.errors import UsageError
+
+if TYPE_CHECKING:
+    from cpm_port.compute.processes import Machines
 
 __all__ = ["STOPPED", "configure", "run"]
 
@@ -103,6 +108,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--processes", type=int, metavar="N", help="start N processes that share every batch, each with its own GPU"
     )
     speed.add_argument(
+        "--machines",
+        type=_machines,
+        metavar="K/N@HOST:PORT",
+        help="this is machine K, from 0, of N, which meet at a port of machine 0; --processes or --gpu on each",
+    )
+    speed.add_argument(
         "--device", metavar="D", help="cpu, cuda, cuda:1 (default: the solver's mode, if there is a GPU)"
     )
     speed.add_argument(
@@ -154,6 +165,15 @@ def _box(text: str) -> tuple[int, int]:
     if not (box.isdecimal() and iterations.isdecimal()):
         raise argparse.ArgumentTypeError(f"expected BOX:ITERATIONS, two whole numbers, got {text!r}")
     return int(box), int(iterations)
+
+
+def _machines(text: str) -> Machines:
+    from cpm_port.compute.processes import Machines
+
+    found = re.fullmatch(r"(\d+)/(\d+)@(.+):(\d+)", text)
+    if found is None or not int(found[1]) < int(found[2]) or not 0 < int(found[4]) < 1 << 16:
+        raise argparse.ArgumentTypeError(f"expected K/N@HOST:PORT with K from 0 below N, got {text!r}")
+    return Machines(int(found[2]), int(found[1]), found[3], int(found[4]))
 
 
 def _processes(args: argparse.Namespace) -> int:
@@ -217,17 +237,20 @@ def run(args: argparse.Namespace) -> int:
         memory=dict(args.memory),
         batch_times=_processes(args) if args.gpu else 1,
     )
-    if (count := _processes(args)) > 1 and "WORLD_SIZE" not in os.environ:
-        from cpm_port.compute.processes import run_processes
+    count = _processes(args)
+    if (count > 1 or args.machines) and "WORLD_SIZE" not in os.environ:
+        from cpm_port.compute.processes import Machines, run_processes
 
         solver_device(args.solver, options.changes)  # a file that is none is told once, and not by every process
-        gpus = chosen_gpus(args.gpu)
+        gpus, machines = chosen_gpus(args.gpu), args.machines or Machines()
         if gpus:
             print(
-                f"GPUs {args.gpu}: batches are {count} times batch_size, as in Caffe (--processes {count} shares one)",
+                f"GPUs {args.gpu}: batches are {count * machines.count} times batch_size, as in Caffe "
+                f"(--processes {count} shares one)",
                 file=sys.stderr,
             )
-        return run_processes([sys.executable, "-m", "cpm_port", *args.words], count, gpus=gpus)
+        again = [sys.executable, "-m", "cpm_port", *args.words]
+        return run_processes(again, count, gpus=gpus, machines=machines)
     device = args.device
     if args.gpu:
         device = "cuda" if count > 1 else f"cuda:{chosen_gpus(args.gpu)[0]}"

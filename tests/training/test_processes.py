@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import h5py
@@ -205,7 +207,7 @@ def test_several_gpus_start_a_process_each_and_multiply_the_batch(
     started: list[tuple[list[str], int, list[int]]] = []
     monkeypatch.setattr(train, "chosen_gpus", lambda text: [int(word) for word in text.split(",")])
     monkeypatch.setattr(
-        processes, "run_processes", lambda command, count, gpus: started.append((command, count, gpus)) or 0
+        processes, "run_processes", lambda command, count, gpus, machines: started.append((command, count, gpus)) or 0
     )
     arguments = ["train", "-solver", "s.prototxt", "-gpu", "2,3"]
     assert main(arguments) == 0
@@ -220,6 +222,32 @@ def test_several_gpus_start_a_process_each_and_multiply_the_batch(
     assert processes._visible([2, 3]) == "3,1"
     assert main([*arguments, "--processes", "2"]) == 2
     assert "--gpu and --processes: one of them expected" in capsys.readouterr().err
+
+
+def test_processes_of_two_machines_find_each_other_and_each_machine_has_its_exit_code() -> None:
+    """Two calls as on two machines, of two processes and of the same command; the largest code of each one's own."""
+    code = (
+        "import os, sys, torch; from cpm_port.compute.devices import add_up, joined_world\n"
+        "with joined_world('cpu') as world: found = add_up(torch.tensor([10.0 ** world.rank])).item()\n"
+        "sys.exit((0, 0, 0, 3)[world.rank] if (world.size, found) == (4, 1111.0) else 2)"
+    )
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start = (
+        "import sys; from cpm_port.compute.processes import *\n"
+        f"sys.exit(run_processes([sys.executable, '-c', {code!r}], 2, "
+        f"machines=Machines(2, int(sys.argv[1]), '127.0.0.1', {port})))"
+    )
+    runs = [subprocess.Popen([sys.executable, "-c", start, str(number)], env=ENVIRONMENT) for number in range(2)]
+    assert [run.wait(200) for run in runs] == [0, 3]
+
+
+@pytest.mark.parametrize("text", ["2/2@h:29500", "0/2@h", "0/2@h:0", "a/b@h:1"])
+def test_machines_that_cannot_be_are_refused(text: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([*TRAIN[3:], "--machines", text])
+    assert "expected K/N@HOST:PORT with K from 0 below N" in capsys.readouterr().err
 
 
 def test_the_last_process_that_hangs_is_ended_after_a_while(capfd: pytest.CaptureFixture[str]) -> None:
