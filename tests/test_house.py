@@ -39,7 +39,7 @@ ROOMS = (
     ("evaluation",),
     ("report", "zoo"),
     ("inference", "training"),
-    ("pycaffe",),
+    ("data", "pycaffe"),
     ("bench", "doctor", "studies", "web"),
     ("cli", "cpm_port"),  # cpm_port: the package's own __init__, its front door
     ("__main__", "demo", "scorecard"),

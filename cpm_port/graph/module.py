@@ -10,8 +10,8 @@ itself in integers is four methods: `top_shapes`, `param_shapes`, `flops`, `sees
 without torch they need not be written: `cpm_port.caffe.layer_types` has the answers.
 
 Conventions: tensors are float32 and C-ordered like Caffe's blobs; nothing writes into a bottom, so an
-in-place layer's input stays alive for autograd. `phase` decides what Dropout and BatchNorm do;
-`nn.Module.training` decides nothing.
+in-place layer's input stays alive for autograd. Dropout and BatchNorm train (`LayerModule.trains`) in a layer of phase
+TRAIN, unless `eval()` was called; in phase TEST `train()` changes nothing.
 """
 
 from __future__ import annotations
@@ -93,6 +93,11 @@ class LayerModule(nn.Module):
         None where the type does not tell.
         """
         return caffe_shapes.layer_sees(self.spec, bottom_shapes) if self._known_without_torch else None
+
+    @property
+    def trains(self) -> bool:
+        """Whether the layer does what it does in training: it is of phase TRAIN, and not put aside by `eval()`."""
+        return self.training_phase and self.training
 
     @property
     def _known_without_torch(self) -> bool:

@@ -8,8 +8,9 @@ Inputs reshape like Caffe's: another batch or image size is taken as it comes. T
 then worked out first, in integers, and every contradiction is a `ShapeError` or `LayerError` that names the
 layer, before anything runs.
 
-`spec.phase` decides what Dropout and BatchNorm do. `train()` and `eval()` only set torch's own flag and change no
-result: to train, load the net with phase="TRAIN".
+`spec.phase` decides which layers there are, and whether Dropout and BatchNorm train. In a net of phase TRAIN `eval()`
+and `train()` turn that off and on, as in any module; in one of phase TEST they change nothing: to train, load the net
+with phase="TRAIN".
 """
 
 from __future__ import annotations
@@ -139,6 +140,8 @@ class CaffeNet(nn.Module):
         self.steps = tuple(steps)
         self._infos, self.referring = link_shared(self._layer_modules())
         self.train(spec.phase == "TRAIN")
+        for module in self._layer_modules():
+            module.training = module.training_phase  # a layer may have a phase of its own
 
     def _build(self, layer: LayerSpec) -> LayerModule:
         """Make one layer's module and note the shapes of its tops."""

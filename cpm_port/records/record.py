@@ -30,6 +30,7 @@ from cpm_port.parts import CPM14, LSP14, MPII16, PartOrder
 
 __all__ = [
     "Annotation",
+    "ArrangedRecords",
     "JoinedRecords",
     "Record",
     "RecordStore",
@@ -187,6 +188,42 @@ class JoinedRecords:
         which = bisect.bisect_right(self._ends, index)
         start = self._ends[which - 1] if which else 0
         return self._stores[which][index - start]
+
+
+class ArrangedRecords:
+    """A store's records with their joints in another order, by the parts' names; parts that it lacks have no label.
+
+    Attributes
+    ----------
+    order : PartOrder
+        Of the records' joints.
+
+    Raises
+    ------
+    DataError
+        The store has none of the parts.
+    """
+
+    def __init__(self, store: RecordStore, source: PartOrder, order: PartOrder) -> None:
+        if not set(source.parts) & set(order.parts):
+            raise DataError(f"records of {', '.join(source.parts)}: none of {', '.join(order.parts)} is among them")
+        self.order = order
+        self._store = store
+        self._rows = [source.parts.index(part) if part in source.parts else -1 for part in order.parts]
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def __getitem__(self, index: int) -> Record:
+        record = self._store[index]
+        others = tuple(map(self._arranged, record.others))
+        return replace(record, person=self._arranged(record.person), others=others)
+
+    def _arranged(self, person: Annotation) -> Annotation:
+        rows = np.array(self._rows)
+        joints = person.joints[rows]
+        joints[rows < 0] = (-1, -1, 0)
+        return replace(person, joints=joints)
 
 
 def record_of(sample: Sample, image: NDArray[np.uint8], write_number: int = 0, total: int = 1) -> Record:

@@ -28,10 +28,10 @@ from cpm_port.annotations.samples import Sample
 from cpm_port.drawn.source import DrawnPeople, DrawnRecords
 from cpm_port.errors import DataError, MissingFileError, UsageError
 from cpm_port.records.lmdb import LmdbRecords
-from cpm_port.records.record import JoinedRecords, RecordStore, SampleRecords
+from cpm_port.records.record import JoinedRecords, RecordStore, SampleRecords, order_of
 from cpm_port.records.shards import ShardRecords
 
-__all__ = ["is_path", "json_samples", "open_records"]
+__all__ = ["is_path", "json_samples", "open_records", "open_stores"]
 
 DRAWN = "drawn:"
 SHARDS = "shards:"
@@ -70,15 +70,35 @@ def open_records(
     UsageError
         A `drawn:` line that cannot be understood, or a source that is taken 0 times.
     """
+    stores = open_stores(source, num_joints, held_out=held_out, locate=locate)
+    if len(stores) == 1:
+        return stores[0]
+    named = {order.parts for order in map(order_of, stores) if order is not None}
+    if len(named) > 1:
+        raise DataError(
+            f"{source}: the sources name their parts differently: {'; '.join(map(', '.join, sorted(named)))}; "
+            "cpm_port.data.PoseDataset(parts=...) brings them into one order"
+        )
+    return JoinedRecords(stores)
+
+
+def open_stores(
+    source: str | Path, num_joints: int = 16, *, held_out: bool = False, locate: Callable[[str], Path] = Path
+) -> list[RecordStore]:
+    """Open the sources that a line of text joins, each as often as it says; parameters and errors as `open_records`."""
     text = str(source)
-    if _AND in text or _TIMES.match(text):
-        stores: list[RecordStore] = []
-        for term in text.split(_AND):
-            times, one = _term(term)
-            if one.startswith(SHARDS):
-                raise UsageError(f"{text!r}: shards are streamed in an order of their own, and not joined with others")
-            stores += [open_records(one, num_joints, held_out=held_out, locate=locate)] * times
-        return JoinedRecords(stores)
+    if not (_AND in text or _TIMES.match(text)):
+        return [_open_one(text, num_joints, held_out, locate)]
+    stores: list[RecordStore] = []
+    for term in text.split(_AND):
+        times, one = _term(term)
+        if one.startswith(SHARDS):
+            raise UsageError(f"{text!r}: shards are streamed in an order of their own, and not joined with others")
+        stores += [_open_one(one, num_joints, held_out, locate)] * times
+    return stores
+
+
+def _open_one(text: str, num_joints: int, held_out: bool, locate: Callable[[str], Path]) -> RecordStore:
     if text.startswith(DRAWN):
         return DrawnRecords(**_drawn_fields(text))
     if text.startswith(SHARDS):

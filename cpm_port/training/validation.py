@@ -28,7 +28,7 @@ from cpm_port.errors import DataError
 from cpm_port.evaluation.own import half_box
 from cpm_port.evaluation.pck import normalized_errors
 from cpm_port.evaluation.pdj import torso_diameter
-from cpm_port.graph import CaffeNet, LayerModule
+from cpm_port.graph import CaffeNet
 from cpm_port.models.interface import belief_maps, cpm_data_layer
 from cpm_port.parts import PartOrder, release_order
 from cpm_port.records.record import RecordStore, order_of
@@ -218,15 +218,13 @@ def peaks_in_crop(beliefs: Tensor, stride: int) -> Tensor:
 @contextmanager
 def _test_phase(net: CaffeNet) -> Iterator[None]:
     """Let Dropout and BatchNorm behave as in phase TEST."""
-    modules = [module for module in net.modules() if isinstance(module, LayerModule)]
-    before = [module.training_phase for module in modules]
-    for module in modules:
-        module.training_phase = False
+    before = {module: module.training for module in net.modules()}
+    net.eval()
     try:
         yield
     finally:
-        for module, training in zip(modules, before, strict=True):
-            module.training_phase = training
+        for module, training in before.items():
+            module.training = training
 
 
 def _order(records: RecordStore, parameters: TransformParameters) -> PartOrder | None:

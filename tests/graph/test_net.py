@@ -191,14 +191,45 @@ def test_a_loaded_net_trains() -> None:
     assert losses[-1] < 0.01 * losses[0]
 
 
-def test_the_phase_decides_what_dropout_does_and_the_training_flag_decides_nothing() -> None:
+def test_eval_and_train_turn_dropout_off_and_on_in_a_net_of_phase_train_and_change_nothing_in_one_of_test() -> None:
     data = torch.ones(1, 1000)
     torch.manual_seed(0)
-    for flag in (True, False):
-        assert torch.equal(net_of(DROPOUT).train(flag)(data)["drop"], data)
-        dropped = net_of(DROPOUT, phase="TRAIN").train(flag)(data)["drop"]
-        assert torch.equal(dropped.unique(), torch.tensor([0, 1 / 0.75]))
-        assert 180 < int((dropped == 0).sum()) < 320
+    tested, trained = net_of(DROPOUT), net_of(DROPOUT, phase="TRAIN")
+    for flag in (True, False, True):
+        assert torch.equal(tested.train(flag)(data)["drop"], data)
+        dropped = trained.train(flag)(data)["drop"]
+        if flag:
+            assert torch.equal(dropped.unique(), torch.tensor([0, 1 / 0.75]))
+            assert 180 < int((dropped == 0).sum()) < 320
+        else:
+            assert torch.equal(dropped, data)
+
+
+NORM = """
+input: "x" input_shape { dim: 4 dim: 2 dim: 3 dim: 3 }
+layer { name: "n" type: "BatchNorm" bottom: "x" top: "n" }
+"""
+
+
+def test_batch_norm_of_phase_train_stops_learning_in_eval_and_uses_what_it_learned() -> None:
+    net = net_of(NORM, phase="TRAIN")
+    x = torch.randn(4, 2, 3, 3, generator=torch.Generator().manual_seed(1)) * 3 + 5
+    net(x)
+    learned = [blob.clone() for blob in net.params["n"]]
+    assert learned[2] == 1
+    found = net.eval()(x)["n"]
+    assert all(torch.equal(one, other) for one, other in zip(learned, net.params["n"], strict=True))
+    mean, variance = (blob.detach().view(1, 2, 1, 1) for blob in learned[:2])
+    torch.testing.assert_close(found, (x - mean) / torch.sqrt(variance + 1e-5))
+    assert net.train()(x)["n"].mean().abs() < 1e-5
+    assert net.params["n"][2] > 1
+
+
+def test_a_layers_own_phase_holds_until_eval_is_called() -> None:
+    net = net_of(DROPOUT.replace('type: "Dropout"', 'type: "Dropout" phase: TRAIN'))
+    assert not net.training
+    assert (net(torch.ones(1, 1000))["drop"] == 0).any()
+    assert not (net.eval()(torch.ones(1, 1000))["drop"] == 0).any()
 
 
 def test_a_net_of_a_phase_carries_torchs_flag_of_that_phase() -> None:

@@ -108,7 +108,7 @@ class BatchNorm(LayerModule):
     def uses_batch_statistics(self) -> bool:
         """Whether it normalizes by the batch's own mean and variance, and learns from them."""
         if self.scales or "use_global_stats" not in self.given:
-            return self.training_phase
+            return self.trains
         return not self.fields.use_global_stats
 
     @torch.no_grad()

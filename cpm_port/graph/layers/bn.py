@@ -53,7 +53,7 @@ class BN(LayerModule):
         if not self.stored and p.bn_mode == "INFERENCE":
             return (x * scale + shift,)
         eps = p.eps if self.stored else _SEGNET_EPS
-        if self.stored and (p.frozen or not self.training_phase):
+        if self.stored and (p.frozen or not self.trains):
             mean, variance = statistics
             return ((x - mean) / torch.sqrt(variance + eps) * scale + shift,)
         dims = [dim for dim in range(x.dim()) if dim != 1]

@@ -22,4 +22,4 @@ class Dropout(LayerModule):
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Return one top of the bottom's shape."""
-        return (F.dropout(x, self.fields.dropout_ratio, training=self.training_phase),)
+        return (F.dropout(x, self.fields.dropout_ratio, training=self.trains),)
