@@ -3,11 +3,13 @@
 numba keeps what it compiles beside the source file, or in the user's cache folder, and refuses to compile where it may
 write to neither: in containers that run as an arbitrary user, on clusters whose home is read-only. Then a folder of the
 user's own below the temporary one is taken; where that cannot be either, or the disk is full, the function is compiled
-anew in every run. Compiling all of the package's kernels takes some tens of seconds.
+anew in every run. Compiling all of the package's kernels takes some tens of seconds; the first one to be compiled in a
+process says so on standard error, by `logging`.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import stat
@@ -19,8 +21,11 @@ from typing import Any
 
 import numba
 from numba.core.errors import NumbaError
+from numba.core.event import Event, Listener, register, unregister
 
 __all__ = ["kernel"]
+
+_log = logging.getLogger(__name__)
 
 _UNCACHED = (OSError, RuntimeError, EOFError, ValueError, AttributeError, ImportError, pickle.PickleError)
 
@@ -38,14 +43,42 @@ def kernel(signature: Any, **options: Any) -> Callable[[Callable[..., Any]], Any
     def compiled(function: Callable[..., Any]) -> Any:
         for place in (None, _own_folder):
             try:
-                with _cache_folder(place):
+                with _cache_folder(place), _told():
                     return numba.njit(signature, cache=True, error_model="numpy", **options)(function)
             except _UNCACHED as error:
                 if isinstance(error, NumbaError):
                     raise
-        return numba.njit(signature, error_model="numpy", **options)(function)
+        with _told():
+            return numba.njit(signature, error_model="numpy", **options)(function)
 
     return compiled
+
+
+class _Teller(Listener):
+    """Says, the first time in a process, that something is compiled: what was kept from an earlier run is no event."""
+
+    told = False
+
+    def on_start(self, event: Event) -> None:
+        if not self.told:
+            self.told = True
+            _log.warning("compiling loops for this processor, once: about 5 s for a first picture, 20 s for all")
+
+    def on_end(self, event: Event) -> None:
+        pass
+
+
+_teller = _Teller()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Let the user know why they wait."""
+    register("numba:compile", _teller)
+    try:
+        yield
+    finally:
+        unregister("numba:compile", _teller)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from torch import Tensor, fx, nn
 
 from cpm_port.compute.memory import Workspace
 from cpm_port.engine.fft import FourierConv
-from cpm_port.engine.plan import ConvJob, Way, choose, estimate, prepare, run_direct, time_ways
+from cpm_port.engine.plan import ConvJob, Way, choose, estimate, prepare, run_direct, time_ways, without_small_gains
 from cpm_port.engine.pointwise import PointwiseConv
 from cpm_port.engine.program import Operation, Program, compile_program, is_plain_convolution
 from cpm_port.errors import UsageError
@@ -207,8 +207,10 @@ class AcceleratedNet(CaffeNet):
         plan = self._plans.get(key)
         if plan is None:
             program = compile_program(self, wanted)
-            ways = choose({layer: self._ways_of(job) for layer, job in self._jobs(program)}, self._weights_bound)
-            plan = self._plans[key] = _Plan(program, ways)
+            ways = {layer: self._ways_of(job) for layer, job in self._jobs(program)}
+            if self.plan_source == "model":
+                ways = without_small_gains(ways)
+            plan = self._plans[key] = _Plan(program, choose(ways, self._weights_bound))
             if len(self._plans) > _PLANS:
                 del self._plans[next(iter(self._plans))]
         if plan is not self._current_plan:

@@ -4,6 +4,9 @@ Two sources of times, one way to choose. `estimate` is a cost model: arithmetic 
 constants below, the same answer on every machine. `time_ways` runs each way once on this machine and keeps the times in
 a file of the user's cache folder, so that later runs, and other processes, choose the same ways.
 
+A net of small kernels gains little in the frequency domain, and pays for it once by compiling the loops and
+transforming the weights: `without_small_gains` leaves such a net to the direct way.
+
 `choose` starts with the fastest way of every layer and, while the transformed weights exceed the bound, takes the step
 that costs the least time per byte saved. Running directly takes no bytes, so every bound can be met.
 """
@@ -32,7 +35,17 @@ from cpm_port.errors import UsageError
 from cpm_port.files.atomic import atomic_path
 from cpm_port.files.json_text import read_json
 
-__all__ = ["ConvJob", "Way", "cache_file", "choose", "estimate", "prepare", "run_direct", "time_ways"]
+__all__ = [
+    "ConvJob",
+    "Way",
+    "cache_file",
+    "choose",
+    "estimate",
+    "prepare",
+    "run_direct",
+    "time_ways",
+    "without_small_gains",
+]
 
 _Key = TypeVar("_Key", bound=Hashable)
 
@@ -44,6 +57,7 @@ _TRANSFORM = 1.35e9  # values a second through one transform
 _TRAFFIC = 30e9  # bytes a second to and from memory
 _PASS = 1e-4  # seconds to start three passes
 
+_WORTH_COMPILING = 0.8  # of a pass's estimate with direct convolutions, at most
 _WORTH_MEASURING = 2.5  # times the estimate of the fastest way
 
 
@@ -117,6 +131,13 @@ def estimate(job: ConvJob, workspace: int) -> list[Way]:
         )
         ways.append(Way(size, seconds, weights))
     return ways
+
+
+def without_small_gains(ways: Mapping[_Key, list[Way]]) -> dict[_Key, list[Way]]:
+    """Return the direct ways alone where the others would save less than a fifth of the whole pass, else all of them."""
+    direct = {key: [way for way in options if way.size == 0] for key, options in ways.items()}
+    fastest, plain = (sum(min(w.seconds for w in options) for options in some.values()) for some in (ways, direct))
+    return direct if fastest > _WORTH_COMPILING * plain else dict(ways)
 
 
 def choose(ways: Mapping[_Key, list[Way]], bound: int) -> dict[_Key, Way]:

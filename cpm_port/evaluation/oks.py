@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from cpm_port.errors import ShapeError
 from cpm_port.parts import PartOrder
 
-__all__ = ["joints_area", "keypoint_similarity", "match_poses"]
+__all__ = ["apart", "joints_area", "keypoint_similarity", "match_poses"]
 
 _SIGMAS = {
     "nose": 0.026, "eye": 0.025, "ear": 0.035, "head_top": 0.079, "head": 0.079, "neck": 0.079, "shoulder": 0.079,
@@ -77,9 +77,32 @@ def keypoint_similarity(one: NDArray[np.float64], other: NDArray[np.float64], ar
     return float(np.exp(-squared[known] / variance[known]).mean())
 
 
-def _sigmas(order: PartOrder) -> NDArray[np.float64]:
-    names = [part.removeprefix("left_").removeprefix("right_") for part in order.parts]
-    return np.array([_SIGMAS.get(name, _UNKNOWN) for name in names])
+def apart(poses: Sequence[NDArray[np.float64]], same: float, order: PartOrder) -> list[int]:
+    """Return the indices of the poses that stay, less those who are as similar as `same` to one that stays before them.
+
+    Parameters
+    ----------
+    poses : sequence of ndarray, shape (P, 2), float64
+        The ones to be preferred first; no NaN.
+    same : float
+        The least similarity of doubles, in units of the larger one's area.
+    order : PartOrder
+    """
+    if not len(poses):
+        return []
+    joints = np.stack(poses)
+    areas = np.array([joints_area(pose) for pose in poses])
+    variance = 2.0 * (2.0 * _sigmas(order)) ** 2
+    kept: list[int] = []
+    free = np.ones(len(poses), bool)
+    for i in range(len(poses)):
+        if free[i]:
+            kept.append(i)
+            squared = ((joints - joints[i]) ** 2).sum(axis=2)
+            area = np.maximum(areas, areas[i])[:, None]
+            similar = np.exp(-squared / np.maximum(variance * area, 1e-12)).mean(axis=1)
+            free &= (similar < same) | (area[:, 0] <= 0)
+    return kept
 
 
 def match_poses(
@@ -108,3 +131,8 @@ def match_poses(
             found[i] = -j
             free.remove(-j)
     return found
+
+
+def _sigmas(order: PartOrder) -> NDArray[np.float64]:
+    names = [part.removeprefix("left_").removeprefix("right_") for part in order.parts]
+    return np.array([_SIGMAS.get(name, _UNKNOWN) for name in names])

@@ -4,7 +4,7 @@
 - `resize.py`: MATLAB's `imresize`, for testing; `warp.py`: OpenCV 4's cubic resize and warp, for training;
 - `boxing.py`: a box about a person, and the way back; `gaussians.py`: the box's center map;
 - `pyramid.py`: where and how large to look for a person, and the boxes of all scales;
-- `_kernels.py`, `_warp_kernels.py`: the compiled loops of these.
+- `_kernels.py`, `_real_kernels.py`, `_warp_kernels.py`: the compiled loops of these.
 
 Exports nothing of its own: import from the modules. No torch in this room.
 """

@@ -1,5 +1,8 @@
 """Compiled twins of the imaging functions: the resampling of `resize.py` and the product of `inference/beliefs.py`.
 
+Of the resampling, only the one of bytes is compiled here, for a picture needs no other; `_real_kernels.py` compiles the
+same function for maps.
+
 Every kernel is pure: checked arguments in, results written to the last argument, no exceptions. They run on one thread
 and release the GIL, so the levels of a pyramid run side by side on Python threads and a forked process is safe. Sums
 are taken in the order of the taps, in float64, without `fastmath`: the last bit decides how a pixel rounds.
@@ -7,13 +10,15 @@ are taken in the order of the taps, in float64, without `fastmath`: the last bit
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numba import boolean, float32, float64, int64, types, uint8, void
+from numba import boolean, float64, int64, types, uint8, void
 from numpy.typing import NDArray
 
 from cpm_port.compute.kernels import kernel
 
-__all__ = ["LANES", "band_product", "resample"]
+__all__ = ["LANES", "band_product", "resample", "resample_signature"]
 
 LANES = 16  # output rows that the second pass handles side by side, so that it runs along memory too
 
@@ -21,13 +26,13 @@ _INDEX = types.Array(int64, 2, "C", readonly=True)
 _WEIGHT = types.Array(float64, 2, "C", readonly=True)
 
 
-@kernel(
-    [
-        void(types.Array(pixel, 3, "C", readonly=True), _INDEX, _WEIGHT, _INDEX, _WEIGHT, boolean, pixel[:, :, ::1])
-        for pixel in (uint8, float32, float64)
-    ],
-    nogil=True,
-)
+def resample_signature(pixel: Any) -> Any:
+    """Return the signature of `resample` for one type of pixels."""
+    image = types.Array(pixel, 3, "C", readonly=True)
+    return void(image, _INDEX, _WEIGHT, _INDEX, _WEIGHT, boolean, pixel[:, :, ::1])
+
+
+@kernel(resample_signature(uint8), nogil=True)
 def resample(
     image: NDArray[np.generic],
     row_index: NDArray[np.int64],

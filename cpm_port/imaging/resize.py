@@ -154,7 +154,11 @@ def _check_factor(factor: float) -> None:
 def _resample(pixels: NDArray[Any], rows: Taps, columns: Taps) -> NDArray[Any]:
     """Resample the first dimension, then the second."""
     out = np.empty((len(rows[0]), len(columns[0]), pixels.shape[2]), pixels.dtype)
-    _kernels.resample(np.ascontiguousarray(pixels), *rows, *columns, pixels.dtype == np.uint8, out)
+    if pixels.dtype == np.uint8:
+        resample = _kernels.resample
+    else:
+        from cpm_port.imaging._real_kernels import resample
+    resample(np.ascontiguousarray(pixels), *rows, *columns, pixels.dtype == np.uint8, out)
     return out
 
 

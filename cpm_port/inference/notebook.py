@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 from cpm_port.errors import ModelFileError, UsageError
 from cpm_port.imaging.enlarging import enlarge
 from cpm_port.imaging.gaussians import centered_map
-from cpm_port.imaging.warp import resize_cubic, resized_size
 from cpm_port.inference.interface import BeliefNet
 from cpm_port.inference.model import Engine, ReadyNet, fast_choice
 from cpm_port.inference.people import FoundPerson
@@ -168,6 +167,8 @@ def load_person_net(choice: Choice | None = None, engine: Engine | None = None) 
 
 def resize_for_people(image: Image) -> tuple[Image, float]:
     """Return the image at a height of 368 px, (368, w, 3), and the scale: 368 over its height."""
+    from cpm_port.imaging.warp import resize_cubic, resized_size  # compiled loops that nobody else needs here
+
     scale = BOX_SIZE / image.shape[0]
     width, height = resized_size(image.shape[1], image.shape[0], scale)
     if width > WIDEST:

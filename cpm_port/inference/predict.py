@@ -253,7 +253,12 @@ def require_finite_maps(maps: Tensor, net: BeliefNet, interface: NetInterface) -
 
 
 def net_input(
-    crops: NDArray[np.uint8], channels: int, sigma: float | None = None, device: torch.device | str = "cpu"
+    crops: NDArray[np.uint8],
+    channels: int,
+    sigma: float | None = None,
+    device: torch.device | str = "cpu",
+    *,
+    centered: bool = True,
 ) -> Tensor:
     """Make the net's input of the boxes, on its device: `pixel / 256 - 0.5`, and the center map where it has a place.
 
@@ -266,19 +271,22 @@ def net_input(
         Of the center map, box px; by default 21 in proportion to the box.
     device : torch.device or str
         Where the input is made.
+    centered : bool
+        Whether somebody in the middle is meant; else the center map is 0, and the crops may be of any height and width.
 
     Returns
     -------
     Tensor, shape (M, channels, b, b), float32
     """
-    if crops.ndim != 4 or crops.shape[3] != 3 or crops.shape[1] != crops.shape[2] or crops.dtype != np.uint8:
+    square = not centered or crops.shape[1:2] == crops.shape[2:3]
+    if crops.ndim != 4 or crops.shape[3] != 3 or not square or crops.dtype != np.uint8:
         raise ShapeError(f"crops are {crops.shape} {crops.dtype}, expected (M, b, b, 3) uint8")
     pixels = to_device(crops, device).permute(0, 3, 1, 2)
     blob = torch.empty((len(crops), channels, *crops.shape[1:3]), dtype=torch.float32, device=pixels.device)
     blob[:, :3] = pixels
     blob[:, :3].div_(PIXEL_DIVISOR).sub_(PIXEL_OFFSET)
     if channels == 4:
-        blob[:, 3] = to_device(centered_map(crops.shape[1], sigma), pixels.device)
+        blob[:, 3] = to_device(centered_map(crops.shape[1], sigma), pixels.device) if centered else 0.0
     return blob
 
 

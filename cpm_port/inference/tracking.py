@@ -28,14 +28,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.evaluation.oks import joints_area, keypoint_similarity
+from cpm_port.inference.sureness import KEEP, PERSON
 from cpm_port.parts import PartOrder
 
 __all__ = ["Pose", "Tracker"]
 
 SEARCH_EVERY = 25
 LOST = 50
-KEEP = 0.3
-SURE = 0.42
 SAME = 0.5
 MOST_TRACKS = 20
 _NEW_VELOCITY = 0.3
@@ -111,11 +110,11 @@ class Tracker:
         claims = sorted(zip(self._tracks, looked, strict=True), key=self._sureness, reverse=True)
         seen: list[tuple[_Track, Pose]] = []
         for track, pose in claims:
-            least = KEEP if track.lost == 0 else SURE
+            least = KEEP if track.lost == 0 else PERSON
             if pose.score >= least and not self._claimed(pose, seen) and self._is_near(track, pose):
                 seen.append((track, pose))
         for pose in sorted(found, key=lambda pose: -pose.score):
-            if pose.score < SURE or self._claimed(pose, seen):
+            if pose.score < PERSON or self._claimed(pose, seen):
                 continue
             known = self._returning(pose, [track for track, _ in seen]) or self._new(pose)
             if known is not None:

@@ -1,26 +1,34 @@
-"""Where is the person, when no place is given? Try places and heights in the whole picture, and keep the best.
+"""Where is the person, when no place is given? Look at the whole picture, coarse to fine, and keep the best place.
 
 Where in the flow: before `predict_person`, instead of a data set's rule for center and scale. What comes out is a
 `ScaleSearch` like theirs.
 
 The rule is ours (the release has none; its test code is given the place, or takes LSP's rule):
 
-1. *Hypotheses.* A person's height is taken for 1, 0.63, 0.4 and 0.25 of the picture's longer side, and their center for
-   the points of a grid whose step is half that height. The net looks at each once, in a box as it was trained on:
-   person in the middle, as tall as `target_dist` says.
-2. *Score.* The mean of the parts' peaks, less 0.3 times the center's distance from the picture's middle (1 in a
-   corner), plus 0.05 times the logarithm of the height as a share of the longer side. The last two break the many
-   ties of a picture with several people, or with a leg that looks like a person: the person who is meant is usually
-   large and in the middle.
-3. *Second look.* The best four that are not neighbours, moved to the middle of the joints found and scaled to the
-   longer side of their box (at most by 1.6), and LSP's rule as fifth, are looked at twice, at three scales, moved and
-   scaled again in between. A pose that is there stays when the view changes; the sum over scales rewards that.
-4. *LSP's rule stays where it agrees.* Where the best of the five is the person of LSP's rule too (center within a
+1. *Survey.* A person's height is taken for 0.9, 0.5 and 0.28 of the picture's longer side. For each height the whole
+   picture goes through the net once, at the scale that makes such a person as tall as `target_dist` says, with a center
+   map of zeros: nobody is meant, so everybody's joints are seen, if less clearly than of somebody in the middle. A
+   hypothesis is a window as large as the height; its joints are the parts' largest beliefs in it, its belief their
+   mean. Of hypotheses with nearly the same joints the one of the highest belief stays. Here and below, those go whose
+   belief is less than 0.6 of the highest one.
+2. *First look.* The eight of the best score, moved to the middle of their joints and scaled to the longer side of the
+   joints' box (at most by 1.6), and LSP's rule as ninth, are looked at as the net was trained to look: person in the
+   middle, center map there.
+3. *Second look.* The best three with different joints, moved and scaled again, are looked at at three scales. A pose
+   that is there stays when the view changes; the sum over scales rewards that.
+4. *LSP's rule stays where it agrees.* Where the best of the three is the person of LSP's rule too (center within a
    sixteenth of the picture's diagonal from the middle, height within a factor of 1.3), the rule is returned as it is: a
    picture cut to its person gives what it gives without the search.
 
-Of several people one is found. All of this sees the picture shrunk to four box sides. Where that is less than 8 px
+The *score* is the belief, less 0.3 times the center's distance from the picture's middle (1 in a corner), plus 0.05
+times the logarithm of the height as a share of the longer side. The last two break the many ties of a picture with
+several people, or with a leg that looks like a person: the person who is meant is usually large and in the middle.
+
+Of several people one is found. All of this sees the picture shrunk to three box sides. Where that is less than 8 px
 tall, its height is no person's and LSP's rule is left out, unless there is no other hypothesis.
+
+Cost: the survey is the work of 7 (3:4) to 9 boxes (square); the looks are 18 boxes at most. `cpm-port bench search` measures
+time and hits.
 
 Conventions: points are `(x, y)`, 0-based image px; a height is a person's, image px, in MPII's sense: the longer side
 of the box around the joints.
@@ -35,27 +43,51 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import max_pool2d
 
+from cpm_port.errors import ShapeError
+from cpm_port.evaluation import oks
 from cpm_port.imaging.pyramid import ScaleSearch, build_pyramid, lsp_search, mpii_search
-from cpm_port.imaging.resize import imresize
+from cpm_port.imaging.resize import FACTOR_LIMIT, imresize
 from cpm_port.inference.interface import BeliefNet, NetInterface, read_interface
-from cpm_port.inference.predict import gather, require_finite_maps, run_people
-from cpm_port.release import BOX_SIZE, MPII_PERSON_HEIGHT, TARGET_DIST
+from cpm_port.inference.predict import device_of, gather, net_input, require_finite_maps, run_people
+from cpm_port.parts import PartOrder
+from cpm_port.release import MPII_PERSON_HEIGHT, PAD_VALUE, target_dist
 
-__all__ = ["MULTIPLIERS", "Place", "Survey", "find_person", "look", "moved_to", "places", "settle", "survey"]
+__all__ = [
+    "FIRST_LOOKS",
+    "MULTIPLIERS",
+    "Place",
+    "Seen",
+    "Survey",
+    "apart",
+    "decide",
+    "find_person",
+    "first_look",
+    "look",
+    "moved_to",
+    "second_look",
+    "settle",
+    "survey",
+]
 
-SHARES = (1.0, 0.63, 0.4, 0.25)
-STEP = 0.5
+SHARES = (0.9, 0.5, 0.28)
+WINDOW = 1.2
+STEP = 0.1
+NEAR = 0.25
 OFF_CENTER, LARGE = 0.3, 0.05
-FINALISTS = 4
+SAME, LIKELY = 0.5, 0.6
+FIRST_LOOKS, FINALISTS = 9, 3
 MULTIPLIERS = (0.8, 1.0, 1.25)
-LOOKS = 2
 MOST = 1.6
 SAME_HEIGHT, SAME_PLACE = 1.3, 0.125
-WORKING_BOXES = 4
+WORKING_BOXES = 3
 SMALLEST = 8.0
-BOXES = 15
-"""In every pass: the five finalists at three scales; one number, so that a net plans or captures for one shape."""
+BOXES = 9
+"""In every look: nine places, or three at three scales; one number, so that a GPU's graph is captured once."""
+_MARGIN, _WHOLE = 24, 32  # px of nothing around a surveyed picture; its sides are multiples of the latter
+_STRONGEST = 30  # windows of each height that are compared
 
 
 class Place(NamedTuple):
@@ -69,6 +101,18 @@ class Place(NamedTuple):
         """Return how to look at it."""
         at = mpii_search((self.x, self.y), self.height / MPII_PERSON_HEIGHT, box_size)
         return ScaleSearch(at.center_xy, at.base_scale, multipliers)
+
+
+class Seen(NamedTuple):
+    """A pose that was seen: where it was looked for, its joints (P, 2), picture px, and its mean peak."""
+
+    place: Place
+    joints: NDArray[np.float64]
+    belief: float
+
+    def moved(self) -> Place:
+        """Return where to look for it next."""
+        return moved_to(self.joints, self.place)
 
 
 def find_person(net: BeliefNet, image: NDArray[np.uint8], *, sigma: float | None = None) -> ScaleSearch:
@@ -110,20 +154,19 @@ class Survey(NamedTuple):
         The image, shrunk to `WORKING_BOXES` box sides where it is larger.
     shrink : float
         Its px per image px.
-    grid : list of Place
-        The hypotheses; this and what follows in the picture's px.
-    joints : list of ndarray, shape (P, 2)
-        What the net saw from each.
-    beliefs : ndarray, shape (N,)
-        The mean peak of each.
+    hypotheses : list of Seen
+        In the picture's px; the one of the highest belief first.
     """
 
     image_size: tuple[int, int]
     picture: NDArray[np.uint8]
     shrink: float
-    grid: list[Place]
-    joints: list[NDArray[np.float64]]
-    beliefs: NDArray[np.float64]
+    hypotheses: list[Seen]
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """The picture's height and width."""
+        return self.picture.shape[0], self.picture.shape[1]
 
     def in_image(self, place: Place, box_size: int) -> ScaleSearch:
         """Return how to look at a place of the picture in the image itself."""
@@ -132,54 +175,66 @@ class Survey(NamedTuple):
 
 
 def survey(net: BeliefNet, interface: NetInterface, image: NDArray[np.uint8]) -> Survey:
-    """Look at the whole picture once, from every hypothesis; errors as of `find_person`."""
-    shrink = min(1.0, WORKING_BOXES * interface.box_size / max(image.shape[:2]))
+    """Look at the whole picture once for every height; errors as of `find_person`."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise ShapeError(f"image is {image.shape} {image.dtype}, expected (H, W, 3) uint8, not empty")
+    longer = max(image.shape[:2])
+    shrink = min(1.0, WORKING_BOXES * interface.box_size / longer)
     picture = imresize(image, factor=shrink) if shrink < 1 else image
-    grid = places((picture.shape[0], picture.shape[1]))
-    joints, beliefs = look(net, interface, picture, grid, (1.0,))
-    return Survey((image.shape[0], image.shape[1]), picture, shrink, grid, joints, beliefs)
+    heights = [share * max(picture.shape[:2]) for share in SHARES]
+    found = [one for tall in heights if tall >= SMALLEST for one in _windows(net, interface, picture, tall)]
+    found.sort(key=lambda one: -one.belief)
+    return Survey((image.shape[0], image.shape[1]), picture, shrink, apart(found, SAME, interface.part_order))
 
 
 def settle(net: BeliefNet, interface: NetInterface, seen: Survey) -> ScaleSearch:
     """Decide who is meant in a picture that was surveyed; errors as of `find_person`."""
-    _, picture, _, grid, joints, beliefs = seen
-    box = interface.box_size
-    size = picture.shape[0], picture.shape[1]
-    rule = lsp_search(size, box)
-    given = Place(*rule.center_xy, TARGET_DIST * MPII_PERSON_HEIGHT * box / BOX_SIZE / rule.base_scale)
-    kept = _apart(grid, _scores(size, grid, beliefs))
-    finalists = [moved_to(joints[i], grid[i]) for i in kept]
-    if not finalists or size[0] >= SMALLEST:
-        finalists.insert(0, given)
-    for again in range(LOOKS):
-        if again:
-            finalists = [moved_to(found, place) for found, place in zip(joints, finalists, strict=True)]
-        joints, beliefs = look(net, interface, picture, finalists, MULTIPLIERS)
-    scores = _scores(size, finalists, beliefs)
-    best = finalists[int(np.argmax(scores))]
-    if _off_center(size, best) <= SAME_PLACE and 1 / SAME_HEIGHT <= best.height / given.height <= SAME_HEIGHT:
-        return lsp_search(seen.image_size, box)
-    return seen.in_image(best, box)
+    looked = first_look(net, interface, seen)
+    return decide(interface, seen, second_look(net, interface, seen, looked)[0])
 
 
-def places(image_size: tuple[int, int]) -> list[Place]:
-    """Return the hypotheses of a picture of this height and width, tallest first, rows from the top.
+def first_look(
+    net: BeliefNet, interface: NetInterface, seen: Survey, most: int = FIRST_LOOKS, least: float = 0.0
+) -> list[Seen]:
+    """Look at LSP's place and at the hypotheses of the best score, at one scale.
 
-    None is smaller than 8 px: a picture of fewer has no hypothesis but LSP's rule.
+    Parameters
+    ----------
+    net, interface, seen
+    most : int
+        So many places in all.
+    least : float
+        The belief that a hypothesis beyond the first `FIRST_LOOKS` places must have.
     """
-    height, width = image_size
-    found = []
-    for share in SHARES:
-        tall = share * max(height, width)
-        if tall < SMALLEST:
-            break
-        rows, columns = (max(1, math.ceil(length / (STEP * tall))) for length in (height, width))
-        found += [
-            Place((column + 0.5) / columns * width - 0.5, (row + 0.5) / rows * height - 0.5, tall)
-            for row in range(rows)
-            for column in range(columns)
-        ]
-    return found
+    size, box = seen.picture_size, interface.box_size
+    best = _best_first(size, seen.hypotheses)
+    rule = [_lsp_place(size, box)] if not best or size[0] >= SMALLEST else []
+    best = _likely(best)
+    chosen = [one for i, one in enumerate(best) if len(rule) + i < FIRST_LOOKS or one.belief >= least]
+    places = [*rule, *(one.moved() for one in chosen)][:most]
+    return look(net, interface, seen.picture, places, (1.0,))
+
+
+def second_look(net: BeliefNet, interface: NetInterface, seen: Survey, looked: Sequence[Seen]) -> list[Seen]:
+    """Look again at the best poses with different joints, at three scales; return them best first."""
+    size = seen.picture_size
+    finalists = _likely(apart(_best_first(size, looked), SAME, interface.part_order))[:FINALISTS]
+    return _best_first(size, look(net, interface, seen.picture, [one.moved() for one in finalists], MULTIPLIERS))
+
+
+def decide(interface: NetInterface, seen: Survey, meant: Seen) -> ScaleSearch:
+    """Return how to look in the image at who is meant; by LSP's rule where that means the same person."""
+    size, place, box = seen.picture_size, meant.place, interface.box_size
+    ratio = place.height / _lsp_place(size, box).height
+    if _off_center(size, place) <= SAME_PLACE and 1 / SAME_HEIGHT <= ratio <= SAME_HEIGHT:
+        return lsp_search(seen.image_size, box)
+    return seen.in_image(place, box)
+
+
+def _lsp_place(size: tuple[int, int], box_size: int) -> Place:
+    """Return the place that LSP's rule takes."""
+    rule = lsp_search(size, box_size)
+    return Place(*rule.center_xy, target_dist(box_size) * MPII_PERSON_HEIGHT / rule.base_scale)
 
 
 def moved_to(joints_image: NDArray[np.float64], place: Place) -> Place:
@@ -198,59 +253,107 @@ def moved_to(joints_image: NDArray[np.float64], place: Place) -> Place:
     return Place(float(x), float(y), tall)
 
 
-def _scores(
-    image_size: tuple[int, int], supposed: Sequence[Place], beliefs: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    off_center = np.array([_off_center(image_size, place) for place in supposed])
-    height = np.array([place.height for place in supposed])
-    return beliefs - OFF_CENTER * off_center + LARGE * np.log(height / max(image_size))
-
-
-def _off_center(image_size: tuple[int, int], place: Place) -> float:
-    """Return the distance of a place from the picture's middle: 0 there, 1 in a corner."""
-    height, width = image_size
-    return math.hypot(place.x - (width - 1) / 2, place.y - (height - 1) / 2) / (math.hypot(width, height) / 2)
-
-
-def _apart(grid: Sequence[Place], scores: NDArray[np.float64]) -> list[int]:
-    """Return the best places' indices, best first, leaving out neighbours of better ones."""
-    kept: list[int] = []
-    for i in np.argsort(-scores, kind="stable"):
-        if len(kept) < FINALISTS and not any(_neighbours(grid[i], grid[k]) for k in kept):
-            kept.append(int(i))
-    return kept
-
-
-def _neighbours(one: Place, other: Place) -> bool:
-    apart = math.hypot(one.x - other.x, one.y - other.y)
-    return apart <= 0.4 * min(one.height, other.height) and abs(math.log(one.height / other.height)) <= 0.5
+def apart(poses: Sequence[Seen], same: float, order: PartOrder) -> list[Seen]:
+    """Return the poses less those who are as similar as `same`, or more, to one that stays before them."""
+    return [poses[i] for i in oks.apart([pose.joints for pose in poses], same, order)]
 
 
 def look(
     net: BeliefNet,
     interface: NetInterface,
     image: NDArray[np.uint8],
-    supposed: Sequence[Place],
+    places: Sequence[Place],
     multipliers: tuple[float, ...],
-) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
-    """Look at every place at some scales.
+) -> list[Seen]:
+    """Look at every place at some scales; a belief is the parts' mean peak in the mean over the scales."""
+    seen = []
+    people = BOXES // len(multipliers)
+    captured = device_of(net).type != "cpu"
+    for start in range(0, len(places), people):
+        some = places[start : start + people]
+        searches = [place.search(interface.box_size, multipliers) for place in some]
+        pyramids = [build_pyramid(image, s.center_xy, s.scales, interface.box_size) for s in searches]
+        filled = pyramids + pyramids[-1:] * (people - len(pyramids) if captured else 0)
+        beliefs = run_people(net, interface, filled)
+        require_finite_maps(torch.cat([maps.final for maps in beliefs]), net, interface)
+        for place, search, pyramid, maps in zip(some, searches, pyramids, beliefs, strict=False):
+            found = gather(maps, pyramid.geometries, interface, search)
+            seen.append(Seen(place, found.joints_image, float(found.scores.mean()) / len(multipliers)))
+    return seen
+
+
+def _windows(net: BeliefNet, interface: NetInterface, picture: NDArray[np.uint8], tall: float) -> list[Seen]:
+    """Survey a picture for people of one height: the strongest windows, as they lie, and the joints in them."""
+    in_box = target_dist(interface.box_size) * MPII_PERSON_HEIGHT
+    factor = min(in_box / tall, FACTOR_LIMIT)
+    scaled = imresize(picture, factor=factor)
+    height, width = (-(-(length + 2 * _MARGIN) // _WHOLE) * _WHOLE for length in scaled.shape[:2])
+    canvas = np.full((height, width, 3), PAD_VALUE, np.uint8)
+    canvas[_MARGIN : _MARGIN + scaled.shape[0], _MARGIN : _MARGIN + scaled.shape[1]] = scaled
+    with torch.inference_mode():
+        data = net_input(canvas[None], interface.channels, device=device_of(net), centered=False)
+        maps = net({interface.input: data})[interface.output].float()
+        require_finite_maps(maps, net, interface)
+        beliefs, middles, joints = _strongest(maps[:, :-1], in_box * maps.shape[3] / width)
+    stride = np.array([width / maps.shape[3], height / maps.shape[2]])
+    edge = np.array([picture.shape[1] - 1, picture.shape[0] - 1])
+    middles, joints = (np.clip(((at + 0.5) * stride - _MARGIN) / factor - 0.5, 0, edge) for at in (middles, joints))
+    return [
+        Seen(Place(*at, tall), xy, belief)
+        for at, xy, belief in zip(middles.tolist(), joints, beliefs.tolist(), strict=True)
+    ]
+
+
+def _strongest(maps: Tensor, tall: float) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean peaks (N,) of the windows that believe more than those around, and cells: middles and peaks.
+
+    Parameters
+    ----------
+    maps : Tensor, shape (1, P, h, w)
+    tall : float
+        A person's height, cells.
 
     Returns
     -------
-    joints : list of ndarray, shape (P, 2), image px
     beliefs : ndarray, shape (N,)
-        The parts' mean peak in the mean over the scales.
+    middles : ndarray, shape (N, 2)
+    joints : ndarray, shape (N, P, 2)
     """
-    joints, beliefs = [], []
-    people = BOXES // len(multipliers)
-    for start in range(0, len(supposed), people):
-        searches = [place.search(interface.box_size, multipliers) for place in supposed[start : start + people]]
-        pyramids = [build_pyramid(image, s.center_xy, s.scales, interface.box_size) for s in searches]
-        filled = pyramids + pyramids[-1:] * (people - len(pyramids))
-        seen = run_people(net, interface, filled)
-        require_finite_maps(torch.cat([maps.final for maps in seen]), net, interface)
-        for search, pyramid, maps in zip(searches, pyramids, seen, strict=False):
-            found = gather(maps, pyramid.geometries, interface, search)
-            joints.append(found.joints_image)
-            beliefs.append(float(found.scores.mean()) / len(multipliers))
-    return joints, np.array(beliefs)
+    step, reach = max(1, round(STEP * tall)), max(1, round(WINDOW * tall / 2))
+    peaks, at = max_pool2d(maps, 2 * reach + 1, step, reach, return_indices=True)
+    beliefs = peaks.mean(dim=1)
+    near = max(1, round(NEAR * tall / step))
+    summit = beliefs >= max_pool2d(beliefs, 2 * near + 1, 1, near)
+    count = min(_STRONGEST, beliefs.numel())
+    strongest, chosen = torch.where(summit, beliefs, -torch.inf).flatten().topk(count)
+    found = torch.cat(
+        [strongest[None], chosen[None].to(strongest.dtype), at.flatten(2)[0, :, chosen].to(strongest.dtype)]
+    )
+    values, window, *cells = found.double().cpu().numpy()
+    there = np.isfinite(values)
+    columns, width = beliefs.shape[2], maps.shape[3]
+    middles = np.stack([window % columns, window // columns], axis=1) * step
+    joints = np.stack([np.stack([cell % width, cell // width], axis=1) for cell in cells], axis=1)
+    return values[there], middles[there], joints[there]
+
+
+def _likely(poses: Sequence[Seen]) -> list[Seen]:
+    """Return the poses less those of much less belief than another one: no other view makes up for that."""
+    most = max((one.belief for one in poses), default=0.0)
+    return [one for one in poses if one.belief >= LIKELY * most]
+
+
+def _best_first(image_size: tuple[int, int], poses: Sequence[Seen]) -> list[Seen]:
+    """Sort by the score of who is meant: belief, less for a place off the middle, more for a large one."""
+    return sorted(poses, key=lambda one: -_score(image_size, one))
+
+
+def _score(image_size: tuple[int, int], pose: Seen) -> float:
+    large = math.log(pose.place.height / max(image_size))
+    return pose.belief - OFF_CENTER * _off_center(image_size, pose.place) + LARGE * large
+
+
+def _off_center(image_size: tuple[int, int], place: Place) -> float:
+    """Return the distance of a place from the picture's middle: 0 there, 1 in a corner."""
+    height, width = image_size
+    return math.hypot(place.x - (width - 1) / 2, place.y - (height - 1) / 2) / (math.hypot(width, height) / 2)

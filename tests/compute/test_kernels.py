@@ -28,7 +28,7 @@ NOWHERE = "import numba.core.caching as c\nc.CacheImpl._locator_classes = [c.Use
 """What numba finds where neither the source's folder nor the home may be written to."""
 
 
-def run(tmp_path: Path, before: str = "", **environment: str) -> None:
+def run(tmp_path: Path, before: str = "", **environment: str) -> str:
     (tmp_path / "module.py").write_text(MODULE)
     code = f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\n{before}import module"
     variables = {**os.environ, "TMPDIR": str(tmp_path), **environment}
@@ -36,11 +36,17 @@ def run(tmp_path: Path, before: str = "", **environment: str) -> None:
     variables.pop("NUMBA_DISABLE_JIT", None)
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=variables, capture_output=True, text=True)
     assert done.stdout == "8.0\n", done.stderr
+    return done.stderr
 
 
 def test_machine_code_is_kept_beside_the_source(tmp_path: Path) -> None:
     run(tmp_path)
     assert list(tmp_path.glob("__pycache__/module.twice-*.nbc"))
+
+
+def test_a_compilation_is_told_of_once_and_what_was_kept_is_not(tmp_path: Path) -> None:
+    assert run(tmp_path).count("compiling loops for this processor, once") == 1
+    assert "compiling" not in run(tmp_path)
 
 
 def test_where_nothing_else_is_writable_it_is_kept_below_the_temporary_folder(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from cpm_port.drawn.source import DrawnCrowds
-from cpm_port.inference.crowd import CrowdFinder, Seen, apart
-from cpm_port.inference.whole_picture import Place, find_person
+from cpm_port.inference.crowd import CrowdFinder
+from cpm_port.inference.whole_picture import Place, Seen, apart, find_person
 from cpm_port.parts import CPM14
 from tests.inference.nets import colour_net
 

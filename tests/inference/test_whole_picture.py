@@ -17,8 +17,9 @@ from cpm_port.errors import ModelFileError, ShapeError, UsageError
 from cpm_port.evaluation.pck import normalized_errors
 from cpm_port.evaluation.pdj import torso_diameter
 from cpm_port.imaging.pyramid import ScaleSearch, lsp_search, mpii_search
+from cpm_port.inference.interface import read_interface
 from cpm_port.inference.predict import predict_person
-from cpm_port.inference.whole_picture import SHARES, STEP, Place, find_person, moved_to, places
+from cpm_port.inference.whole_picture import SHARES, Place, find_person, moved_to, survey
 from cpm_port.parts import CPM14
 from cpm_port.zoo import resolve
 from tests.inference.nets import BOX, Spy, colour_net
@@ -27,22 +28,42 @@ PEOPLE = 4
 FOUND = 0.4  # of the joints, within 0.2 torsos: the model finds about 0.7, LSP's rule next to none
 
 
-@pytest.mark.parametrize("size", [(300, 400), (90, 33), (7, 500)])
-def test_every_point_is_near_a_place_of_every_height(size: tuple[int, int]) -> None:
-    found = places(size)
-    assert len({place.height for place in found}) == len(SHARES)
-    for share in SHARES:
-        height = share * max(size)
-        at = np.array([(place.x, place.y) for place in found if place.height == height])
-        assert at.min() >= -0.5
-        assert (at.max(axis=0) <= np.array(size[::-1]) - 0.5).all()
-        for corner in ((-0.5, -0.5), (size[1] / 3, size[0] / 7), (size[1] - 0.5, size[0] - 0.5)):
-            assert np.abs(at - corner).max(axis=1).min() <= STEP * height / 2 + 1e-9
+@pytest.mark.parametrize("size", [(300, 400), (90, 133)])
+@pytest.mark.parametrize("at", [(0.5, 0.5), (0.12, 0.15), (0.85, 0.8)])
+@pytest.mark.parametrize("share", [0.3, 0.5])
+def test_a_survey_has_a_hypothesis_with_the_joints_where_they_are(
+    size: tuple[int, int], at: tuple[float, float], share: float
+) -> None:
+    tall = share * max(size)
+    middle = round(at[0] * size[1]), round(at[1] * size[0])
+    image = spots(*size, middle, tall, max(2, round(tall / 8)))
+    inside = [(c, y, x) for c, y, x in parts_at(middle, tall) if 0 <= y < size[0] and 0 <= x < size[1]]
+    seen = survey(colour_net(), read_interface(colour_net()), image)
+    away = [
+        max(np.hypot(*(one.joints[part] / seen.shrink - (x, y))) for part, y, x in inside) for one in seen.hypotheses
+    ]
+    assert min(away) <= 0.15 * tall
 
 
-def test_no_place_is_smaller_than_a_person_can_be_seen() -> None:
-    assert {place.height for place in places((20, 15))} == {20.0, 0.63 * 20, 0.4 * 20}
-    assert places((7, 7)) == []
+def test_a_survey_is_one_pass_for_each_height_that_a_person_can_have() -> None:
+    for longer, heights in ((400, 3), (20, 2), (7, 0)):
+        net = Spy(colour_net())
+        seen = survey(net, read_interface(net), np.zeros((longer, longer // 2, 3), np.uint8))
+        assert len(net.calls) == heights == sum(share * longer >= 8 for share in SHARES)
+        assert len(seen.hypotheses) <= 30 * heights
+
+
+def test_nobody_is_meant_in_a_survey() -> None:
+    inputs: list[np.ndarray] = []
+
+    class Watched(Spy):
+        def __call__(self, given, blobs=None):  # type: ignore[no-untyped-def]
+            inputs.extend(blob.numpy().copy() for blob in given.values())
+            return super().__call__(given, blobs)
+
+    net = Watched(colour_net())
+    survey(net, read_interface(net), np.full((60, 80, 3), 200, np.uint8))
+    assert all((blob[:, 3] == 0).all() and (blob[:, :3] > 0).any() for blob in inputs)
 
 
 def test_a_place_moves_to_the_middle_of_the_joints_and_to_the_longer_side_of_their_box() -> None:
@@ -61,13 +82,18 @@ def test_a_place_is_looked_at_as_mpiis_people_are() -> None:
     assert search == ScaleSearch((3.0, 4.0), mpii_search((3.0, 4.0), 0.5, BOX).base_scale, (1.0,))
 
 
-def spots(height: int, width: int, middle: tuple[int, int], tall: int, radius: int) -> NDArray[np.uint8]:
-    """Return a picture with the colour net's three parts: squares, spread over `tall` px about a point."""
+def parts_at(middle: tuple[int, int], tall: float) -> list[tuple[int, int, int]]:
+    """Return channel, row and column of the colour net's three parts, spread over `tall` px about a point."""
+    spread = enumerate(((0.0, -0.5), (0.2, 0.0), (0.0, 0.5)))
+    return [(channel, round(middle[1] + dy * tall), round(middle[0] + dx * tall)) for channel, (dx, dy) in spread]
+
+
+def spots(height: int, width: int, middle: tuple[int, int], tall: float, radius: int) -> NDArray[np.uint8]:
+    """Return a picture with squares of the parts' colours."""
     image = np.full((height, width, 3), 128, np.uint8)
-    for channel, (dx, dy) in enumerate(((0.0, -0.5), (0.2, 0.0), (0.0, 0.5))):
-        x, y = round(middle[0] + dx * tall), round(middle[1] + dy * tall)
-        image[max(0, y - radius) : y + radius, max(0, x - radius) : x + radius] = 0
-        image[max(0, y - radius) : y + radius, max(0, x - radius) : x + radius, channel] = 250
+    for channel, y, x in parts_at(middle, tall):
+        image[max(0, y - radius) : max(0, y + radius), max(0, x - radius) : max(0, x + radius)] = 0
+        image[max(0, y - radius) : max(0, y + radius), max(0, x - radius) : max(0, x + radius), channel] = 250
     return image
 
 

@@ -17,7 +17,7 @@ from cpm_port.compute.devices import World
 from cpm_port.engine.cuda import GraphedNet
 from cpm_port.imaging.pyramid import ScaleSearch
 from cpm_port.inference.stream import PersonToFind, predict_stream
-from cpm_port.inference.whole_picture import find_person, places
+from cpm_port.inference.whole_picture import SHARES, find_person
 from cpm_port.training.objective import Objective
 from tests.inference.nets import colour_net
 from tests.pretended_gpu.waiting import waits
@@ -61,6 +61,6 @@ def test_a_place_in_a_whole_picture_is_waited_for_once() -> None:
     find_person(net, image)
     with waits() as found:
         find_person(net, image)
-    looked_at = len(places((80, 100))) + 2 * 5
-    passes = -(-len(places((80, 100))) // 15) + 2
-    assert len(found) <= looked_at + passes
+    surveyed = 2 * len(SHARES)  # are the beliefs finite? and the strongest windows
+    looked_at, passes = 9 + 3, 2
+    assert len(found) <= surveyed + looked_at + passes
