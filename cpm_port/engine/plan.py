@@ -134,7 +134,7 @@ def estimate(job: ConvJob, workspace: int) -> list[Way]:
 
 
 def without_small_gains(ways: Mapping[_Key, list[Way]]) -> dict[_Key, list[Way]]:
-    """Return the direct ways alone where the others would save less than a fifth of the whole pass, else all of them."""
+    """Return the direct ways alone where the others would save less than a fifth of the whole pass, else all."""
     direct = {key: [way for way in options if way.size == 0] for key, options in ways.items()}
     fastest, plain = (sum(min(w.seconds for w in options) for options in some.values()) for some in (ways, direct))
     return direct if fastest > _WORTH_COMPILING * plain else dict(ways)

@@ -28,6 +28,9 @@ from cpm_port.report.drawing import draw_poses
 
 __all__ = ["Follower", "show_camera"]
 
+SCALES = (1.0,)
+"""The last frame's joints tell a person's size, so one look is enough; `cpm-port bench video` tells what it costs."""
+
 Image = NDArray[np.uint8]
 
 
@@ -38,7 +41,7 @@ class Follower:
     ----------
     model : ReadyNet
     where : Whereabouts, optional
-        Scales and mode.
+        Mode, and scales; by default, one in each frame (in the mode "demo", the demo's).
     finder : PersonFinder, optional
         Who looks at whole frames, now and then; by default `CrowdFinder`.
     """
@@ -53,7 +56,7 @@ class Follower:
         size, box_size = (frame.shape[0], frame.shape[1]), self._model.interface.box_size
         searches = [self._at(joints, size) for joints in self._tracker.expected()]
         if self._tracker.wants_search:
-            found = [ScaleSearch(person.center_xy, person.base_scale) for person in self._finder.find(frame)]
+            found = [ScaleSearch(person.center_xy, person.base_scale, SCALES) for person in self._finder.find(frame)]
             searches += [self._where.search(size, box_size, one) for one in found]
         predictions = predict_together(self._model, frame, searches, self._where.mode)
         poses = [_pose(prediction, i) for i, prediction in enumerate(predictions)]
@@ -66,8 +69,9 @@ class Follower:
         low, high = joints.min(axis=0), joints.max(axis=0)
         x, y = np.clip((low + high) / 2, 0, (size[1] - 1, size[0] - 1)).tolist()
         height = max(float((high - low).max()), 8.0)
-        at = mpii_search((x, y), height / MPII_PERSON_HEIGHT, self._model.interface.box_size)
-        return self._where.search(size, self._model.interface.box_size, at)
+        box_size = self._model.interface.box_size
+        at = mpii_search((x, y), height / MPII_PERSON_HEIGHT, box_size)
+        return self._where.search(size, box_size, ScaleSearch(at.center_xy, at.base_scale, SCALES))
 
 
 def _pose(found: Prediction, index: int) -> Pose:

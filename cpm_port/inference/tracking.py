@@ -6,7 +6,7 @@ Where in the flow: around `predict_together` in a video (`following.py`). A trac
 The rule, ours:
 
 1. *Where they will be.* Each person is looked for where they were, moved on by their velocity (a running mean), in a
-   box as large as their joints' was: a look from there, at the caller's scales.
+   box as large as their joints' was: a look from there, at the caller's scales (one, as a rule).
 2. *Who else.* In the first frame, in every `SEARCH_EVERY`-th one, and where nobody is in sight, a finder looks at the
    whole picture.
 3. *Who is it?* People claim what was seen, the surest of them first: sure is a high mean score, and joints like the

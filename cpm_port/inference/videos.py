@@ -3,15 +3,17 @@
 Where in the flow: beside `run.py`'s images. Either one person, looked for at one place in all frames (`predict_video`),
 or everybody, each with a number that stays (`follow_video`). Both files are written while the frames go by, so memory
 does not grow with the video's length; the JSON has one line per frame. Both appear when they are complete, the JSON
-last.
+last. Frames are decoded on one thread, and drawn and encoded on another, while the net runs.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -19,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from cpm_port.compute.threads import ahead
 from cpm_port.errors import CpmPortError, DataError
 from cpm_port.files.atomic import atomic_path
 from cpm_port.files.names import printable
@@ -71,7 +74,7 @@ def predict_video(target: Target, model: ReadyNet, where: Whereabouts) -> None:
                 if not results.count:
                     results.begin(VideoHead(printable(target.path), video.rate, search_record(found), model.record))
                 frame = FrameRecord(results.count, times.popleft(), joint_records(found))
-                results.add(frame, draw_joints(image, found.joints_image, found.part_order))
+                results.add(frame, partial(draw_joints, image, found.joints_image, found.part_order))
 
 
 def follow_video(target: Target, model: ReadyNet, where: Whereabouts) -> None:
@@ -90,45 +93,62 @@ def follow_video(target: Target, model: ReadyNet, where: Whereabouts) -> None:
         As of `predict_video`.
     """
     order, follower, name = model.interface.part_order, Follower(model, where), printable(target.path)
-    with VideoReader(target.path) as video, _results(target, video) as results:
+    with VideoReader(target.path) as video, _results(target, video) as results, closing(ahead(video)) as frames:
         box_size = model.interface.box_size
         results.begin(FollowedHead(name, video.rate, video.size, where.mode, box_size, order.name, model.record))
-        for time, image in video:
+        for time, image in frames:
             people = follower.follow(image)
             frame = FrameRecord(results.count, time, (), tuple(person.record() for person in people))
-            drawn = draw_poses(image, [person.joints for person in people], order, [person.id for person in people])
-            results.add(frame, drawn)
+            poses, ids = [person.joints for person in people], [person.id for person in people]
+            results.add(frame, partial(draw_poses, image, poses, order, ids))
+
+
+_WAITING = 4  # frames that are predicted and not yet encoded, at most
 
 
 class _VideoResults:
-    """The two files of a video's results while its frames go by.
+    """The two files of a video's results while its frames go by; a thread draws and encodes.
 
     Attributes
     ----------
     count : int
-        How many frames are in them.
+        How many frames are in them, or soon will be.
     """
 
     def __init__(self, text: TextIO, path: Path, video: VideoReader, bar: tqdm, stack: ExitStack) -> None:
         self._text, self._path, self._video, self._bar, self._stack = text, path, video, bar, stack
         self._writer: VideoWriter | None = None
         self._records: VideoResultWriter | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="cpm_port.writer")
+        self._waiting: deque[Future[None]] = deque()
         self.count = 0
 
     def begin(self, head: VideoHead | FollowedHead) -> None:
         """Write what is known before the first frame."""
         self._records = VideoResultWriter(self._text, head)
 
-    def add(self, frame: FrameRecord, drawn: NDArray[np.uint8]) -> None:
-        """Write a frame's people, and its picture with their limbs, (H, W, 3), BGR."""
+    def add(self, frame: FrameRecord, draw: Callable[[], NDArray[np.uint8]]) -> None:
+        """Write a frame's people, and soon its picture with their limbs: `draw()` gives it, (H, W, 3), BGR."""
+        while len(self._waiting) >= _WAITING:
+            self._waiting.popleft().result()
+        self._waiting.append(self._thread.submit(self._add, frame, draw))
+        self.count += 1
+
+    def _add(self, frame: FrameRecord, draw: Callable[[], NDArray[np.uint8]]) -> None:
         assert self._records is not None
+        drawn = draw()
         if self._writer is None:
             size = drawn.shape[0], drawn.shape[1]
             self._writer = self._stack.enter_context(VideoWriter(self._path, self._video.rate, size))
         self._writer.write(drawn)
         self._records.add(frame)
-        self.count += 1
         self._bar.update()
+
+    def wait(self) -> None:
+        """Wait until all frames are written; raise what went wrong."""
+        self._thread.shutdown()
+        while self._waiting:
+            self._waiting.popleft().result()
 
     def end(self, *, interrupted: bool) -> None:
         """Write how many frames there were, and whether these are all."""
@@ -160,6 +180,8 @@ def _results(target: Target, video: VideoReader) -> Iterator[_VideoResults]:
             if not results.count:
                 raise
             interrupt = stop
+        finally:
+            results.wait()
         results.end(interrupted=interrupt is not None)
     if interrupt is not None:
         raise interrupt

@@ -27,8 +27,8 @@ several people, or with a leg that looks like a person: the person who is meant 
 Of several people one is found. All of this sees the picture shrunk to three box sides. Where that is less than 8 px
 tall, its height is no person's and LSP's rule is left out, unless there is no other hypothesis.
 
-Cost: the survey is the work of 7 (3:4) to 9 boxes (square); the looks are 18 boxes at most. `cpm-port bench search` measures
-time and hits.
+Cost: the survey is the work of 7 (3:4) to 9 boxes (square); the looks are 18 boxes at most. `cpm-port bench search`
+measures time and hits.
 
 Conventions: points are `(x, y)`, 0-based image px; a height is a person's, image px, in MPII's sense: the longer side
 of the box around the joints.

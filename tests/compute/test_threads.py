@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 import torch
 
 from cpm_port.compute.memory import Workspace
-from cpm_port.compute.threads import share
+from cpm_port.compute.threads import ahead, share
 
 
 @pytest.fixture(params=[1, 2, 5])
@@ -78,3 +79,35 @@ def test_a_workspace_is_kept_and_never_shared() -> None:
         place = other.ctypes.data
     with workspace.take(50) as (again,):
         assert again.ctypes.data == place
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_items_taken_ahead_come_in_order_and_no_more_than_asked_for(count: int) -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for i in range(6):
+            taken.append(i)
+            yield i
+
+    with closing(ahead(items(), count)) as fetched:
+        for expected, item in enumerate(fetched):
+            assert item == expected
+            assert len(taken) <= expected + 2 + count
+    assert taken == list(range(6))
+
+
+def test_an_error_comes_after_the_items_before_it_and_a_closed_generator_takes_no_more() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise ValueError("from the items")
+
+    fetched = ahead(items(), 4)
+    assert [next(fetched), next(fetched)] == [1, 2]
+    with pytest.raises(ValueError, match="from the items"):
+        next(fetched)
+    endless = ahead(iter(int, 1), 1)
+    assert next(endless) == 0
+    endless.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("cpm_port.ahead")]

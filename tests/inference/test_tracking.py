@@ -12,12 +12,17 @@ import pytest
 
 from cpm_port.cli import main
 from cpm_port.imaging.video import VideoWriter
+from cpm_port.inference.following import Follower
+from cpm_port.inference.interface import read_interface
+from cpm_port.inference.model import ReadyNet
 from cpm_port.inference.tracking import LOST, MOST_TRACKS, Pose, Tracker
+from cpm_port.inference.whereabouts import Whereabouts
 from cpm_port.parts import CPM14
-from cpm_port.predictions.result_parts import PersonRecord
-from cpm_port.predictions.results import read_result
+from cpm_port.predictions.result_parts import FileRecord, ModelRecord, PersonRecord
+from cpm_port.predictions.results import FileRecord, ModelRecord, read_result
 from cpm_port.predictions.video_results import FollowedHead, FrameRecord, VideoResult
 from cpm_port.zoo import resolve
+from tests.inference.nets import Spy, colour_net, colour_net_text
 
 
 def body(x: float, y: float = 100.0, height: float = 80.0) -> np.ndarray:
@@ -94,7 +99,6 @@ def test_a_followed_videos_file_is_read_back() -> None:
     import io
     import json
 
-    from cpm_port.predictions.result_parts import FileRecord, ModelRecord
     from cpm_port.predictions.video_results import VideoResultWriter
 
     file = FileRecord("a", "0" * 64)
@@ -108,9 +112,26 @@ def test_a_followed_videos_file_is_read_back() -> None:
     assert VideoResult.from_json(json.loads(text.getvalue()), "a.json") == VideoResult(head, frames, 2, True)
 
 
-def test_the_command_follows_everybody_in_a_video(tmp_path: Path) -> None:
-    from tests.inference.nets import colour_net, colour_net_text
+@pytest.mark.parametrize(("where", "scales"), [(Whereabouts(), 1), (Whereabouts(multipliers=(0.9, 1.1)), 2)])
+def test_people_are_followed_at_one_scale_and_the_whole_picture_is_searched_at_first(
+    where: Whereabouts, scales: int
+) -> None:
+    image = np.zeros((96, 128, 3), np.uint8)
+    for channel, (x, y) in enumerate(((30, 40), (80, 30), (55, 70))):
+        image[y - 10 : y + 11, x - 10 : x + 11, channel] = 250
+    net = Spy(colour_net())
+    file = FileRecord("a", "0" * 64)
+    follower = Follower(ReadyNet(net, read_interface(net), None, ModelRecord(file, file), False), where)
+    (person,) = follower.follow(image)[:1]
+    searched = len(net.calls)
+    net.calls.clear()
+    again = follower.follow(image)
+    assert searched > 3
+    assert [shape[0] for shape, _ in net.calls] == [scales * len(again)]
+    assert again[0].id == person.id
 
+
+def test_the_command_follows_everybody_in_a_video(tmp_path: Path) -> None:
     (tmp_path / "colours.prototxt").write_text(colour_net_text())
     colour_net().save(tmp_path / "colours.caffemodel")
     resolve(None, tmp_path / "colours.prototxt", tmp_path / "colours.caffemodel")
