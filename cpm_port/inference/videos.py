@@ -71,9 +71,9 @@ def predict_video(target: Target, model: ReadyNet, where: Whereabouts) -> None:
                 found, image = outcome.prediction, outcome.image
                 assert found is not None
                 assert image is not None
-                if not results.count:
+                if not results.given:
                     results.begin(VideoHead(printable(target.path), video.rate, search_record(found), model.record))
-                frame = FrameRecord(results.count, times.popleft(), joint_records(found))
+                frame = FrameRecord(results.given, times.popleft(), joint_records(found))
                 results.add(frame, partial(draw_joints, image, found.joints_image, found.part_order))
 
 
@@ -98,7 +98,7 @@ def follow_video(target: Target, model: ReadyNet, where: Whereabouts) -> None:
         results.begin(FollowedHead(name, video.rate, video.size, where.mode, box_size, order.name, model.record))
         for time, image in frames:
             people = follower.follow(image)
-            frame = FrameRecord(results.count, time, (), tuple(person.record() for person in people))
+            frame = FrameRecord(results.given, time, (), tuple(person.record() for person in people))
             poses, ids = [person.joints for person in people], [person.id for person in people]
             results.add(frame, partial(draw_poses, image, poses, order, ids))
 
@@ -112,7 +112,9 @@ class _VideoResults:
     Attributes
     ----------
     count : int
-        How many frames are in them, or soon will be.
+        How many frames are in them.
+    given : int
+        How many were added: some may wait to be drawn.
     """
 
     def __init__(self, text: TextIO, path: Path, video: VideoReader, bar: tqdm, stack: ExitStack) -> None:
@@ -121,7 +123,8 @@ class _VideoResults:
         self._records: VideoResultWriter | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cpm_port.writer")
         self._waiting: deque[Future[None]] = deque()
-        self.count = 0
+        self._failed = False
+        self.count = self.given = 0
 
     def begin(self, head: VideoHead | FollowedHead) -> None:
         """Write what is known before the first frame."""
@@ -131,10 +134,14 @@ class _VideoResults:
         """Write a frame's people, and soon its picture with their limbs: `draw()` gives it, (H, W, 3), BGR."""
         while len(self._waiting) >= _WAITING:
             self._waiting.popleft().result()
-        self._waiting.append(self._thread.submit(self._add, frame, draw))
-        self.count += 1
+        self._waiting.append(self._thread.submit(self._write, frame, draw))
+        self.given += 1
 
-    def _add(self, frame: FrameRecord, draw: Callable[[], NDArray[np.uint8]]) -> None:
+    def _write(self, frame: FrameRecord, draw: Callable[[], NDArray[np.uint8]]) -> None:
+        """Write a frame, on the thread; none after one that failed."""
+        if self._failed:
+            return
+        self._failed = True
         assert self._records is not None
         drawn = draw()
         if self._writer is None:
@@ -143,12 +150,17 @@ class _VideoResults:
         self._writer.write(drawn)
         self._records.add(frame)
         self._bar.update()
+        self.count += 1
+        self._failed = False
 
     def wait(self) -> None:
         """Wait until all frames are written; raise what went wrong."""
-        self._thread.shutdown()
         while self._waiting:
             self._waiting.popleft().result()
+
+    def stop(self) -> None:
+        """End the thread, after the frames that wait."""
+        self._thread.shutdown()
 
     def end(self, *, interrupted: bool) -> None:
         """Write how many frames there were, and whether these are all."""
@@ -175,13 +187,15 @@ def _results(target: Target, video: VideoReader) -> Iterator[_VideoResults]:
         )
         results = _VideoResults(text, video_path, video, bar, stack)
         try:
-            yield results
+            try:
+                yield results
+                results.wait()
+            finally:
+                results.stop()
         except KeyboardInterrupt as stop:
             if not results.count:
                 raise
             interrupt = stop
-        finally:
-            results.wait()
         results.end(interrupted=interrupt is not None)
     if interrupt is not None:
         raise interrupt

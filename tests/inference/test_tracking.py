@@ -19,7 +19,7 @@ from cpm_port.inference.tracking import LOST, MOST_TRACKS, Pose, Tracker
 from cpm_port.inference.whereabouts import Whereabouts
 from cpm_port.parts import CPM14
 from cpm_port.predictions.result_parts import FileRecord, ModelRecord, PersonRecord
-from cpm_port.predictions.results import FileRecord, ModelRecord, read_result
+from cpm_port.predictions.results import read_result
 from cpm_port.predictions.video_results import FollowedHead, FrameRecord, VideoResult
 from cpm_port.zoo import resolve
 from tests.inference.nets import Spy, colour_net, colour_net_text
