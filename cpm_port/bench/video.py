@@ -27,7 +27,7 @@ from cpm_port.drawn.source import DrawnCrowds
 from cpm_port.evaluation.pck import normalized_errors
 from cpm_port.evaluation.pdj import torso_diameter
 from cpm_port.imaging.resize import imresize
-from cpm_port.imaging.video import VideoWriter, written_suffix
+from cpm_port.imaging.video import VideoWriter, written_encoder
 from cpm_port.inference.model import Engine, ReadyNet, ready_net
 from cpm_port.inference.targets import name_results
 from cpm_port.inference.videos import follow_video
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     model = ready_net(engine=Engine())
     sides = {"one scale": Whereabouts(), "seven scales": Whereabouts(multipliers=BENCHMARK_MULTIPLIERS)}
     with tempfile.TemporaryDirectory() as folder:
-        film = Path(folder) / f"film{written_suffix()}"
+        film = Path(folder) / f"film{written_encoder().suffix}"
         with VideoWriter(film, _RATE, (args.size[1], args.size[0])) as video:
             for frame in frames:
                 video.write(frame)

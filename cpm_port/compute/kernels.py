@@ -74,11 +74,11 @@ _teller = _Teller()
 @contextmanager
 def _told() -> Iterator[None]:
     """Let the user know why they wait."""
-    register("numba:compile", _teller)
+    register("numba:compile", _teller)  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
-        unregister("numba:compile", _teller)
+        unregister("numba:compile", _teller)  # type: ignore[no-untyped-call]
 
 
 @contextmanager

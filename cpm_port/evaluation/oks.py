@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from cpm_port.errors import ShapeError
 from cpm_port.parts import PartOrder
 
-__all__ = ["apart", "joints_area", "keypoint_similarity", "match_poses"]
+__all__ = ["distinct_poses", "joints_area", "keypoint_similarity", "match_poses"]
 
 _SIGMAS = {
     "nose": 0.026, "eye": 0.025, "ear": 0.035, "head_top": 0.079, "head": 0.079, "neck": 0.079, "shoulder": 0.079,
@@ -77,7 +77,7 @@ def keypoint_similarity(one: NDArray[np.float64], other: NDArray[np.float64], ar
     return float(np.exp(-squared[known] / variance[known]).mean())
 
 
-def apart(poses: Sequence[NDArray[np.float64]], same: float, order: PartOrder) -> list[int]:
+def distinct_poses(poses: Sequence[NDArray[np.float64]], same: float, order: PartOrder) -> list[int]:
     """Return the indices of the poses that stay, less those who are as similar as `same` to one that stays before them.
 
     Parameters

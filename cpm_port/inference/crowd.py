@@ -27,9 +27,9 @@ from cpm_port.inference.whole_picture import (
     FIRST_LOOKS,
     MULTIPLIERS,
     apart,
-    decide,
     first_look,
     look,
+    search_for,
     second_look,
     survey,
 )
@@ -88,7 +88,7 @@ def everybody(net: BeliefNet, interface: NetInterface, image: NDArray[np.uint8])
     new = apart([*known, *likely], SAME_CANDIDATE, interface.part_order)[len(known) :]
     others += look(net, interface, seen.picture, [one.moved() for one in new], MULTIPLIERS)
     others.sort(key=lambda one: -one.belief)
-    first = decide(interface, seen, meant)
+    first = search_for(interface, seen, meant)
     people = [FoundPerson(first.center_xy, first.base_scale, meant.belief)]
     for one in apart([meant, *others], SAME_PERSON, interface.part_order)[1:MOST]:
         search = seen.in_image(one.place, interface.box_size)

@@ -62,11 +62,11 @@ __all__ = [
     "Seen",
     "Survey",
     "apart",
-    "decide",
     "find_person",
     "first_look",
     "look",
     "moved_to",
+    "search_for",
     "second_look",
     "settle",
     "survey",
@@ -190,7 +190,7 @@ def survey(net: BeliefNet, interface: NetInterface, image: NDArray[np.uint8]) ->
 def settle(net: BeliefNet, interface: NetInterface, seen: Survey) -> ScaleSearch:
     """Decide who is meant in a picture that was surveyed; errors as of `find_person`."""
     looked = first_look(net, interface, seen)
-    return decide(interface, seen, second_look(net, interface, seen, looked)[0])
+    return search_for(interface, seen, second_look(net, interface, seen, looked)[0])
 
 
 def first_look(
@@ -222,7 +222,7 @@ def second_look(net: BeliefNet, interface: NetInterface, seen: Survey, looked: S
     return _best_first(size, look(net, interface, seen.picture, [one.moved() for one in finalists], MULTIPLIERS))
 
 
-def decide(interface: NetInterface, seen: Survey, meant: Seen) -> ScaleSearch:
+def search_for(interface: NetInterface, seen: Survey, meant: Seen) -> ScaleSearch:
     """Return how to look in the image at who is meant; by LSP's rule where that means the same person."""
     size, place, box = seen.picture_size, meant.place, interface.box_size
     ratio = place.height / _lsp_place(size, box).height
@@ -255,7 +255,7 @@ def moved_to(joints_image: NDArray[np.float64], place: Place) -> Place:
 
 def apart(poses: Sequence[Seen], same: float, order: PartOrder) -> list[Seen]:
     """Return the poses less those who are as similar as `same`, or more, to one that stays before them."""
-    return [poses[i] for i in oks.apart([pose.joints for pose in poses], same, order)]
+    return [poses[i] for i in oks.distinct_poses([pose.joints for pose in poses], same, order)]
 
 
 def look(
@@ -299,8 +299,8 @@ def _windows(net: BeliefNet, interface: NetInterface, picture: NDArray[np.uint8]
     edge = np.array([picture.shape[1] - 1, picture.shape[0] - 1])
     middles, joints = (np.clip(((at + 0.5) * stride - _MARGIN) / factor - 0.5, 0, edge) for at in (middles, joints))
     return [
-        Seen(Place(*at, tall), xy, belief)
-        for at, xy, belief in zip(middles.tolist(), joints, beliefs.tolist(), strict=True)
+        Seen(Place(x, y, tall), xy, belief)
+        for (x, y), xy, belief in zip(middles.tolist(), joints, beliefs.tolist(), strict=True)
     ]
 
 
