@@ -84,6 +84,19 @@ def test_paths_folders_and_patterns_are_pictures(image: np.ndarray, tmp_path: Pa
     np.testing.assert_array_equal(next(pictures(names[0])).read(), image)
 
 
+def test_what_a_folder_holds_besides_is_said(
+    image: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "more").mkdir()
+    assert [picture.path for picture in pictures(tmp_path)] == [tmp_path / "a.png"]
+    assert caplog.messages == [
+        f"{tmp_path / 'notes.txt'}: not taken, its suffix is no image's or video's",
+        f"{tmp_path}: the folder in it is not entered: give {tmp_path}/*/ too",
+    ]
+
+
 def test_arrays_are_bgr_unless_they_are_said_to_be_rgb(image: np.ndarray) -> None:
     np.testing.assert_array_equal(next(pictures(image)).read(), image)
     np.testing.assert_array_equal(next(pictures(image, rgb=True)).read(), image[:, :, ::-1])

@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -35,7 +34,7 @@ from cpm_port.inference.notebook import Notebook, load_person_net
 from cpm_port.inference.outputs import RunOutput
 from cpm_port.inference.results import NOBODY, Result, write_image_results
 from cpm_port.inference.sources import Picture
-from cpm_port.inference.targets import Target, list_files, name_results, refuse_to_overwrite, unentered
+from cpm_port.inference.targets import Target, list_files, name_results, refuse_to_overwrite, remarks
 from cpm_port.inference.videos import follow_video, predict_video
 from cpm_port.zoo import Choice, resolve
 
@@ -231,12 +230,8 @@ def _targets(paths: Sequence[str | os.PathLike[str]], out: Path, say: Callable[[
     files, passed_over = list_files(paths)
     if not files:
         raise UsageError("no files to predict")
-    folders = Counter(path.parent for path in passed_over if path.is_dir() and path.resolve() != out.resolve())
-    for path in passed_over:
-        if not path.is_dir():
-            say(f"{path}: not taken, its suffix is no image's or video's")
-    for folder, count in folders.items():
-        say(f"{folder}: {unentered(folder, count)}")
+    for sentence in remarks([path for path in passed_over if path.resolve() != out.resolve()]):
+        say(sentence)
     targets = name_results(files, out)
     for target in targets:
         if target.namesake is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import glob
 import itertools
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,9 +24,11 @@ from PIL import Image
 from cpm_port.errors import MissingFileError, ShapeError, UsageError
 from cpm_port.imaging.reading import from_pillow, read_image
 from cpm_port.imaging.video import VIDEO_SUFFIXES, CameraReader, VideoReader
-from cpm_port.inference.targets import list_files
+from cpm_port.inference.targets import list_files, remarks
 
 __all__ = ["Picture", "pictures"]
+
+_log = logging.getLogger(__name__)
 
 
 class Picture(NamedTuple):
@@ -109,8 +112,15 @@ def _paths(source: str | os.PathLike[str]) -> list[Path]:
         found = sorted(glob.glob(text, recursive=True))
         if not found:
             raise MissingFileError(f"{text}: no file fits this pattern")
-        return list_files(found)[0]
-    return list_files([text])[0]
+        return _listed(found)
+    return _listed([text])
+
+
+def _listed(paths: list[str]) -> list[Path]:
+    files, passed_over = list_files(paths)
+    for sentence in remarks(passed_over):
+        _log.warning("%s", sentence)
+    return files
 
 
 def _frames(reader: VideoReader | CameraReader, name: str, path: Path | None) -> Iterator[Picture]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from cpm_port.errors import UsageError
 from cpm_port.imaging.reading import IMAGE_SUFFIXES
 from cpm_port.imaging.video import VIDEO_SUFFIXES, written_encoder
 
-__all__ = ["Target", "list_files", "name_results", "refuse_to_overwrite", "unentered"]
+__all__ = ["Target", "list_files", "name_results", "refuse_to_overwrite", "remarks"]
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def list_files(arguments: Sequence[str | os.PathLike[str]]) -> tuple[list[Path],
         found = [path for path in inside if path.is_file() and path.suffix.lower() in known]
         if not found:
             folders = [path for path in inside if path.is_dir()]
-            inner = f"; {unentered(argument, len(folders))}" if folders else ""
+            inner = f"; {_unentered(argument, len(folders))}" if folders else ""
             raise UsageError(
                 f"{argument}: no image or video in this folder; known are {', '.join(sorted(known))}{inner}"
             )
@@ -103,8 +104,16 @@ def list_files(arguments: Sequence[str | os.PathLike[str]]) -> tuple[list[Path],
     return files, passed_over
 
 
-def unentered(folder: Path, count: int) -> str:
-    """Say what becomes of a folder's own folders, and how to include them."""
+def remarks(passed_over: Sequence[Path]) -> Iterator[str]:
+    """Say of what `list_files` passed over why, and how folders are included."""
+    for path in passed_over:
+        if not path.is_dir():
+            yield f"{path}: not taken, its suffix is no image's or video's"
+    for folder, count in Counter(path.parent for path in passed_over if path.is_dir()).items():
+        yield f"{folder}: {_unentered(folder, count)}"
+
+
+def _unentered(folder: Path, count: int) -> str:
     folders = "folder" if count == 1 else f"{count} folders"
     return f"the {folders} in it {'is' if count == 1 else 'are'} not entered: give {folder}/*/ too"
 
