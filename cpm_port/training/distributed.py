@@ -2,8 +2,9 @@
 
 Flow: `compute.devices.World` -> **the loop**. Each process takes its share of every batch of the train prototxt, so
 `batch_size` is the total and the run computes what one process computes, to rounding. (Caffe's own multi-GPU training
-multiplies the batch by the number of GPUs instead.) Gradients are averaged in one flat buffer per update, after all
-`iter_size` backward passes, together with the numbers that the processes must agree on.
+multiplies the batch by the number of GPUs instead; so does `cpm-port train -gpu 0,1`, by enlarging every batch first.)
+Gradients are averaged in one flat buffer per update, after all `iter_size` backward passes, together with the numbers
+that the processes must agree on.
 """
 
 from __future__ import annotations
