@@ -4,13 +4,15 @@ Of it are read
 
 - `weights`: `sha256` and `bytes` of the shipped file;
 - `scores`: a list of `dataset`, `split`, `protocol`, `threshold`, `values` (by column, percent), `hits`, `count` and
-  `source` (the command that measured them);
+  `source` (the command that measured them); to be measured again, also `data` (the data set's folder, relative to what
+  `cpm-port regress --data` names) and `hits_by_person`;
 
 everything else in it is for its readers. `python -m cpm_port.scorecard` writes it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from cpm_port.errors import DataError
@@ -18,7 +20,7 @@ from cpm_port.evaluation.tables import Row
 from cpm_port.files.json_text import read_json
 from cpm_port.resources import resource_dir
 
-__all__ = ["default_record", "recorded_row"]
+__all__ = ["default_record", "recorded_row", "row_of"]
 
 
 def default_record() -> dict[str, Any] | None:
@@ -61,13 +63,19 @@ def recorded_row(weights_sha256: str, protocol: str, threshold: float, count: in
         return None
     for score in record["scores"]:
         if (score["protocol"], score["threshold"], score.get("count")) == (protocol, threshold, count):
-            target = {**score["values"], "total hits": score["hits"]}
-            target |= {"auc": score["auc"]} if score.get("auc") is not None else {}
-            return Row(
-                "default", "default", score["split"], protocol, threshold, "measured here", {}, score["source"], target,
-                0.0, None, {}, "",
-            )  # fmt: skip
+            return row_of(score)
     return None
+
+
+def row_of(score: Mapping[str, Any]) -> Row:
+    """Return one of the record's scores as a row to hold a measurement against."""
+    target = {**score["values"], "total hits": score["hits"]}
+    target |= {"auc": score["auc"]} if score.get("auc") is not None else {}
+    name = f"default/{score['protocol']}@{score['threshold']:g}"
+    return Row(
+        name, "default", score["split"], score["protocol"], score["threshold"], "measured here", {}, score["source"],
+        target, 0.0, None, {}, "",
+    )  # fmt: skip
 
 
 def _checked(score: Any) -> Any:

@@ -47,13 +47,20 @@ def fold_batch_norm(net: NetSpec, blobs: Arrays) -> tuple[NetSpec, dict[str, tup
     net : NetSpec
         Layers that were folded away are gone; those that took them in have a bias.
     blobs : dict of str to tuple of ndarray
-        float32. Layers that the net does not have are left out.
+        float32.
 
     Raises
     ------
     WeightsError
-        The arrays of a layer that would be folded are missing or have other shapes than it needs.
+        The arrays of a layer that would be folded are missing or have other shapes than it needs, or there are arrays
+        of layers that the net does not have: its deploy net, say, from which the BatchNorms are gone already.
     """
+    strangers = sorted(blobs.keys() - {layer.name for layer in net.layers})
+    if strangers:
+        raise WeightsError(
+            f"{net.source}: expected the net that the weights were trained in, which has the layers of all arrays; it "
+            f"lacks {len(strangers)}: {', '.join(strangers[:3])}{', ...' if len(strangers) > 3 else ''}"
+        )
     kept = {name: tuple(arrays) for name, arrays in blobs.items()}
     gone: set[int] = set()
     tops: dict[int, str] = {}
@@ -79,8 +86,7 @@ def fold_batch_norm(net: NetSpec, blobs: Arrays) -> tuple[NetSpec, dict[str, tup
     for index in sorted(gone, reverse=True):
         del message.layer[index]
     folded = spec_of(message, source=net.source, phase=net.phase, is_snapshot=True)
-    names = {layer.name for layer in folded.layers}
-    return folded, {name: arrays for name, arrays in kept.items() if name in names}
+    return folded, kept
 
 
 def _only_reader(layers: Sequence[LayerSpec], index: int) -> int | None:

@@ -63,7 +63,8 @@ def regress_page(references: Sequence[Reference], outcomes: Sequence[RowOutcome]
     references : sequence of Reference
         For titles and findings.
     outcomes : sequence of RowOutcome
-        `cpm_port.evaluation.regress.recompute(references, ...)`.
+        `cpm_port.evaluation.regress.recompute(references, ...)`, and the default model's
+        (`cpm_port.inference.remeasured`).
     """
     body = [
         "<h1>Reference results, recomputed</h1>",
@@ -91,7 +92,10 @@ def _table(references: Sequence[Reference], outcomes: Sequence[RowOutcome]) -> s
     for reference in references:
         if reference.rows:
             lines.append(f'<tr><td colspan="9"><strong>{escape(reference.title)}</strong></td></tr>')
-        lines += [_table_row(by_id[row.id]) for row in reference.rows]
+        lines += [_table_row(by_id.pop(row.id)) for row in reference.rows]
+    if by_id:
+        lines.append('<tr><td colspan="9"><strong>The default model, measured from photographs</strong></td></tr>')
+        lines += [_table_row(outcome) for outcome in by_id.values()]
     return "\n".join([*lines, "</tbody></table>"])
 
 

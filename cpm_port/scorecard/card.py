@@ -39,7 +39,8 @@ def numbers(record: Mapping[str, Any]) -> str:
     """Return the record's numbers as Markdown, with an empty line at either end."""
     net, weights, training, stages = (record[key] for key in ("net", "weights", "training", "stages"))
     poses, drawn, candidates = (record[key] for key in ("by_pose", "drawn_people", "candidates"))
-    held_out, few = record["scores"]
+    ways, searched = record["ways"], record["searched"]
+    lsp, held_out = record["scores"]
     people, machine = drawn["people"], candidates["speed"]["machine"]
     blocks = [
         _text(
@@ -48,16 +49,22 @@ def numbers(record: Mapping[str, Any]) -> str:
             f"{sum(run['hours'] for run in training['runs']):.2f} hours on {training['samples_seen']:,} examples. "
             f"SHA-256 of the weights: `{weights['sha256']}`."
         ),
-        _score(held_out),
-        _code(_joints(held_out["joints"])),
+        _score(lsp),
+        _code(_joints(lsp["joints"])),
+        _text(f"By way of looking ({ways['what']}):"),
+        _code(_ways(ways)),
         _text(f"By stage ({stages['what']}):"),
         _code(_stages(stages)),
         _text(f"By pose ({poses['what']}):"),
         _code(_poses(poses)),
         _sides(record["left_and_right"]),
-        _score(few),
-        _code(_images(few)),
-        _code(_joints(few["joints"])),
+        _exchanged(record["left_and_right"]["people"]),
+        _text(
+            f"**{searched['people']} people whose place is not given** ({searched['what']}): "
+            f"**{searched['percent']:.2f} %**, {searched['hits']} of {searched['count']} joints."
+        ),
+        _score(held_out),
+        _code(_joints(held_out["joints"])),
         _text(
             f"**Drawn people** ({people['count']} of seed {people['seed']}, {drawn['what']}): "
             f"**{drawn['percent']:.2f} %**, {drawn['hits']} of {drawn['count']} joints."
@@ -90,6 +97,26 @@ def _sides(sides: Mapping[str, Any]) -> str:
     )
 
 
+def _exchanged(people: Mapping[str, Any]) -> str:
+    right = people["put_right"]
+    return _text(
+        f"{people['people']} of {people['of']} people (**{people['percent']:.2f} %**) are found with left and right "
+        f"exchanged as a whole: more of their joints are hit the other way round. Were they put right, "
+        f"{right['hits']} joints ({right['percent']:.2f} %) would be hit."
+    )
+
+
+def _ways(ways: Mapping[str, Any]) -> list[str]:
+    names = [name for name in ways if name != "what"]
+    columns = [column for column in ways[names[0]] if column not in ("auc", "hits")]
+    rows = [["", *(f"@{column}" for column in columns), "area", f"hits @{columns[-1]}"]]
+    rows += [
+        [name, *(f"{ways[name][column]:.2f}" for column in (*columns, "auc")), str(ways[name]["hits"])]
+        for name in names
+    ]
+    return table(rows, right=range(1, len(rows[0])))
+
+
 def _joints(joints: Mapping[str, Any]) -> list[str]:
     rows = [["joint", "%", "hits", "of", "95 % interval"]]
     for name, score in joints.items():
@@ -113,21 +140,14 @@ def _poses(poses: Mapping[str, Any]) -> list[str]:
     return table(rows, right=[1, 2, 3, 4])
 
 
-def _images(few: Mapping[str, Any]) -> list[str]:
-    rows = [["image", "hits", "hits, searched", "of"]]
-    for name, score in few["images"].items():
-        rows.append([name, str(score["hits"]), str(few["searched"]["images"][name]["hits"]), str(score["count"])])
-    rows.append(["all", str(few["hits"]), str(few["searched"]["hits"]), str(few["count"])])
-    return table(rows, right=[1, 2, 3])
-
-
 def _candidates(nets: list[Mapping[str, Any]]) -> list[str]:
-    rows = [["net", "weights", "GFLOP", "ms, plain", "ms, engine", "iterations", "PCK, %"]]
+    rows = [["net", "labels", "weights", "GFLOP", "ms, plain", "ms, engine", "iterations", "PCK, %"]]
     for net in nets:
         times = net["milliseconds"]
         rows.append(
             [
                 net["command"].removeprefix("cpm-port prototxt "),
+                net["labels"],
                 f"{net['parameters'] / 1e6:.2f} M",
                 f"{net['flops'] / 1e9:.2f}",
                 f"{times['plain']:.1f}",
@@ -136,7 +156,7 @@ def _candidates(nets: list[Mapping[str, Any]]) -> list[str]:
                 f"{net['total']:.2f}",
             ]
         )
-    return table(rows, right=range(1, 7))
+    return table(rows, right=range(2, 8))
 
 
 def _three(score: Mapping[str, Any]) -> list[str]:

@@ -1,18 +1,16 @@
-"""What the default model scores: by joint, stage, scale and pose, on held-out people, LSP's test images, drawn people.
+"""What the default model scores: by joint, stage, scale and pose, on LSP's test people, held-out people, drawn people.
 
 NET, SAMPLES -> SECTIONS OF THE RECORD, as JSON values. The steps are those of `cpm-port evaluate` (a data set's rule
 for center and scale, pyramid, net, peaks, protocol); here every stage's maps are kept, and the middle scale's alone.
 
 Conventions: percentages have two decimals; hits and counts are exact. "Pyramid" is the release's seven scales about a
-person's center, "single scale" the middle one.
+person's center, "single scale" the middle one, "flip" the pyramid of the image and of its mirror image, averaged.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +19,6 @@ from tqdm import tqdm
 
 from cpm_port.annotations.samples import Sample
 from cpm_port.drawn.source import DrawnPeople
-from cpm_port.errors import DataError
 from cpm_port.evaluation.measure import Measurement, measure
 from cpm_port.evaluation.protocols import protocol_named
 from cpm_port.evaluation.scores import Score
@@ -29,6 +26,7 @@ from cpm_port.evaluation.truth import Truth
 from cpm_port.imaging.pyramid import ScaleSearch, build_pyramid
 from cpm_port.imaging.reading import read_image
 from cpm_port.inference.interface import BeliefNet, read_interface
+from cpm_port.inference.mirrored import MirroredNet
 from cpm_port.inference.predict import Beliefs, gather, predict_person, run_net
 from cpm_port.inference.whereabouts import search_of
 from cpm_port.inference.whole_picture import find_person
@@ -38,26 +36,26 @@ from cpm_port.report.plots import Case
 
 __all__ = [
     "DRAWN",
-    "FIRST",
     "HELD_OUT",
     "LSP",
     "Found",
     "by_pose",
     "drawn_people",
+    "exchanged_people",
     "find_everywhere",
-    "first_people",
+    "hits_by_person",
     "left_and_right",
-    "lsp_samples",
     "measured",
-    "per_image",
     "score_section",
     "stage_section",
+    "total_section",
+    "ways_section",
     "whole_pictures",
 ]
 
 HELD_OUT, LSP = "lspet-held-out", "lsp-pc"
 BOOTSTRAP_SEED = 1
-FIRST = 20  # held-out people who are also scored by themselves, for a quick check
+THRESHOLDS = (0.05, 0.1, 0.2)
 DRAWN = DrawnPeople(count=100, seed=1001, difficulty=50)
 """Drawn people of a seed that no training command uses."""
 
@@ -71,10 +69,13 @@ class Found(NamedTuple):
     ----------
     pyramid, single_scale : dict of str to ndarray, shape (N, 14, 2)
         Stage's blob -> joints in CPM14's order, 0-based image px.
+    flip : ndarray, shape (N, 14, 2), or None
+        By the last stage, with the mirror image's beliefs; None: not looked for.
     """
 
     pyramid: dict[str, Floats]
     single_scale: dict[str, Floats]
+    flip: Floats | None = None
 
     @property
     def joints(self) -> Floats:
@@ -82,11 +83,16 @@ class Found(NamedTuple):
         return list(self.pyramid.values())[-1]
 
 
-def find_everywhere(net: BeliefNet, samples: Sequence[Sample], sigma: float | None) -> Found:
-    """Find people's joints by every stage, at seven scales and at one."""
+def find_everywhere(net: BeliefNet, samples: Sequence[Sample], sigma: float | None, *, flip: bool = False) -> Found:
+    """Find people's joints by every stage, at seven scales and at one; on request with the mirror image too."""
     interface = read_interface(net, sigma=sigma)
     blobs, shape = interface.stages.values(), (len(samples), len(CPM14), 2)
-    found = Found({blob: np.empty(shape) for blob in blobs}, {blob: np.empty(shape) for blob in blobs})
+    found = Found(
+        {blob: np.empty(shape) for blob in blobs},
+        {blob: np.empty(shape) for blob in blobs},
+        np.empty(shape) if flip else None,
+    )
+    mirrored = MirroredNet(net, interface)
     for row, sample in enumerate(_progress(samples, samples[0].dataset)):
         image = read_image(sample.require_image())
         search = search_of(sample, (image.shape[0], image.shape[1]), interface.box_size)
@@ -100,6 +106,9 @@ def find_everywhere(net: BeliefNet, samples: Sequence[Sample], sigma: float | No
             alone = gather(Beliefs(maps[at : at + 1]), pyramid.geometries[at : at + 1], interface, middle)
             found.pyramid[blob][row] = merged.joints_image
             found.single_scale[blob][row] = alone.joints_image
+        if found.flip is not None:
+            both = run_net(mirrored, interface, pyramid)
+            found.flip[row] = gather(both, pyramid.geometries, interface, search).joints_image
     return found
 
 
@@ -139,14 +148,30 @@ def score_section(measurement: Measurement, dataset: str, split: str, notes: str
     }
 
 
-def first_people(measurement: Measurement) -> dict[str, Any]:
-    """Return the score of the first people, whom `cpm-port evaluate --limit` scores in seconds."""
-    return {"people": FIRST, **_share(measurement, slice(FIRST))}
+def total_section(measurement: Measurement) -> dict[str, Any]:
+    """Return the total alone: hits, count and percent."""
+    return _rounded(measurement.result().total)
 
 
-def per_image(measurement: Measurement, samples: Sequence[Sample]) -> dict[str, dict[str, Any]]:
-    """Return every person's score, by the samples' names."""
-    return {sample.name: _share(measurement, slice(i, i + 1)) for i, sample in enumerate(samples)}
+def hits_by_person(measurement: Measurement) -> list[int]:
+    """Return how many joints of each person are hit at the protocol's threshold."""
+    return [int(hits) for hits in _hit(measurement).sum(axis=1)]
+
+
+def ways_section(found: Found, samples: Sequence[Sample], protocol: str) -> dict[str, Any]:
+    """Return the last stage's totals at several thresholds and the area under the curve, by every way of looking."""
+    ways = {"single scale": list(found.single_scale.values())[-1], "pyramid": found.joints}
+    if found.flip is not None:
+        ways["pyramid and mirror image"] = found.flip
+    rows = {}
+    for way, xy in ways.items():
+        measurement = measured(xy, samples, protocol)
+        rows[way] = {
+            **{f"{threshold:g}": round(measurement.percent(threshold), 2) for threshold in THRESHOLDS},
+            "auc": round(measurement.auc(), 2),
+            "hits": measurement.result().total.hits,
+        }
+    return {"what": f"{protocol}, percent at fractions of the torso, and the area under the curve", **rows}
 
 
 def stage_section(found: Found, samples: Sequence[Sample], protocol: str) -> dict[str, Any]:
@@ -155,7 +180,7 @@ def stage_section(found: Found, samples: Sequence[Sample], protocol: str) -> dic
         "what": f"{protocol} by the belief maps of every stage, first to last",
         **{
             way: {stage: _rounded(measured(xy, samples, protocol).result().total) for stage, xy in stages.items()}
-            for way, stages in found._asdict().items()
+            for way, stages in (("pyramid", found.pyramid), ("single_scale", found.single_scale))
         },
     }
 
@@ -195,6 +220,26 @@ def left_and_right(xy: Floats, samples: Sequence[Sample], protocol: str) -> dict
     }
 
 
+def exchanged_people(xy: Floats, samples: Sequence[Sample], protocol: str) -> dict[str, Any]:
+    """Return how many people are found with left and right exchanged as a whole.
+
+    They are those of whom more joints are hit once every left joint's prediction is taken for the right one's and the
+    other way round; `put_right` is the total that would be hit if they were.
+    """
+    measurement = measured(xy, samples, protocol)
+    swapped = measured(np.ascontiguousarray(xy[:, list(CPM14.mirrored())]), samples, protocol)
+    hits, other = _hit(measurement).sum(axis=1), _hit(swapped).sum(axis=1)
+    count = int(np.isfinite(measurement.errors).sum())
+    better = int(np.maximum(hits, other).sum())
+    return {
+        "what": f"{protocol}: people of whom more joints are hit with left and right exchanged as a whole",
+        "people": int((other > hits).sum()),
+        "of": len(samples),
+        "percent": round(100 * float((other > hits).mean()), 2),
+        "put_right": {"hits": better, "count": count, "percent": round(100 * better / count, 2)},
+    }
+
+
 def whole_pictures(net: BeliefNet, samples: Sequence[Sample], sigma: float | None) -> Floats:
     """Return the joints (N, 14, 2) that `cpm-port predict` finds without being told where the person is."""
     found = []
@@ -230,21 +275,6 @@ def drawn_people(net: BeliefNet, sigma: float | None, shown: int) -> tuple[dict[
     return section, cases
 
 
-def lsp_samples(samples: Iterable[Sample], folders: Sequence[Path]) -> list[Sample]:
-    """Return LSP's test people whose image lies in one of the folders, with its path.
-
-    Raises
-    ------
-    DataError
-        There is none.
-    """
-    images = {path.stem: path for folder in folders for path in sorted(folder.glob("*.jpg"))}
-    found = [replace(s, image=images[s.name]) for s in samples if s.split == "test" and s.name in images]
-    if not found:
-        raise DataError(f"{', '.join(map(str, folders))}: no test image of LSP (im1001.jpg to im2000.jpg)")
-    return found
-
-
 def _joints(net: BeliefNet, image: NDArray[np.uint8], search: ScaleSearch, sigma: float | None) -> Floats:
     return predict_person(net, image, search.center_xy, search.base_scale, search.multipliers, sigma=sigma).joints_image
 
@@ -253,13 +283,18 @@ def _exchanged(measurement: Measurement, xy: Floats, samples: Sequence[Sample]) 
     """Return which joints (N, U) are missed, and hit by the prediction for the other side."""
     protocol = measurement.protocol
     swapped = measured(np.ascontiguousarray(xy[:, list(CPM14.mirrored())]), samples, protocol.name)
-    return (measurement.errors > protocol.threshold) & (swapped.errors <= protocol.threshold)
+    return (measurement.errors > protocol.threshold) & _hit(swapped)
+
+
+def _hit(measurement: Measurement) -> NDArray[np.bool_]:
+    """Return which joints (N, U) are within the protocol's threshold; those that are not annotated are not."""
+    hit: NDArray[np.bool_] = measurement.errors <= measurement.protocol.threshold
+    return hit
 
 
 def _share(measurement: Measurement, rows: slice | NDArray[np.bool_]) -> dict[str, Any]:
     """Return what is found of some people; percent is None where nothing of them is annotated."""
-    errors = measurement.errors[rows]
-    hits, count = int((errors <= measurement.protocol.threshold).sum()), int(np.isfinite(errors).sum())
+    hits, count = int(_hit(measurement)[rows].sum()), int(np.isfinite(measurement.errors[rows]).sum())
     return {"hits": hits, "count": count, "percent": round(100 * hits / count, 2) if count else None}
 
 

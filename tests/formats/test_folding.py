@@ -116,3 +116,9 @@ def test_arrays_that_are_missing_are_named() -> None:
     del blobs["norm"]
     with pytest.raises(WeightsError, match="layer 'norm': expected 3 arrays to fold, got 0"):
         fold_batch_norm(net.spec, blobs)
+
+
+def test_arrays_of_layers_that_the_net_lacks_are_refused_not_dropped() -> None:
+    text = f'{INPUT}layer {{ name: "a" bottom: "data" top: "a" {LAYERS["convolution"]} }}\n'
+    with pytest.raises(WeightsError, match="lacks 1: norm"):
+        fold_batch_norm(parse_net(text), arrays(seeded(text + NORM)))

@@ -19,7 +19,7 @@ from cpm_port.scorecard.card import numbers
 from cpm_port.zoo import model_named
 from tests.support import ROOT
 
-ARGUMENTS = ["--lspet", "people", "--lsp-labels", "labels.mat", "--lsp-images", "images"]
+ARGUMENTS = ["--data", "people"]
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
-"""Claim: each section of the record counts what it says; and the recorded hits come again from the shipped files.
+"""Claim: each section of the record counts what it says.
 
-Oracles: cases worked by hand; a net whose beliefs are known (tests/inference/nets.py), put through `predict_person`;
-for the recorded hits, `cpm-port evaluate` and the path it takes.
+Oracles: cases worked by hand; a net whose beliefs are known (tests/inference/nets.py), put through `predict_person`.
+That the recorded hits come again from the shipped files is held by tests/inference/test_remeasured.py.
 """
 
 from __future__ import annotations
@@ -13,24 +13,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
-from cpm_port import load_net
-from cpm_port.annotations.lsp import read_lsp
 from cpm_port.annotations.samples import Person, Sample
-from cpm_port.cli import main as command_line
-from cpm_port.compute.devices import World
 from cpm_port.drawn.source import DrawnPeople
-from cpm_port.engine.modes import fast_net
-from cpm_port.errors import DataError
-from cpm_port.evaluation.recorded import default_record
 from cpm_port.imaging.pyramid import mpii_search
-from cpm_port.inference.dataset import predict_samples
+from cpm_port.inference.mirrored import MirroredNet
 from cpm_port.inference.predict import predict_person
 from cpm_port.inference.whereabouts import search_of
 from cpm_port.parts import CPM14, LSP14
 from cpm_port.scorecard import measuring
-from cpm_port.zoo import model_named
 from tests.inference.nets import BOX, colour_net
 
 TORSO = 50.0  # px of the person below: left shoulder to right hip
@@ -89,20 +80,37 @@ def test_exchanged_sides_are_told_from_other_misses() -> None:
     assert (sides["missed"], sides["other_side"]) == (3, 2)
 
 
-def test_hits_are_counted_by_person_and_over_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_person_found_the_other_way_round_is_counted_and_put_right() -> None:
+    mirrored = LSP14.mirrored()
+    turned, half = person()[list(mirrored)], person()
+    pair = [LSP14.index("right_knee"), LSP14.index("left_knee")]
+    half[pair] = half[pair[::-1]]  # one pair of six: the rest would be wrong the other way round
+    samples = [sample(person(), name) for name in "abc"]
+    section = measuring.exchanged_people(in_net_order([person(), turned, half]), samples, measuring.LSP)
+    assert (section["people"], section["of"], section["percent"]) == (1, 3, 33.33)
+    assert section["put_right"] == {"hits": 40, "count": 42, "percent": 95.24}
+
+
+def test_hits_are_counted_by_person() -> None:
     off = person()
     off[LSP14.index("neck"), 0] += 0.19 * TORSO
     off[LSP14.index("left_hip"), 0] += 0.21 * TORSO
     people = [person(), person(lacking="left_ankle"), person()]
     samples = [sample(joints, name) for joints, name in zip(people, "abc", strict=True)]
     measurement = measuring.measured(in_net_order([off, person(), off]), samples, measuring.HELD_OUT)
-    assert measuring.per_image(measurement, samples) == {
-        "a": {"hits": 13, "count": 14, "percent": 92.86},
-        "b": {"hits": 13, "count": 13, "percent": 100.0},
-        "c": {"hits": 13, "count": 14, "percent": 92.86},
-    }
-    monkeypatch.setattr(measuring, "FIRST", 2)
-    assert measuring.first_people(measurement) == {"people": 2, "hits": 26, "count": 27, "percent": 96.3}
+    assert measuring.hits_by_person(measurement) == [13, 13, 13]
+    assert measuring.total_section(measurement) == {"hits": 39, "count": 41, "percent": 95.12}
+
+
+def test_every_way_of_looking_is_scored_at_every_threshold() -> None:
+    off, samples = person(), [sample(person())]
+    off[LSP14.index("neck"), 0] += 0.15 * TORSO
+    right, wrong = in_net_order([person()]), in_net_order([off])
+    found = measuring.Found({"one": wrong}, {"one": wrong + 10 * TORSO}, right)
+    ways = measuring.ways_section(found, samples, measuring.LSP)
+    assert ways["single scale"] == {"0.05": 0.0, "0.1": 0.0, "0.2": 0.0, "auc": 0.0, "hits": 0}
+    assert [ways["pyramid"][key] for key in ("0.05", "0.1", "0.2", "hits")] == [92.86, 92.86, 100.0, 14]
+    assert [ways["pyramid and mirror image"][key] for key in ("0.05", "0.1", "0.2")] == [100.0] * 3
 
 
 def test_a_score_is_said_with_its_joints_interval_and_curve() -> None:
@@ -147,6 +155,18 @@ def test_every_stage_and_scale_finds_what_predicting_with_it_alone_finds(picture
             for stage in way.values():  # the second stage's beliefs are twice the first's
                 np.testing.assert_array_equal(stage[row], alone.joints_image)
     np.testing.assert_array_equal(found.joints, found.pyramid["conv_stage2"])
+    assert found.flip is None
+
+
+def test_the_mirror_images_joints_are_those_of_a_net_that_looks_at_both(pictured: list[Sample]) -> None:
+    net = colour_net(parts=14)
+    flip = measuring.find_everywhere(net, pictured, None, flip=True).flip
+    assert flip is not None
+    for row, one in enumerate(pictured):
+        image = cv2.imread(str(one.require_image()))
+        search = search_of(one, image.shape[:2], BOX)
+        both = predict_person(MirroredNet(net), image, search.center_xy, search.base_scale, search.multipliers)
+        np.testing.assert_array_equal(flip[row], both.joints_image)
 
 
 def test_stages_are_scored_first_to_last_both_ways(pictured: list[Sample]) -> None:
@@ -173,48 +193,3 @@ def test_drawn_people_are_shown_worst_first(monkeypatch: pytest.MonkeyPatch) -> 
     assert (section["hits"], section["count"]) == (sum(hits.values()), 4 * 14)
     assert len(cases) == 3
     assert [case.subtitle.split(",")[0] for case in cases] == [f"{hits[case.title]} of 14 joints" for case in cases]
-
-
-def test_lsps_test_images_are_taken_from_all_folders(tmp_path: Path) -> None:
-    folders = [tmp_path / "a", tmp_path / "b"]
-    for folder, name in zip(folders, ("im1002", "im0001"), strict=True):
-        folder.mkdir()
-        (folder / f"{name}.jpg").touch()
-    (folders[1] / "im1001.jpg").touch()
-    people = [replace(sample(person(), name), split=split) for name, split in
-              (("im0001", "train"), ("im1001", "test"), ("im1002", "test"), ("im1003", "test"))]  # fmt: skip
-    found = measuring.lsp_samples(people, folders)
-    assert [(one.name, one.image) for one in found] == [
-        ("im1001", folders[1] / "im1001.jpg"),
-        ("im1002", folders[0] / "im1002.jpg"),
-    ]
-    with pytest.raises(DataError, match="no test image of LSP"):
-        measuring.lsp_samples(people[:1], folders)
-
-
-def test_the_first_held_out_people_score_as_recorded(
-    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    record = default_record()
-    assert record is not None
-    first = record["scores"][0]["first"]
-    target = tmp_path / "score.json"
-    limit = ["--limit", str(first["people"]), "--save", str(tmp_path / "found.h5"), "--json", str(target)]
-    data = str(shared / "datasets" / "lspet_dataset")
-    assert command_line(["evaluate", "--protocol", measuring.HELD_OUT, "--data", data, *limit]) == 0
-    total = json.loads(target.read_text())["total"]
-    assert (total["hits"], total["count"]) == (first["hits"], first["count"])
-
-
-def test_lsps_six_images_score_as_recorded(shared: Path, tmp_path: Path) -> None:
-    record = default_record()
-    assert record is not None
-    entry = model_named("default")
-    net = fast_net(load_net(entry.net, entry.net.with_name(entry.file_name)))
-    datasets = shared / "datasets"
-    six = measuring.lsp_samples(read_lsp(datasets / "lsp" / "lsp-joints-PC.mat"), [datasets / "lsp_test_images"])
-    world = World(0, 1, torch.device("cpu"))
-    found = predict_samples(net, six, tmp_path / "journal", {"run": "test"}, world, entry.center_sigma)
-    assert found is not None
-    measurement = measuring.measured(found.joints.xy, six, measuring.LSP)
-    assert measuring.per_image(measurement, six) == record["scores"][1]["images"]
