@@ -118,11 +118,11 @@ _DEFAULT_FOLDER = Path(__file__).resolve().parents[1] / "models" / "default"
 
 _DEFAULT = ModelEntry(
     "default",
-    "our own, trained on the extended Leeds set, part of the package",
+    "our own, trained on the Leeds sets and a part of MPII, part of the package",
     _DEFAULT_FOLDER / "deploy.prototxt",
     CPM14,
-    box=(184, 184),
-    center_sigma=release.center_sigma(184),
+    box=(256, 256),
+    center_sigma=release.center_sigma(256),
     file_name="default.caffemodel",
     embedded=True,
 )
