@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cpm_port.errors import MissingFileError, UsageError
 
 if TYPE_CHECKING:
-    from cpm_port.evaluation.regress import Outcome
+    from cpm_port.evaluation.regress import RowOutcome
 
 __all__ = ["configure", "run"]
 
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     return int(any(outcome.verdict == "fail" for outcome in outcomes))
 
 
-def _beside(recomputed: list[Outcome], measured: list[Outcome]) -> list[Outcome]:
+def _beside(recomputed: list[RowOutcome], measured: list[RowOutcome]) -> list[RowOutcome]:
     """Return all outcomes, each measured one after the published ones of its protocol, or at the end."""
     shown = list(recomputed)
     for outcome in measured:

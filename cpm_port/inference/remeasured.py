@@ -16,7 +16,7 @@ from cpm_port.errors import CpmPortError, MissingFileError
 from cpm_port.evaluation.measure import measure
 from cpm_port.evaluation.protocols import protocol_named
 from cpm_port.evaluation.recorded import default_record, row_of
-from cpm_port.evaluation.regress import Cell, Outcome
+from cpm_port.evaluation.regress import Cell, RowOutcome
 from cpm_port.inference.dataset import predict_dataset
 
 __all__ = ["remeasure_default"]
@@ -24,7 +24,7 @@ __all__ = ["remeasure_default"]
 _TOLERANCE = 0.006  # percent points: half of the last digit that the record keeps, and a little
 
 
-def remeasure_default(data: Path | None, limit: int | None = None) -> list[Outcome]:
+def remeasure_default(data: Path | None, limit: int | None = None) -> list[RowOutcome]:
     """Measure every recorded score of the default model that has its photographs under a folder.
 
     Parameters
@@ -36,7 +36,7 @@ def remeasure_default(data: Path | None, limit: int | None = None) -> list[Outco
 
     Returns
     -------
-    list of Outcome
+    list of RowOutcome
         One per recorded score that knows its data set: pass, fail, or inputs missing. A model without a record (a
         checkout from which it was taken out) has none.
     """
@@ -44,20 +44,20 @@ def remeasure_default(data: Path | None, limit: int | None = None) -> list[Outco
     return [_outcome(score, data, limit) for score in scores if "data" in score]
 
 
-def _outcome(score: Mapping[str, Any], data: Path | None, limit: int | None) -> Outcome:
+def _outcome(score: Mapping[str, Any], data: Path | None, limit: int | None) -> RowOutcome:
     row, protocol = row_of(score), protocol_named(score["protocol"])
     if data is None or not (data / score["data"]).is_dir():
-        return Outcome(row, "inputs missing", f"{score['data']}: not in {data or 'the package (give --data)'}")
+        return RowOutcome(row, "inputs missing", f"{score['data']}: not in {data or 'the package (give --data)'}")
     try:
         with tempfile.TemporaryDirectory() as folder:
             subject = predict_dataset(protocol, data / score["data"], Path(folder, "found.h5"), limit=limit)
         if subject is None:
-            return Outcome(row, "inputs missing", "another process of torchrun measures it")
+            return RowOutcome(row, "inputs missing", "another process of torchrun measures it")
         measurement = measure(protocol, subject.predictions, subject.truth)
     except MissingFileError as error:
-        return Outcome(row, "inputs missing", str(error))
+        return RowOutcome(row, "inputs missing", str(error))
     except CpmPortError as error:
-        return Outcome(row, "fail", str(error))
+        return RowOutcome(row, "fail", str(error))
     result = measurement.result(row.threshold)
     people, recorded = len(subject.truth), score["hits_by_person"]
     cells = [Cell("total hits", sum(recorded[:people]), result.total.hits, 0.0)]
@@ -68,7 +68,7 @@ def _outcome(score: Mapping[str, Any], data: Path | None, limit: int | None) -> 
     reasons = [f"{cell.name} {cell.measured:g}, expected {cell.expected:g}" for cell in missed]
     if people < len(recorded):
         reasons.append(f"the first {people} of {len(recorded)} people")
-    return Outcome(
+    return RowOutcome(
         row, "fail" if missed else "pass", "; ".join(reasons), tuple(cells), (), measurement, subject.predictions,
         subject.truth,
     )  # fmt: skip

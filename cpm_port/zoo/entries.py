@@ -121,8 +121,8 @@ _DEFAULT = ModelEntry(
     "our own, trained on the Leeds sets and a part of MPII, part of the package",
     _DEFAULT_FOLDER / "deploy.prototxt",
     CPM14,
-    box=(256, 256),
-    center_sigma=release.center_sigma(256),
+    box=(176, 176),
+    center_sigma=release.center_sigma(176),
     file_name="default.caffemodel",
     embedded=True,
 )
