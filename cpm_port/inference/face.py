@@ -60,7 +60,7 @@ class Model(ReadyNet):
     >>> import cpm_port
     >>> model = cpm_port.load_model()
     >>> model
-    <model default: 14 parts, box 184 px, on cpu>
+    <model default: 14 parts, box 176 px, on cpu>
     >>> _, picture = cpm_port.DrawnPeople(seed=2, difficulty=0)[0]
     >>> [len(result) for result in model([picture, picture], boxes=[(0, 0, 256, 256)])]
     [1, 1]
@@ -202,7 +202,7 @@ def load_model(
     >>> import cpm_port
     >>> model = cpm_port.load_model()
     >>> model.name, model.box_size, model.parts[:3]
-    ('default', 184, ('head_top', 'neck', 'right_shoulder'))
+    ('default', 176, ('head_top', 'neck', 'right_shoulder'))
     """
     choice, engine = resolve(name, net, weights), engine or Engine(device, precision)
     ready = ready_net(choice, engine)
