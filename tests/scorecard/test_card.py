@@ -9,6 +9,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cpm_port import load_net
@@ -73,14 +74,18 @@ def test_the_records_size_and_cost_are_the_nets(record: dict) -> None:
 
 
 def flops_of(path: Path) -> int:
-    """Return two operations for every weight of a convolution at every cell of its output, and one for its bias."""
+    """Return two operations for every weight of a convolution at every cell, and one for its bias.
+
+    The cells are its output's, or, of a deconvolution, its input's; the bias is added at every cell of the output.
+    """
     net = load_net(path)
     total = 0
     for layer in net.spec.layers:
-        if layer.type == "Convolution":
+        if layer.type in ("Convolution", "Deconvolution"):
             weight, bias = net.params[layer.name]
-            height, width = net.blob_shapes[layer.tops[0]][2:]
-            total += (2 * weight.numel() + bias.numel()) * height * width
+            before, after = (np.prod(net.blob_shapes[blobs[0]][2:]) for blobs in (layer.bottoms, layer.tops))
+            cells = after if layer.type == "Convolution" else before
+            total += int(2 * weight.numel() * cells + bias.numel() * after)
     return total
 
 
