@@ -117,7 +117,7 @@ def test_regress_shows_it_beside_the_published_rows_of_its_protocol(
     rows = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line]
     at = rows.index("default/lsp-pc@0.2")
     assert rows[at - 1] == "lsp-pc/LSP_6s@0.2"  # the last that was published
-    assert "default/lsp-pc@0.2" in (data / "out" / "regress.html").read_text()
+    assert "The default model, measured from photographs" in (data / "out" / "regress.html").read_text()
 
 
 def test_a_limit_below_one_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
