@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cpm_port.cli import main
-from cpm_port.evaluation import reference
+from cpm_port.evaluation import tables
 
 
 @pytest.fixture(autouse=True)
@@ -31,14 +31,14 @@ def test_what_ships_passes_and_the_way_to_the_rest_is_said(capsys: pytest.Captur
 def test_a_regression_makes_the_exit_code_one(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = reference.reference_dir()
+    folder = tables.reference_dir()
     for name in ("embedded/lsp.json", "embedded/flic.json", "embedded/mpii.json", "synthetic.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     content = json.loads((tmp_path / "synthetic.json").read_text())
     content["rows"][3]["target"]["total hits"] -= 1
     (tmp_path / "synthetic.json").write_text(json.dumps(content))
-    monkeypatch.setattr(reference, "reference_dir", lambda: tmp_path)
+    monkeypatch.setattr(tables, "reference_dir", lambda: tmp_path)
     assert main(["regress"]) == 1
     out = capsys.readouterr().out
     assert "fail: synthetic/flic-torso-box: total hits" in out
