@@ -3,7 +3,7 @@
 #   make demo    build, write, read back and run a small CPM on a drawn image
 #   make test    the whole test suite, on two processes
 #   make lint    ruff, formatting, strict types
-#   make fuzz    spoiled files for every reader, COUNT of each (two hours for a million in all)
+#   make fuzz    spoiled files for every reader, COUNT of each (half an hour of one core for a million in all)
 #   make bench   speed beside named peers, parity first
 #   make peers   a second environment with the oldest protobuf and OpenCV 4, which some tests use where it exists
 #   make docs    the documentation, strict, into build/docs; its tools have an environment of their own
@@ -16,7 +16,7 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 PEERS ?= .venv-peers
 DOCS ?= .venv-docs
-COUNT ?= 26000
+COUNT ?= 22000
 BIN := $(VENV)/bin
 
 .DELETE_ON_ERROR:
