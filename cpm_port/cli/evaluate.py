@@ -58,8 +58,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--save",
         type=Path,
-        metavar="F.h5",
-        help="where the predictions go (default PROTOCOL.h5); F.h5.journal keeps them while they are made",
+        metavar="F",
+        help="where the predictions go (default PROTOCOL.h5): .h5, .mat as the release's, .json as COCO's, or a folder "
+        "of OpenPose's files; F.journal keeps them while they are made",
     )
     add_engine(parser)
 

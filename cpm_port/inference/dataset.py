@@ -25,7 +25,7 @@ from cpm_port.annotations.images import check_images, present
 from cpm_port.annotations.samples import Sample
 from cpm_port.annotations.scored import find_images, find_labels, read_scored
 from cpm_port.compute.devices import World, joined_world, wait_for_all
-from cpm_port.errors import CpmPortError, DataError, UsageError
+from cpm_port.errors import CpmPortError, DataError
 from cpm_port.evaluation.protocols import Protocol
 from cpm_port.evaluation.run import Subject
 from cpm_port.evaluation.truth import Truth
@@ -37,7 +37,7 @@ from cpm_port.inference.model import Engine, ready_net
 from cpm_port.inference.stream import PersonToFind, predict_stream
 from cpm_port.inference.whereabouts import search_of
 from cpm_port.parts import FLIC9, Convention, Joints, PartOrder
-from cpm_port.predictions.files import write_predictions
+from cpm_port.predictions.files import require_writable, write_predictions
 from cpm_port.predictions.values import Predictions
 from cpm_port.version import __version__
 from cpm_port.zoo import Choice, resolve
@@ -67,7 +67,8 @@ def predict_dataset(
     root : Path
         The data set's folder: labels, and `images/`.
     save : Path
-        The prediction file, ending in `.h5`; beside it `<save>.journal` keeps the predictions while they are made.
+        The prediction file, of a kind that its name says (`cpm_port.predictions.files.write_predictions`); beside it
+        `<save>.journal` keeps the predictions while they are made.
     choice : Choice, optional
         The model (`cpm_port.zoo.resolve`); by default the default model.
     engine : Engine, optional
@@ -99,8 +100,7 @@ def predict_dataset(
     everybody = len(samples)
     if only_present:
         samples = present(samples)
-    if save.suffix != ".h5":
-        raise UsageError(f"--save {save}: expected a name ending in .h5")
+    require_writable(save)
     with joined_world(engine.device, _PATIENCE) as world:
         model = ready_net(choice, replace(engine, device=str(world.device)))
         identity = {

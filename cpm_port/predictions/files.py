@@ -32,7 +32,7 @@ from cpm_port.predictions.mat_files import read_prediction_mat, write_prediction
 from cpm_port.predictions.predicted import is_result, read_predicted
 from cpm_port.predictions.values import Predictions
 
-__all__ = ["read_predictions", "write_predictions"]
+__all__ = ["read_predictions", "require_writable", "write_predictions"]
 
 _FORMAT = "cpm_port predictions"
 
@@ -99,15 +99,26 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
         Another suffix, or JSON from predictions without names.
     """
     path = Path(path)
+    require_writable(path)
     if path.suffix in (".h5", ".hdf5"):
         _write_h5(path, predictions)
     elif path.suffix == ".mat":
         write_prediction_all(path, predictions)
     elif path.suffix == ".json":
         write_coco(path, predictions)
-    elif not path.suffix:
-        write_openpose(path, predictions)
     else:
+        write_openpose(path, predictions)
+
+
+def require_writable(path: Path) -> None:
+    """Refuse a name that says no kind which `write_predictions` writes: before anything is computed.
+
+    Raises
+    ------
+    UsageError
+        It ends otherwise.
+    """
+    if path.suffix not in (".h5", ".hdf5", ".mat", ".json", ""):
         raise UsageError(f"{path}: expected a name ending in .h5, .mat or .json, or a folder's name")
 
 

@@ -189,6 +189,15 @@ def test_a_limit_can_be_raised_and_nothing_is_predicted_twice(
     assert np.array_equal(found.joints.xy, expected.joints.xy[:5])
 
 
+@pytest.mark.parametrize("name", ["p.mat", "p.json", "openpose"])
+def test_predictions_are_saved_in_other_peoples_formats_too(
+    root: Path, uninterrupted: Path, tmp_path: Path, name: str
+) -> None:
+    assert main(_arguments(root, tmp_path / name, "--limit", "3")) == 0
+    expected, found = read_predictions(uninterrupted), read_predictions(tmp_path / name, order=CPM14)
+    np.testing.assert_allclose(found.joints.to(expected.joints.convention).xy, expected.joints.xy[:3], atol=1e-9)
+
+
 def test_other_weights_do_not_continue_a_run(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save = tmp_path / "p.h5"
     assert main(_arguments(root, save, "--limit", "1")) == 0
@@ -284,7 +293,7 @@ def test_each_data_set_is_searched_by_its_own_rule() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--save", "p.mat"), r"--save p.mat: expected a name ending in .h5"),
+        (("--save", "p.csv"), r"p.csv: expected a name ending in .h5, .mat or .json, or a folder's name"),
         (("--predictions", "x.mat"), "give --predictions, or a model and --data, not both"),
         (("--protocol", "mpii-official"), "no labels of MPI; expected one of annot/valid.h5"),
     ],
