@@ -23,6 +23,7 @@ from cpm_port.models import TrainingData, architecture, build, from_caffe, train
 from cpm_port.parts import CPM14
 from cpm_port.training.batches import open_data_layers
 from cpm_port.training.extras import Extras
+from cpm_port.training.sources import open_records
 from cpm_port.training.streams import order_of_epoch
 from tests.support import ROOT
 from tests.test_docs import blocks
@@ -104,6 +105,8 @@ def test_sources_of_other_orders_are_joined_by_names_and_weights(tmp_path: Path)
     both = f"2 * {first} + {second}"
     with pytest.raises(DataError, match="the sources name their parts differently"):
         PoseDataset(both, box=BOX)
+    with pytest.raises(DataError, match="the sources name their parts differently: head_top"):
+        open_records(both)
     dataset = PoseDataset(both, parts=["left_ankle", "left_wrist"], box=BOX, augment=False)
     assert len(dataset) == 7
     for index, other in ((0, 4), (1, 5), (2, 4), (3, 5)):

@@ -57,10 +57,12 @@ from cpm_port.report.inspect import inspect_file
 from cpm_port.training.batches import open_data_layers
 from cpm_port.training.progress import read_metrics
 from cpm_port.training.snapshot import RunState, read_snapshot, write_snapshot
+from cpm_port.zoo import read_own_model
 from tests.annotations import labelled_files, test_flic, test_genjson, test_mpii
 from tests.predictions import test_results
 from tests.records.test_lmdb import record
 from tests.support import GOLDEN, ROOT
+from tests.zoo.own_model import write_own
 
 LAYERS, SOLVER = GOLDEN / "caffe" / "layers", GOLDEN / "caffe" / "solver"
 NET = parse_net(
@@ -234,6 +236,10 @@ def video_result(folder: Path) -> None:
 
 def genjson(folder: Path) -> None:
     (folder / "a.json").write_text(json.dumps({"root": [test_genjson.record(k) for k in range(3)]}))
+
+
+def own_model(folder: Path) -> None:
+    write_own(folder / "m")
 
 
 def labelled(text: Callable[[], str]) -> Callable[[], list[bytes]]:
@@ -419,6 +425,7 @@ READERS: dict[str, Reader] = {
         )
         for kind, (tool, name, text) in labelled_files.FILES.items()
     },
+    "own model": Reader(made("m/model.json", own_model), read_own_model, "m/model.json", "m", own_model),
     "lsp": Reader(matlab(joints=JOINTS), read_lsp, "joints.mat"),
     "lspet": Reader(matlab(joints=JOINTS.transpose(1, 0, 2)), read_lspet, "joints.mat"),
     "mpii": Reader(matlab(**mpii_release()), read_mpii, "mpii.mat"),

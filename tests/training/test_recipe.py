@@ -25,11 +25,12 @@ from cpm_port.models import architecture, deploy_text
 from cpm_port.training.loop import Trainer
 from cpm_port.training.progress import read_metrics
 from cpm_port.training.recipe import Recipe, finetune
-from cpm_port.zoo import OwnModel, read_own_model, resolve, write_own_model
+from cpm_port.zoo import OwnModel, add, read_own_model, resolve, write_own_model
+from tests.annotations import labelled_files
 from tests.support import ROOT
 from tests.training.own_data import FIVE, TWENTY_ONE, write_own_data
 from tests.zoo.own_model import ORDER, write_own
-from tests.zoo.support import random_blobs, write_model
+from tests.zoo.support import random_blobs, small_zoo, use_zoo, write_model
 
 LEARNING = Recipe(iterations=24, batch_size=4, validate_interval=12, box=64, rotate=5, rate=1e-3)
 TINY = Recipe(iterations=6, batch_size=2, validate_interval=2, box=64, rotate=5)
@@ -235,6 +236,26 @@ def test_the_pages_commands_lead_from_a_table_to_a_named_model(
         )
         assert main(words) == 0, capsys.readouterr().err
     assert resolve("walkers").part_order.parts == FIVE
+
+
+@pytest.mark.parametrize("kind", labelled_files.FILES)
+def test_labels_of_every_tool_can_be_learned(kind: str, tiny: str, tmp_path: Path) -> None:
+    tool, labels, images = labelled_files.write(tmp_path / "labels", kind)
+    own = tmp_path / "own.json"
+    assert main(["records", "json", str(own), "--from", tool, str(labels), "--images", str(images)]) == 0
+    recipe = replace(TINY, iterations=2, batch_size=1)
+    record = finetune(own, tmp_path / "out", tiny, recipe, device="cpu").record
+    assert (record["iterations"], record["data"]["people"]) == (2, 2)
+
+
+def test_an_official_model_can_be_started_from(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cpm_port.zoo.choice.default_record", lambda: None)
+    entries = small_zoo(tmp_path)
+    use_zoo(monkeypatch, entries, tmp_path / "models")
+    add(write_model(tmp_path / "pose_iter_985000_addLEEDS.caffemodel", entries["mpii-lsp-6s"].net), "mpii-lsp-6s")
+    record = finetune(data, tmp_path / "out", "mpii-lsp-6s", replace(TINY, iterations=2), device="cpu").record
+    assert record["from"]["model"] == "mpii-lsp-6s"
+    assert "layers moved whole" in (tmp_path / "out" / "run" / "start.txt").read_text()
 
 
 @pytest.mark.parametrize("design", ["flic", "mpi-vgg", "residual"])

@@ -14,7 +14,7 @@ HISTORY = [{"validation": {"source": "own.json", "people": 4, "protocol": "p", "
 
 
 def write_own(folder: Path, seed: int = 0) -> OwnModel:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     net = folder / "deploy.prototxt"
     net.write_text(deploy_text(architecture("mpi", stages=2, width=4, parts=3, box=(64, 64))))
     write_model(folder / "weights.caffemodel", net, seed)
