@@ -178,7 +178,8 @@ def load_model(
     Parameters
     ----------
     name : str, optional
-        One of `cpm-port models`; without it and the next two, the default model.
+        One of `cpm-port models`, or a folder that `cpm-port finetune` wrote; without it and the next two, the default
+        model.
     net, weights : path, optional
         A deploy prototxt of your own, and its .caffemodel, .h5 or .safetensors.
     device : str

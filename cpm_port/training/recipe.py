@@ -191,13 +191,17 @@ def finetune(
     Raises
     ------
     UsageError
-        The folder is finished, or of another run; the start is no net that can be taught so.
+        The folder is finished, or of another run; the start is no net that can be taught so; several processes.
     MissingFileError, DataError
         Of the annotations and their images.
     TrainingError
         No rate worked.
     """
     recipe, out = recipe or Recipe(), Path(out)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(
+            "finetune runs in one process; for several: torchrun and `cpm-port train`, in the folder's run/"
+        )
     if (out / "model.json").exists():
         raise UsageError(f"{out}: a finished model; to train it further: --from {out} --out ANOTHER")
     people = _read(Path(data))

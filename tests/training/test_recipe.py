@@ -212,6 +212,12 @@ def test_a_finished_folder_another_run_and_a_strangers_folder_are_left_alone(
         finetune(data, data.parent, tiny, TINY, device="cpu")
 
 
+def test_several_processes_are_refused(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="finetune runs in one process"):
+        finetune(data, tmp_path / "out")
+
+
 def test_one_image_alone_is_measured_on_itself_and_said(data: Path, tiny: str, tmp_path: Path) -> None:
     alone = write_own_data(tmp_path / "alone", FIVE, [0])
     record = finetune(alone, tmp_path / "out", tiny, TINY, device="cpu").record
