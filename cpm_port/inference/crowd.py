@@ -5,7 +5,8 @@ Where in the flow: `whole_picture.py` for several people; a `PersonFinder` (`peo
 How, beyond what `whole_picture.py` does, and with its survey and looks:
 
 1. *First of all* comes the person whom the search for one person finds, at exactly the same place.
-2. *First look* at the `CANDIDATES` best hypotheses of the survey instead of at the best eight.
+2. *First look* at further places: where several people stand together, the largest beliefs in a window are several
+   people's, so of all windows that believe enough, the surest are looked at that lie apart, `FURTHER` at most.
 3. *Second look* at whoever has other joints than those whom the search for one person looked at twice (object keypoint
    similarity below `SAME_CANDIDATE`).
 4. *Doubles go*: of two whose similarity is at least `SAME_PERSON`, the one with the higher belief stays, the first
@@ -24,11 +25,14 @@ from cpm_port.inference.interface import BeliefNet, NetInterface, read_interface
 from cpm_port.inference.people import FoundPerson
 from cpm_port.inference.sureness import CANDIDATE, HYPOTHESIS, PERSON
 from cpm_port.inference.whole_picture import (
-    FIRST_LOOKS,
     MULTIPLIERS,
+    ONCE,
+    Place,
+    Survey,
     apart,
     first_look,
     look,
+    neighbours,
     search_for,
     second_look,
     survey,
@@ -37,7 +41,7 @@ from cpm_port.parts import PartOrder
 
 __all__ = ["CrowdFinder", "everybody"]
 
-CANDIDATES = 18
+FURTHER = 27
 SAME_CANDIDATE = 0.5
 SAME_PERSON = 0.4
 MOST = 10
@@ -81,8 +85,10 @@ def everybody(net: BeliefNet, interface: NetInterface, image: NDArray[np.uint8])
     image : ndarray, shape (H, W, 3), uint8, BGR
     """
     seen = survey(net, interface, image)
-    looked = first_look(net, interface, seen, CANDIDATES, HYPOTHESIS)
-    meant, *others = second_look(net, interface, seen, looked[:FIRST_LOOKS])
+    looked = first_look(net, interface, seen)
+    meant, *others = second_look(net, interface, seen, looked)
+    further = _further(seen, [one.place for one in looked])
+    looked += look(net, interface, seen.picture, further, ONCE)
     known = apart([meant, *others], SAME_CANDIDATE, interface.part_order)
     likely = sorted((one for one in looked if one.belief >= CANDIDATE), key=lambda one: -one.belief)
     new = apart([*known, *likely], SAME_CANDIDATE, interface.part_order)[len(known) :]
@@ -94,3 +100,20 @@ def everybody(net: BeliefNet, interface: NetInterface, image: NDArray[np.uint8])
         search = seen.in_image(one.place, interface.box_size)
         people.append(FoundPerson(search.center_xy, search.base_scale, one.belief))
     return people
+
+
+def _further(seen: Survey, before: list[Place]) -> list[Place]:
+    """Return the surest windows of a survey that are no neighbours of each other, or of places that were looked at."""
+    found: list[tuple[float, Place]] = []
+    for beliefs, first, step, tall in seen.windows:
+        values = beliefs.double().cpu().numpy()
+        rows, columns = np.nonzero(values >= HYPOTHESIS)
+        middles = np.clip(first + step * np.stack([columns, rows], axis=1), 0, np.array(seen.picture_size[::-1]) - 1)
+        for value, (x, y) in zip(values[rows, columns].tolist(), middles.tolist(), strict=True):
+            found.append((value, Place(x, y, tall)))
+    found.sort(key=lambda one: -one[0])
+    chosen: list[Place] = []
+    for _, place in found:
+        if len(chosen) < FURTHER and not any(neighbours(place, other) for other in (*chosen, *before)):
+            chosen.append(place)
+    return chosen

@@ -56,16 +56,19 @@ from cpm_port.parts import PartOrder
 from cpm_port.release import MPII_PERSON_HEIGHT, PAD_VALUE, target_dist
 
 __all__ = [
-    "FIRST_LOOKS",
     "MULTIPLIERS",
+    "ONCE",
     "Place",
     "Seen",
     "Survey",
+    "Windows",
     "apart",
+    "candidates",
     "find_person",
     "first_look",
     "look",
     "moved_to",
+    "neighbours",
     "search_for",
     "second_look",
     "settle",
@@ -77,9 +80,9 @@ WINDOW = 1.2
 STEP = 0.1
 NEAR = 0.25
 OFF_CENTER, LARGE = 0.3, 0.05
-SAME, LIKELY = 0.5, 0.6
+SAME, LIKELY, APART = 0.5, 0.6, 0.4
 FIRST_LOOKS, FINALISTS = 9, 3
-MULTIPLIERS = (0.8, 1.0, 1.25)
+ONCE, MULTIPLIERS = (1.0,), (0.8, 1.0, 1.25)
 MOST = 1.6
 SAME_HEIGHT, SAME_PLACE = 1.3, 0.125
 WORKING_BOXES = 3
@@ -143,6 +146,25 @@ def find_person(net: BeliefNet, image: NDArray[np.uint8], *, sigma: float | None
     return settle(net, interface, survey(net, interface, image))
 
 
+class Windows(NamedTuple):
+    """The windows of one height that a survey compared.
+
+    Attributes
+    ----------
+    beliefs : Tensor, shape (h, w)
+        The mean peak in each, on the net's device.
+    first, step : ndarray, shape (2,)
+        Middle of the first one and distance to the next, picture px, (x, y).
+    tall : float
+        The height, picture px.
+    """
+
+    beliefs: Tensor
+    first: NDArray[np.float64]
+    step: NDArray[np.float64]
+    tall: float
+
+
 class Survey(NamedTuple):
     """What a look at the whole picture saw.
 
@@ -156,12 +178,15 @@ class Survey(NamedTuple):
         Its px per image px.
     hypotheses : list of Seen
         In the picture's px; the one of the highest belief first.
+    windows : list of Windows
+        For each height.
     """
 
     image_size: tuple[int, int]
     picture: NDArray[np.uint8]
     shrink: float
     hypotheses: list[Seen]
+    windows: list[Windows]
 
     @property
     def picture_size(self) -> tuple[int, int]:
@@ -182,9 +207,15 @@ def survey(net: BeliefNet, interface: NetInterface, image: NDArray[np.uint8]) ->
     shrink = min(1.0, WORKING_BOXES * interface.box_size / longer)
     picture = imresize(image, factor=shrink) if shrink < 1 else image
     heights = [share * max(picture.shape[:2]) for share in SHARES]
-    found = [one for tall in heights if tall >= SMALLEST for one in _windows(net, interface, picture, tall)]
+    found, windows = [], []
+    for tall in heights:
+        if tall >= SMALLEST:
+            poses, compared = _windows(net, interface, picture, tall)
+            found += poses
+            windows.append(compared)
     found.sort(key=lambda one: -one.belief)
-    return Survey((image.shape[0], image.shape[1]), picture, shrink, apart(found, SAME, interface.part_order))
+    hypotheses = apart(found, SAME, interface.part_order)
+    return Survey((image.shape[0], image.shape[1]), picture, shrink, hypotheses, windows)
 
 
 def settle(net: BeliefNet, interface: NetInterface, seen: Survey) -> ScaleSearch:
@@ -193,26 +224,17 @@ def settle(net: BeliefNet, interface: NetInterface, seen: Survey) -> ScaleSearch
     return search_for(interface, seen, second_look(net, interface, seen, looked)[0])
 
 
-def first_look(
-    net: BeliefNet, interface: NetInterface, seen: Survey, most: int = FIRST_LOOKS, least: float = 0.0
-) -> list[Seen]:
-    """Look at LSP's place and at the hypotheses of the best score, at one scale.
+def candidates(seen: Survey) -> list[Seen]:
+    """Return the hypotheses that are looked at again in search for one person, best first."""
+    return _likely(_best_first(seen.picture_size, seen.hypotheses))[: FIRST_LOOKS - 1]
 
-    Parameters
-    ----------
-    net, interface, seen
-    most : int
-        So many places in all.
-    least : float
-        The belief that a hypothesis beyond the first `FIRST_LOOKS` places must have.
-    """
-    size, box = seen.picture_size, interface.box_size
-    best = _best_first(size, seen.hypotheses)
-    rule = [_lsp_place(size, box)] if not best or size[0] >= SMALLEST else []
-    best = _likely(best)
-    chosen = [one for i, one in enumerate(best) if len(rule) + i < FIRST_LOOKS or one.belief >= least]
-    places = [*rule, *(one.moved() for one in chosen)][:most]
-    return look(net, interface, seen.picture, places, (1.0,))
+
+def first_look(net: BeliefNet, interface: NetInterface, seen: Survey) -> list[Seen]:
+    """Look at LSP's place and at the candidates, at one scale."""
+    places = [one.moved() for one in candidates(seen)]
+    if not places or seen.picture_size[0] >= SMALLEST:
+        places.insert(0, _lsp_place(seen.picture_size, interface.box_size))
+    return look(net, interface, seen.picture, places, ONCE)
 
 
 def second_look(net: BeliefNet, interface: NetInterface, seen: Survey, looked: Sequence[Seen]) -> list[Seen]:
@@ -235,6 +257,12 @@ def _lsp_place(size: tuple[int, int], box_size: int) -> Place:
     """Return the place that LSP's rule takes."""
     rule = lsp_search(size, box_size)
     return Place(*rule.center_xy, target_dist(box_size) * MPII_PERSON_HEIGHT / rule.base_scale)
+
+
+def neighbours(one: Place, other: Place) -> bool:
+    """Tell whether two places are nearly the same: by less than 0.4 of the height, and heights by a factor of 1.6."""
+    away = math.hypot(one.x - other.x, one.y - other.y)
+    return away <= APART * min(one.height, other.height) and abs(math.log(one.height / other.height)) <= math.log(MOST)
 
 
 def moved_to(joints_image: NDArray[np.float64], place: Place) -> Place:
@@ -282,8 +310,10 @@ def look(
     return seen
 
 
-def _windows(net: BeliefNet, interface: NetInterface, picture: NDArray[np.uint8], tall: float) -> list[Seen]:
-    """Survey a picture for people of one height: the strongest windows, as they lie, and the joints in them."""
+def _windows(
+    net: BeliefNet, interface: NetInterface, picture: NDArray[np.uint8], tall: float
+) -> tuple[list[Seen], Windows]:
+    """Survey a picture for people of one height: the strongest windows with the joints in them; and all of them."""
     in_box = target_dist(interface.box_size) * MPII_PERSON_HEIGHT
     factor = min(in_box / tall, FACTOR_LIMIT)
     scaled = imresize(picture, factor=factor)
@@ -294,32 +324,39 @@ def _windows(net: BeliefNet, interface: NetInterface, picture: NDArray[np.uint8]
         data = net_input(canvas[None], interface.channels, device=device_of(net), centered=False)
         maps = net({interface.input: data})[interface.output].float()
         require_finite_maps(maps, net, interface)
-        beliefs, middles, joints = _strongest(maps[:, :-1], in_box * maps.shape[3] / width)
+        step = max(1, round(STEP * in_box * maps.shape[3] / width))
+        compared, beliefs, middles, joints = _strongest(maps[:, :-1], in_box * maps.shape[3] / width, step)
     stride = np.array([width / maps.shape[3], height / maps.shape[2]])
     edge = np.array([picture.shape[1] - 1, picture.shape[0] - 1])
     middles, joints = (np.clip(((at + 0.5) * stride - _MARGIN) / factor - 0.5, 0, edge) for at in (middles, joints))
-    return [
+    seen = [
         Seen(Place(x, y, tall), xy, belief)
         for (x, y), xy, belief in zip(middles.tolist(), joints, beliefs.tolist(), strict=True)
     ]
+    return seen, Windows(compared, (0.5 * stride - _MARGIN) / factor - 0.5, step * stride / factor, tall)
 
 
-def _strongest(maps: Tensor, tall: float) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean peaks (N,) of the windows that believe more than those around, and cells: middles and peaks.
+def _strongest(
+    maps: Tensor, tall: float, step: int
+) -> tuple[Tensor, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean peaks of all windows, and of those that believe more than those around: middles and peaks.
 
     Parameters
     ----------
     maps : Tensor, shape (1, P, h, w)
     tall : float
         A person's height, cells.
+    step : int
+        From window to window, cells.
 
     Returns
     -------
+    compared : Tensor, shape (h', w')
     beliefs : ndarray, shape (N,)
     middles : ndarray, shape (N, 2)
     joints : ndarray, shape (N, P, 2)
     """
-    step, reach = max(1, round(STEP * tall)), max(1, round(WINDOW * tall / 2))
+    reach = max(1, round(WINDOW * tall / 2))
     peaks, at = max_pool2d(maps, 2 * reach + 1, step, reach, return_indices=True)
     beliefs = peaks.mean(dim=1)
     near = max(1, round(NEAR * tall / step))
@@ -334,7 +371,7 @@ def _strongest(maps: Tensor, tall: float) -> tuple[NDArray[np.float64], NDArray[
     columns, width = beliefs.shape[2], maps.shape[3]
     middles = np.stack([window % columns, window // columns], axis=1) * step
     joints = np.stack([np.stack([cell % width, cell // width], axis=1) for cell in cells], axis=1)
-    return values[there], middles[there], joints[there]
+    return beliefs[0], values[there], middles[there], joints[there]
 
 
 def _likely(poses: Sequence[Seen]) -> list[Seen]:
