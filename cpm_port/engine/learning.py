@@ -89,8 +89,7 @@ class LearningNet(AcceleratedNet):
         shapes = {name: tuple(tensor.shape) for name, tensor in table.items()}
         self._reshape(shapes)
         program, self.learning_ways = self._learning_plan(shapes, tuple(self._wanted(blobs)))
-        values = {program.inputs[name]: tensor for name, tensor in table.items()}
-        table.clear()
+        values = {program.inputs[name]: _channels_last(tensor) for name, tensor in table.items()}
         for operation in program.operations:
             bottoms = [values[value] for value in operation.reads]
             for position in operation.detached:
@@ -144,6 +143,10 @@ class LearningNet(AcceleratedNet):
             if learns or any(reached):
                 learned |= set(step.spec.tops)
         return sizes
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
 
 
 _Plan = tuple[Program, dict[str, int]]
