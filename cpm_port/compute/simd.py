@@ -33,6 +33,8 @@ __all__ = [
     "real_block",
     "store",
     "vector",
+    "where_equal",
+    "where_greater",
     "where_positive",
     "zeros",
 ]
@@ -164,6 +166,27 @@ def where_positive(_typing, a, b):
         return builder.select(builder.fcmp_unordered(">", args[0], zero), args[1], zero)
 
     return vector(vector, vector), generate
+
+
+@intrinsic
+def where_greater(_typing, a, b, c, d):
+    """Return `c` in the lanes where `a` is greater than `b`, `d` in the others."""
+
+    def generate(_context, builder, _signature, args):
+        return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[2], args[3])
+
+    return vector(vector, vector, vector, vector), generate
+
+
+@intrinsic
+def where_equal(_typing, a, b, c):
+    """Return `c` in the lanes where `a` and `b` are equal, 0 in the others."""
+
+    def generate(_context, builder, _signature, args):
+        zero = ir.Constant(_VECTOR, [_FLOAT(0.0)] * LANES)
+        return builder.select(builder.fcmp_ordered("==", args[0], args[1]), args[2], zero)
+
+    return vector(vector, vector, vector), generate
 
 
 def _arithmetic(instruction):

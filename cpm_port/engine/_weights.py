@@ -1,4 +1,4 @@
-"""The way back's loops: weights to spectra and spectra to weights' gradients, and a ReLU's gradient.
+"""The way back's loops: weights to spectra, spectra to weights' gradients, a ReLU's and a max-pooling's gradient.
 
 Weights change with every step of a training, so they are transformed as fast as maps are: the lanes of a vector are 16
 channels on one side of the weights (the product's columns), and two channels of the other side (its depth, on the way
@@ -20,11 +20,19 @@ from typing import Any, NamedTuple
 from numba import types
 
 from cpm_port.compute.kernels import kernel
-from cpm_port.compute.simd import broadcast, copy, load, store, where_positive, zeros
+from cpm_port.compute.simd import broadcast, copy, load, store, where_equal, where_greater, where_positive, zeros
 from cpm_port.engine._kernels import scratch_floats
 from cpm_port.engine._lines import transform
 
-__all__ = ["KernelBlock", "gradient_of", "rectified_gradient", "spectra_of", "weight_scratch_floats"]
+__all__ = [
+    "KernelBlock",
+    "gradient_of",
+    "pooled",
+    "rectified_gradient",
+    "spectra_of",
+    "unpooled_gradient",
+    "weight_scratch_floats",
+]
 
 
 class KernelBlock(NamedTuple):
@@ -209,5 +217,75 @@ def rectified_gradient(
                 if len(results):
                     value = where_positive(load(y, at), value)
                     store(kept, at, value)
+                added = added + value
+            store(total, row * channels + c, added)
+
+
+class Windows(NamedTuple):
+    """A max-pooling of maps (N, height, width, channels) to (N, rows, columns, channels), without padding."""
+
+    height: int
+    width: int
+    rows: int
+    columns: int
+    channels: int
+    kernel: int
+    stride: int
+    rectified: int
+
+
+_WINDOWS = _named_tuple(types.int64, len(Windows._fields), Windows)
+
+
+@kernel(types.void(_READ, _WINDOWS, _READ, _WRITE, _WRITE, _I, _I), nogil=True)
+def pooled(maps: Any, windows: Windows, numbers: Any, results: Any, places: Any, start: int, stop: int) -> None:
+    """Write the maxima of rows `start` to `stop` of windows, and at which place of its window each one was found.
+
+    Places are counted row by row, and the first of several maxima counts; `numbers` is -1, 0, 1, ... Where maps were
+    `rectified` and nothing in a window is positive, its place is -1: no gradient goes through.
+    """
+    x, number, y, place = maps.ctypes.data, numbers.ctypes.data, results.ctypes.data, places.ctypes.data
+    channels, nowhere, zero = windows.channels, broadcast(number, 0), zeros()
+    for row in range(start, stop):
+        image, top = row // windows.rows, row % windows.rows * windows.stride
+        for column in range(windows.columns):
+            left = column * windows.stride
+            for c in range(0, channels, 16):
+                corner = ((image * windows.height + top) * windows.width + left) * channels + c
+                best, found = load(x, corner), zero
+                for dy in range(min(windows.kernel, windows.height - top)):
+                    for dx in range(min(windows.kernel, windows.width - left)):
+                        value = load(x, corner + (dy * windows.width + dx) * channels)
+                        found = where_greater(value, best, broadcast(number, 1 + dy * windows.kernel + dx), found)
+                        best = where_greater(value, best, value, best)
+                if windows.rectified:
+                    found = where_greater(best, zero, found, nowhere)
+                to = (row * windows.columns + column) * channels + c
+                store(y, to, best)
+                store(place, to, found)
+
+
+@kernel(types.void(_READ, _READ, _WINDOWS, _READ, _WRITE, _WRITE, _I, _I), nogil=True)
+def unpooled_gradient(
+    gradient: Any, places: Any, windows: Windows, numbers: Any, out: Any, sums: Any, start: int, stop: int
+) -> None:
+    """Hand a gradient to the places of the maxima: write rows `start` to `stop`, and each one's sums by channel."""
+    g, place, number = gradient.ctypes.data, places.ctypes.data, numbers.ctypes.data
+    to, total = out.ctypes.data, sums.ctypes.data
+    channels, kernel, stride = windows.channels, windows.kernel, windows.stride
+    for row in range(start, stop):
+        image, y = row // windows.height, row % windows.height
+        first_row, last_row = max(0, (y - kernel + stride) // stride), min(windows.rows - 1, y // stride)
+        for c in range(0, channels, 16):
+            added = zeros()
+            for x in range(windows.width):
+                first, last = max(0, (x - kernel + stride) // stride), min(windows.columns - 1, x // stride)
+                value = zeros()
+                for window_row in range(first_row, last_row + 1):
+                    for window in range(first, last + 1):
+                        at = ((image * windows.rows + window_row) * windows.columns + window) * channels + c
+                        here = broadcast(number, 1 + (y - window_row * stride) * kernel + x - window * stride)
+                        value = value + where_equal(load(place, at), here, load(g, at))
+                store(to, (row * windows.width + x) * channels + c, value)
                 added = added + value
             store(total, row * channels + c, added)

@@ -9,7 +9,8 @@ All three are products of spectra, frequency by frequency, over the same tiles a
   (the rest of the tile is zeros), summed over tiles: K x K values of what comes back. The gradient's spectra serve both
 
 Weights are transformed once a pass: in blocks that stay in the cache where all tiles fit into the workspace, else all
-at once. A ReLU behind the convolution is part of it.
+at once. A ReLU and a max-pooling behind the convolution are part of it: of pooled maps
+only the places of the maxima are kept for the way back.
 
 Conventions: as in `fft.py`. Results agree with direct sums to about 1e-6 of each tensor's largest value. There is no
 second derivative: asking for one raises torch's RuntimeError ("marked with @once_differentiable").
@@ -17,7 +18,7 @@ second derivative: asking for one raises torch's RuntimeError ("marked with @onc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ from cpm_port.engine.fft import (
     NO_POOL,
     TILE_SIZES,
     FourierConv,
+    Pool,
     channels_last,
     compiled,
     flat,
@@ -48,7 +50,7 @@ from cpm_port.errors import ShapeError
 
 if TYPE_CHECKING:
     from cpm_port.engine._products import Layout
-    from cpm_port.engine._weights import KernelBlock
+    from cpm_port.engine._weights import KernelBlock, Windows
 
 __all__ = ["convolve", "reference_gradients"]
 
@@ -63,9 +65,10 @@ def convolve(
     *,
     size: int,
     rectify: bool = False,
+    pool: Pool = NO_POOL,
     workspace: Workspace | None = None,
 ) -> Tensor:
-    """Convolve with zero padding K // 2 ('same'), add the bias, rectify; gradients flow to `x`, `weight` and `bias`.
+    """Convolve with zero padding K // 2 ('same'), add the bias, rectify and pool, so that gradients can flow back.
 
     Parameters
     ----------
@@ -78,12 +81,14 @@ def convolve(
         The tile size, one of `TILE_SIZES`, at least K.
     rectify : bool
         Whether a ReLU follows.
+    pool : Pool
+        What follows the ReLU; windows that leave no gaps.
     workspace : Workspace
         Where spectra go; they are made for as many tiles at a time as it holds (for one pair at least).
 
     Returns
     -------
-    Tensor, shape (N, O, H, W), channels-last
+    Tensor, shape (N, O, H', W'), channels-last
 
     Raises
     ------
@@ -95,15 +100,25 @@ def convolve(
         raise ShapeError(f"weight is {tuple(weight.shape)}, expected (O, C, K, K) with K odd and at most {size}")
     if x.dim() != 4 or x.shape[1] != channels or x.dtype != torch.float32:
         raise ShapeError(f"input is {tuple(x.shape)} {x.dtype}, expected (N, {channels}, H, W) float32")
-    arguments = x, weight, bias, size, rectify, workspace or Workspace()
-    result: Tensor = _FourierConvolution.apply(*arguments)  # type: ignore[no-untyped-call]
-    return result
+    if min(pool.size(length) for length in x.shape[2:]) < 1:
+        raise ShapeError(f"input is {tuple(x.shape)}: nothing left after {pool}")
+    joined = pool if compiled() else NO_POOL
+    arguments = x, weight, bias, size, rectify, joined, workspace or Workspace()
+    y: Tensor = _FourierConvolution.apply(*arguments)  # type: ignore[no-untyped-call]
+    return y if joined == pool else F.max_pool2d(y, pool.kernel, pool.stride, ceil_mode=True)
 
 
 class _FourierConvolution(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, size: int, rectify: bool, workspace: Workspace
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        size: int,
+        rectify: bool,
+        pool: Pool,
+        workspace: Workspace,
     ) -> Tensor:
         if not compiled():
             y = reference(x, weight, bias, size)
@@ -112,22 +127,30 @@ class _FourierConvolution(torch.autograd.Function):
             y = FourierConv(weight, bias, size=size)(x, rectify, NO_POOL, workspace)
         else:
             y = _forward(channels_last(x, LANES), weight, bias, size, rectify, workspace)
-        ctx.save_for_backward(x, weight, y if rectify else None)
-        ctx.size, ctx.workspace, ctx.has_bias = size, workspace, bias is not None
-        return y
+        ctx.size, ctx.pool, ctx.rectify, ctx.workspace, ctx.has_bias = size, pool, rectify, workspace, bias is not None
+        if pool == NO_POOL:
+            ctx.save_for_backward(x, weight, y if rectify else None)
+            return y
+        y, places = _pool(channels_last(y, LANES), pool, rectify)
+        ctx.save_for_backward(x, weight, places)
+        return y.permute(0, 3, 1, 2)[:, : len(weight)]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, y = ctx.saved_tensors
+        x, weight, kept = ctx.saved_tensors
         for_x, for_weight, *_ = ctx.needs_input_grad
         if not compiled():
-            kept = gradient if y is None else gradient * (y > 0)
-            to_x, to_weight = reference_gradients(x, weight, kept, ctx.size)
-            return (to_x, to_weight, kept.sum((0, 2, 3)) if ctx.has_bias else None, None, None, None)
-        maps, sums = _kept(channels_last(gradient, LANES), None if y is None else channels_last(y, LANES))
+            gradient = gradient if kept is None else gradient * (kept > 0)
+            to_x, to_weight = reference_gradients(x, weight, gradient, ctx.size)
+            return (to_x, to_weight, gradient.sum((0, 2, 3)) if ctx.has_bias else None, *[None] * 4)
+        maps = channels_last(gradient, LANES)
+        if ctx.pool == NO_POOL:
+            maps, sums = _rectified(maps, None if kept is None else channels_last(kept, LANES))
+        else:
+            maps, sums = _unpooled(maps, kept, ctx.pool, (x.shape[2], x.shape[3]))
         found = _backward(channels_last(x, LANES), maps, weight, ctx.size, for_x, for_weight, ctx.workspace)
-        return (*found, sums[: len(weight)] if ctx.has_bias else None, None, None, None)
+        return (*found, sums[: len(weight)] if ctx.has_bias else None, *[None] * 4)
 
 
 class _Side:
@@ -352,7 +375,7 @@ def _backward(
     return None if to_maps is None else to_maps.permute(0, 3, 1, 2)[:, :channels], to_weight
 
 
-def _kept(gradient: Tensor, results: Tensor | None) -> tuple[Tensor, Tensor]:
+def _rectified(gradient: Tensor, results: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return what a ReLU with these results lets through of a gradient (N, H, W, O), and its sums over pixels."""
     from cpm_port.engine import _weights
 
@@ -365,7 +388,55 @@ def _kept(gradient: Tensor, results: Tensor | None) -> tuple[Tensor, Tensor]:
         _weights.rectified_gradient(flat(gradient), y, flat(kept), sums, width, channels, start, stop)
 
     share(run, count * height)
-    return kept, torch.from_numpy(sums.reshape(-1, channels).sum(0, dtype=np.float64).astype(np.float32))
+    return kept, _total(sums, channels)
+
+
+def _pool(maps: Tensor, pool: Pool, rectified: bool) -> tuple[Tensor, Tensor]:
+    """Return the maxima of maps (N, H, W, O), and their places in their windows (`_weights.pooled`)."""
+    from cpm_port.engine import _weights
+
+    windows = _windows(maps.shape[1:3], maps.shape[3], pool, rectified)
+    results, places = (empty(len(maps), windows.rows, windows.columns, windows.channels) for _ in range(2))
+
+    def run(_: int, start: int, stop: int) -> None:
+        _weights.pooled(flat(maps), windows, _numbers(pool), flat(results), flat(places), start, stop)
+
+    share(run, len(maps) * windows.rows)
+    return results, places
+
+
+def _unpooled(gradient: Tensor, places: Tensor, pool: Pool, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return the gradient to maps of a size, (N, H, W, O), and its sums over pixels."""
+    from cpm_port.engine import _weights
+
+    windows = _windows(size, gradient.shape[3], pool, False)
+    found = empty(len(gradient), *size, windows.channels)
+    sums = np.empty(len(gradient) * windows.height * windows.channels, np.float32)
+
+    def run(_: int, start: int, stop: int) -> None:
+        _weights.unpooled_gradient(flat(gradient), flat(places), windows, _numbers(pool), flat(found), sums, start,
+                                   stop)  # fmt: skip
+
+    share(run, len(gradient) * windows.height)
+    return found, _total(sums, windows.channels)
+
+
+def _windows(size: Sequence[int], channels: int, pool: Pool, rectified: bool) -> Windows:
+    from cpm_port.engine._weights import Windows
+
+    height, width = size
+    rows, columns = (pool.size(length) for length in size)
+    return Windows(height, width, rows, columns, channels, pool.kernel, pool.stride, int(rectified))
+
+
+def _numbers(pool: Pool) -> Array:
+    """Return -1 and the numbers of a window's places."""
+    return np.arange(-1, pool.kernel**2, dtype=np.float32)
+
+
+def _total(sums: Array, channels: int) -> Tensor:
+    """Add up the rows' sums; there may be thousands."""
+    return torch.from_numpy(sums.reshape(-1, channels).sum(0, dtype=np.float64).astype(np.float32))
 
 
 def reference_gradients(x: Tensor, weight: Tensor, gradient: Tensor, size: int) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,9 @@
 """A Caffe net's forward pass for training on a CPU: the same blobs and gradients, by the engine's convolutions.
 
 Flow: a batch's blobs -> layers joined into operations (`program.py`) -> **the same blobs**, with gradients. Where that
-pays, convolutions run in the frequency domain, forward and back (`gradients.py`), each with the ReLU behind it; all
-other layers are the net's own. Where it pays is decided by a cost model for each size of inputs, alike everywhere.
+pays, convolutions run in the frequency domain, forward and back (`gradients.py`), each with the ReLU and the pooling
+behind it; all other layers are the net's own. Where it pays is decided by a cost model for each size of inputs, alike
+everywhere.
 
 Spectra of maps take at most `WORKSPACE` bytes, those of weights at most `WEIGHTS`, kept from pass to pass.
 
@@ -105,16 +106,15 @@ class LearningNet(AcceleratedNet):
         assert isinstance(module, LayerModule)
         if size:
             weight, *bias = module.blobs
-            y = convolve(bottoms[0], weight, bias[0] if bias else None, size=size, rectify=operation.rectify,
-                         workspace=self._learning_workspace)  # fmt: skip
-        elif operation.rectify or operation.pool != NO_POOL:
-            y = module(*bottoms)[0]
-            y = y.relu() if operation.rectify else y
-        else:
-            tops: tuple[Tensor, ...] = module(*bottoms)
-            return tops
+            return (
+                convolve(bottoms[0], weight, bias[0] if bias else None, size=size, rectify=operation.rectify,
+                         pool=operation.pool, workspace=self._learning_workspace),
+            )  # fmt: skip
+        tops: tuple[Tensor, ...] = module(*bottoms)
+        if operation.rectify:
+            tops = (tops[0].relu(),)
         pool = operation.pool
-        return (y if pool == NO_POOL else F.max_pool2d(y, pool.kernel, pool.stride, ceil_mode=True),)
+        return tops if pool == NO_POOL else (F.max_pool2d(tops[0], pool.kernel, pool.stride, ceil_mode=True),)
 
     def _learning_plan(self, shapes: dict[str, Shape], wanted: tuple[str, ...]) -> _Plan:
         """Return the operations for inputs of these shapes, and each convolution's tile size."""

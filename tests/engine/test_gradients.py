@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cpm_port.compute.memory import Workspace
 from cpm_port.engine import gradients
-from cpm_port.engine.fft import NO_POOL, TILE_SIZES, compiled, tile_geometry
+from cpm_port.engine.fft import NO_POOL, TILE_SIZES, Pool, compiled, tile_geometry
 from cpm_port.engine.gradients import convolve, reference_gradients
 from cpm_port.errors import ShapeError
 
@@ -97,6 +97,25 @@ def test_results_and_gradients_equal_the_direct_convolutions(shape: tuple[int, .
 
 def test_without_a_relu_all_of_the_gradient_comes_through() -> None:
     assert off((2, 20, 32, 25, 30, 5), 16, rectify=False) < TOLERANCE
+
+
+@pytest.mark.parametrize("pool", [Pool(3, 2), Pool(2, 2), Pool(3, 1)])
+@pytest.mark.parametrize("shape", [(2, 20, 32, 25, 30, 5), (1, 3, 40, 23, 22, 7)])
+def test_a_max_poolings_gradient_goes_to_the_maxima(shape: tuple[int, ...], pool: Pool) -> None:
+    """Sizes with windows that hang over; the seeds have no ties, and no maximum close to another one or to zero."""
+    x, weight, bias, _ = make(*shape)
+    height, width = (pool.size(length) for length in shape[3:5])
+    gradient = torch.randn(shape[0], shape[2], height, width, generator=torch.Generator().manual_seed(0))
+    found, expected = [], []
+    for leaves, results in (([x, weight, bias], found), ([x.double(), weight.double(), bias.double()], expected)):
+        leaves = [leaf.clone().requires_grad_() for leaf in leaves]
+        if leaves[0].dtype == torch.float32:
+            y = convolve(*leaves, size=16, rectify=True, pool=pool)
+        else:
+            y = F.conv2d(*leaves, padding=shape[5] // 2).relu()
+            y = F.max_pool2d(y, pool.kernel, pool.stride, ceil_mode=True)
+        results += [y.detach(), *torch.autograd.grad(y, leaves, gradient.to(y.dtype))]
+    assert max(distances(found, expected)) < TOLERANCE
 
 
 @pytest.mark.parametrize("size", TILE_SIZES)
