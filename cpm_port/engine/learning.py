@@ -7,7 +7,7 @@ everywhere.
 
 Spectra of maps take at most `WORKSPACE` bytes, those of weights at most `WEIGHTS`, kept from pass to pass.
 
-Layers of 3 x 3 stay with the library's kernels, channels-last: from 32 channels on, tiles of 16 take 0.9 to 1.1 times as
+3 x 3 layers stay with the library's kernels, channels-last: from 32 channels on, tiles of 16 take 0.9 to 1.1 times as
 long, and Winograd's F(4, 3) errs by 5e-6 to 1e-5 of the largest value in the forward pass alone.
 
 It knowingly differs: blobs and gradients agree to about 1e-6 of each one's largest value rather than bit by bit, a
