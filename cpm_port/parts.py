@@ -71,6 +71,14 @@ class PartOrder:
         legs separately, FLIC the whole body.
     pairs : tuple of (str, str)
         Left and right counterparts whose names do not tell; those whose names do need not be here (`mirrored`).
+
+    Examples
+    --------
+    >>> from cpm_port.parts import CPM14
+    >>> len(CPM14), CPM14.index("neck"), CPM14.limbs[0]
+    (14, 1, ('head_top', 'neck'))
+    >>> CPM14.mirrored()[:5]
+    (0, 1, 5, 6, 7)
     """
 
     name: str
@@ -113,7 +121,14 @@ _OTHER |= {right: left for left, right in _OTHER.items()}
 
 
 def side_of(part: str) -> Literal["left", "right"] | None:
-    """Return the side that a part's name tells, None where it tells none."""
+    """Return the side that a part's name tells, None where it tells none.
+
+    Examples
+    --------
+    >>> from cpm_port.parts import side_of
+    >>> [side_of(part) for part in ("left_knee", "RightAnkle", "neck")]
+    ['left', 'right', None]
+    """
     found = _SIDE.search(part)
     if found is None:
         return None
@@ -241,7 +256,14 @@ ORDERS = {order.name: order for order in (CPM14, LSP14, MPII16, FLIC9, COCO17, M
 
 
 def release_order(num_parts: int) -> PartOrder | None:
-    """Return the order of the release's nets of 14 or 9 parts; None for any other number."""
+    """Return the order of the release's nets of 14 or 9 parts; None for any other number.
+
+    Examples
+    --------
+    >>> from cpm_port.parts import release_order
+    >>> [order and order.name for order in map(release_order, (14, 9, 5))]
+    ['cpm14', 'flic9', None]
+    """
     return {len(CPM14): CPM14, len(FLIC9): FLIC9}.get(num_parts)
 
 
@@ -254,6 +276,14 @@ def reorder(joints: NDArray[np.float64], source: PartOrder, target: PartOrder) -
         Any trailing K values per joint.
     source, target : PartOrder
         The order of `joints` and the wanted one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.parts import CPM14, MPII16, reorder
+    >>> both = reorder(np.zeros((14, 2)), CPM14, MPII16)
+    >>> [part for part, known in zip(MPII16.parts, np.isfinite(both[:, 0])) if not known]
+    ['pelvis', 'thorax']
     """
     result = np.full((*joints.shape[:-2], len(target), joints.shape[-1]), np.nan)
     for i, part in enumerate(target.parts):
@@ -281,6 +311,15 @@ def to_observer_centric(xy: NDArray[np.float64], order: PartOrder) -> NDArray[np
     -----
     The files' labels were made by people, and this rule only comes close to them: after it no shoulders cross, while 70
     of LSP's 1000 observer-centric test images have crossed ones.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.parts import CPM14, to_observer_centric
+    >>> joints = np.zeros((14, 2))
+    >>> joints[CPM14.index("right_shoulder")] = 90, 10  # right of the left one: seen from behind
+    >>> to_observer_centric(joints, CPM14)[CPM14.index("left_shoulder")]
+    array([90., 10.])
     """
     result = np.array(xy, dtype=np.float64)
     for decider, members in order.observer_groups:
@@ -306,6 +345,12 @@ class Convention:
         Coordinate of the first pixel's centre: 0 here, 1 in MATLAB.
     centric : {"person", "observer"}
         Whose left and right the names mean.
+
+    Examples
+    --------
+    >>> from cpm_port.parts import LSP14, Convention
+    >>> str(Convention(LSP14, base=1, centric="observer"))
+    'lsp14, 1-based, observer-centric'
     """
 
     order: PartOrder
@@ -331,6 +376,14 @@ class Joints:
     ------
     ShapeError
         `xy` has another shape than (N, len(convention.order), 2).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.parts import CPM14, LSP14, Convention, Joints
+    >>> lsp = Joints(np.ones((3, 14, 2)), Convention(LSP14, base=1))
+    >>> lsp.to(Convention(CPM14)).xy[0, 0]
+    array([0., 0.])
     """
 
     xy: NDArray[np.float64]
@@ -372,10 +425,26 @@ class Joints:
 
 
 def from_matlab(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turn MATLAB's 1-based pixel coordinates into the package's 0-based ones; any shape, float64."""
+    """Turn MATLAB's 1-based pixel coordinates into the package's 0-based ones; any shape, float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.parts import from_matlab
+    >>> from_matlab(np.array([1.0, 184.0]))
+    array([  0., 183.])
+    """
     return np.asarray(xy, dtype=np.float64) - 1.0
 
 
 def to_matlab(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turn the package's 0-based pixel coordinates into MATLAB's 1-based ones; any shape, float64."""
+    """Turn the package's 0-based pixel coordinates into MATLAB's 1-based ones; any shape, float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.parts import to_matlab
+    >>> to_matlab(np.array([0.0, 183.0]))
+    array([  1., 184.])
+    """
     return np.asarray(xy, dtype=np.float64) + 1.0

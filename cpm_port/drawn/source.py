@@ -128,6 +128,13 @@ class DrawnCrowds:
     ------
     UsageError
         A number is out of its range.
+
+    Examples
+    --------
+    >>> from cpm_port.drawn.source import DrawnCrowds
+    >>> people, picture = DrawnCrowds(seed=74, most=3)[4]
+    >>> len(people), picture.shape
+    (2, (462, 346, 3))
     """
 
     count: int = 500
@@ -155,7 +162,15 @@ class DrawnCrowds:
 
 
 class DrawnRecords:
-    """The same people as training records, drawn when asked for; arguments as `DrawnPeople`."""
+    """The same people as training records, drawn when asked for; arguments as `DrawnPeople`.
+
+    Examples
+    --------
+    >>> from cpm_port.drawn.source import DrawnRecords
+    >>> records = DrawnRecords(count=2, seed=2)
+    >>> len(records), records[0].planes.shape, records[0].image_size
+    (2, (3, 296, 222), (222, 296))
+    """
 
     order = stored_order(CPM14)
 

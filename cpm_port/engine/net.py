@@ -73,6 +73,18 @@ def accelerate(net: CaffeNet, *, memory_bound: int = MEMORY_BOUND, plan: PlanSou
     ------
     UsageError
         A negative bound, or another plan.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import cpm_port
+    >>> from cpm_port.engine import accelerate
+    >>> from cpm_port.caffe import parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = cpm_port.load_net(parse_net(deploy_text(architecture("mpi", stages=1, width=4, box=(64, 64)))))
+    >>> fast, data = accelerate(net), torch.rand(1, 4, 64, 64)
+    >>> torch.allclose(fast(data)["conv7_stage1"], net(data)["conv7_stage1"], atol=1e-4)
+    True
     """
     return AcceleratedNet(net, memory_bound, plan)
 
@@ -93,6 +105,13 @@ class AcceleratedNet(CaffeNet):
     memory_bound : int
         Bytes.
     plan_source : {"model", "measure"}
+
+    Examples
+    --------
+    >>> import cpm_port
+    >>> from cpm_port.engine import AcceleratedNet
+    >>> isinstance(cpm_port.load_model().net, AcceleratedNet)  # models are made fast when they are loaded
+    True
     """
 
     def __init__(self, net: CaffeNet, memory_bound: int, plan: PlanSource) -> None:

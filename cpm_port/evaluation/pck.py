@@ -32,7 +32,14 @@ Counts = NDArray[np.int64]
 
 
 def threshold_grid(limit: float) -> Floats:
-    """Return 0, 0.01, ... up to and with `limit` (a multiple of 0.01), each correctly rounded."""
+    """Return 0, 0.01, ... up to and with `limit` (a multiple of 0.01), each correctly rounded.
+
+    Examples
+    --------
+    >>> from cpm_port.evaluation.pck import threshold_grid
+    >>> threshold_grid(0.03)
+    array([0.  , 0.01, 0.02, 0.03])
+    """
     return np.arange(round(100 * limit) + 1) / 100
 
 
@@ -57,6 +64,14 @@ def normalized_errors(predicted: Floats, truth: Floats, normalizer: Floats) -> F
         The shapes do not fit each other.
     DataError
         A normalizer is not a positive number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.evaluation.pck import normalized_errors
+    >>> truth = np.array([[[10.0, 10.0], [50.0, 40.0]]])
+    >>> normalized_errors(truth + [3.0, 4.0], truth, np.array([50.0]))
+    array([[0.1, 0.1]])
     """
     predicted, truth, normalizer = _prepare(predicted, truth, normalizer)
     from cpm_port.evaluation import _kernels
@@ -113,6 +128,14 @@ def hit_counts(errors: Floats, thresholds: Floats, *, strict: bool = False) -> C
         `errors` is not a matrix or `thresholds` not a vector.
     DataError
         The thresholds do not ascend.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.evaluation.pck import hit_counts
+    >>> hit_counts(np.array([[0.1, 0.3], [0.2, np.nan]]), np.array([0.2, 0.5]))
+    array([[2, 0],
+           [2, 1]])
     """
     errors = np.ascontiguousarray(errors, dtype=np.float64)
     thresholds = np.ascontiguousarray(thresholds, dtype=np.float64)
@@ -155,6 +178,15 @@ def pck(
     ------
     ShapeError, DataError
         As those two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.evaluation.pck import pck
+    >>> truth = np.array([[[10.0, 10.0], [np.nan, np.nan]]])
+    >>> hits, counts = pck(truth + 3.0, truth, np.array([50.0]), np.array([0.05, 0.1]))
+    >>> hits.tolist(), counts.tolist()
+    ([[0, 0], [1, 0]], [1, 0])
     """
     errors = normalized_errors(predicted, truth, normalizer)
     return hit_counts(errors, thresholds, strict=strict), np.asarray((~np.isnan(errors)).sum(axis=0))
@@ -173,6 +205,13 @@ def area_under_curve(thresholds: Floats, curve: Floats) -> Floats:
     Returns
     -------
     ndarray, shape (...)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.evaluation.pck import area_under_curve
+    >>> float(area_under_curve(np.array([0.0, 0.1, 0.2]), np.array([0.0, 80.0, 100.0])))
+    65.0
     """
     steps = np.diff(thresholds).reshape((-1,) + (1,) * (np.ndim(curve) - 1))
     curve = np.asarray(curve, dtype=np.float64)

@@ -78,6 +78,12 @@ class Protocol:
         Its rules in words.
     needed : tuple of str
         The parts that must be there, where the units do not tell.
+
+    Examples
+    --------
+    >>> from cpm_port.evaluation.protocols import PROTOCOLS
+    >>> PROTOCOLS["lsp-pc"].threshold, PROTOCOLS["lsp-pc"].strict
+    (0.2, False)
     """
 
     name: str
@@ -156,6 +162,12 @@ def protocol_named(name: str) -> Protocol:
     ------
     UsageError
         There is none; the message lists them.
+
+    Examples
+    --------
+    >>> from cpm_port.evaluation.protocols import protocol_named
+    >>> protocol_named("lsp-pc").name
+    'lsp-pc'
     """
     if name not in PROTOCOLS:
         raise UsageError(f"no protocol {name!r}; known: {', '.join(PROTOCOLS)}")

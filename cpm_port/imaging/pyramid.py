@@ -56,6 +56,12 @@ class ScaleSearch:
         The release's `scale0`: scaled px per image px at multiplier 1.
     multipliers : tuple of float
         The scales looked at, relative to `base_scale`.
+
+    Examples
+    --------
+    >>> from cpm_port.imaging.pyramid import ScaleSearch
+    >>> ScaleSearch((50.0, 80.0), 0.5, (0.8, 1.0)).scales
+    (0.4, 0.5)
     """
 
     center_xy: tuple[float, float]
@@ -77,6 +83,14 @@ class Pyramid:
     crops : ndarray, shape (M, box_size, box_size, 3), uint8, BGR
     geometries : tuple of BoxGeometry
         How each box lies over the image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.imaging.pyramid import build_pyramid
+    >>> pyramid = build_pyramid(np.zeros((100, 80, 3), np.uint8), (40.0, 50.0), (0.9, 1.1), 64)
+    >>> pyramid.crops.shape, pyramid.geometries[0].scaled_size
+    ((2, 64, 64, 3), (90, 72))
     """
 
     crops: NDArray[np.uint8]
@@ -104,6 +118,13 @@ def build_pyramid(
         The image is not (H, W, 3) uint8.
     UsageError
         No scales, a scale out of bounds, a center that is not finite, or so far away that no box touches the image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.imaging.pyramid import build_pyramid
+    >>> build_pyramid(np.zeros((100, 80, 3), np.uint8), (40.0, 50.0), (1.0,), 64).crops.shape
+    (1, 64, 64, 3)
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise ShapeError(f"image is {image.shape} {image.dtype}, expected (H, W, 3) uint8, not empty")
@@ -128,13 +149,27 @@ def lsp_search(image_size: tuple[int, int], box_size: int = release.BOX_SIZE) ->
     """LSP's rule: the image's centre, and its height as the person's.
 
     Source: centre `(W/2, H/2)` in 1-based coordinates, base scale `0.8 / (H / 368)`.
+
+    Examples
+    --------
+    >>> from cpm_port.imaging.pyramid import lsp_search
+    >>> search = lsp_search((184, 100))
+    >>> search.center_xy, search.base_scale
+    ((49.0, 91.0), 1.6)
     """
     height, width = image_size
     return ScaleSearch((width / 2 - 1.0, height / 2 - 1.0), release.LSP_BOX_SHARE / (height / box_size))
 
 
 def mpii_search(objpos_xy: tuple[float, float], person_scale: float, box_size: int = release.BOX_SIZE) -> ScaleSearch:
-    """MPII's rule: `objpos` (here 0-based) and `target_dist / scale`."""
+    """MPII's rule: `objpos` (here 0-based) and `target_dist / scale`.
+
+    Examples
+    --------
+    >>> from cpm_port.imaging.pyramid import mpii_search
+    >>> round(mpii_search((594.0, 257.0), 3.02).base_scale, 4)
+    0.3879
+    """
     return ScaleSearch(objpos_xy, release.target_dist(box_size) / positive("MPII scale", person_scale))
 
 
@@ -149,6 +184,13 @@ def flic_search(torso_box: tuple[float, float, float, float], box_size: int = re
     Notes
     -----
     Source: centre `((x1 + x2) / 2, 0.7 y1 + 0.3 y2)`, base scale `(41/35) / (0.0110 * torso height)`.
+
+    Examples
+    --------
+    >>> from cpm_port.imaging.pyramid import flic_search
+    >>> search = flic_search((100, 50, 180, 150))
+    >>> search.center_xy, round(search.base_scale, 3)
+    ((140.0, 80.0), 1.065)
     """
     height = positive("height of the torso box", torso_box[3] - torso_box[1])
     scale = release.FLIC_SCALE_PER_TORSO * height
@@ -165,6 +207,13 @@ def box_search(box: tuple[float, float, float, float], box_size: int = release.B
     ----------
     box : (x, y, width, height)
         Image px, 0-based.
+
+    Examples
+    --------
+    >>> from cpm_port.imaging.pyramid import box_search
+    >>> search = box_search((40, 60, 120, 300))
+    >>> search.center_xy, round(search.base_scale, 3)
+    ((100.0, 210.0), 0.781)
     """
     x, y, width, height = box
     longer = max(positive("width of the box", width), positive("height of the box", height))
@@ -187,6 +236,12 @@ def demo_search(
     ------
     UsageError
         Nothing of the rectangle lies in the image.
+
+    Examples
+    --------
+    >>> from cpm_port.imaging.pyramid import demo_search
+    >>> demo_search((400, 300), (250, 50, 100, 300)).center_xy  # the box is clipped to the image
+    (274.5, 200.0)
     """
     height, width = image_size
     x, y, box_width, box_height = box
@@ -204,6 +259,13 @@ def demo_multipliers(image_height: int, person_height: float, box_size: int = re
 
     Source: `middle = 1.2 h / H`; from `368 / (H * 3.0 * middle)` to `368 / (H * 0.8 * middle)`; exponents of 2 in
     MATLAB's range arithmetic.
+
+    Examples
+    --------
+    >>> from cpm_port.imaging.pyramid import demo_multipliers
+    >>> scales = demo_multipliers(400, 300.0)
+    >>> len(scales), round(scales[0], 3), round(scales[-1], 3)
+    (12, 0.341, 1.214)
     """
     middle = release.DEMO_PERSON_HEIGHT * positive("height of the person", person_height) / image_height
     start, end = (box_size / (image_height * share * middle) for share in release.DEMO_SHARES)
@@ -211,14 +273,28 @@ def demo_multipliers(image_height: int, person_height: float, box_size: int = re
 
 
 def octave_range(start: float, end: float, octave: int) -> tuple[float, ...]:
-    """Return `2 .^ (log2(start) : 1 / octave : log2(end))`."""
+    """Return `2 .^ (log2(start) : 1 / octave : log2(end))`.
+
+    Examples
+    --------
+    >>> from cpm_port.imaging.pyramid import octave_range
+    >>> octave_range(0.5, 2.0, 1)
+    (0.5, 1.0, 2.0)
+    """
     first, last, step = math.log2(start), math.log2(end), 1.0 / octave
     count = math.floor((last - first) / step * (1.0 + 2.0**-52)) + 1
     return tuple(2.0 ** (first + i * step) for i in range(count))
 
 
 def positive(name: str, value: float) -> float:
-    """Return a number above 0; UsageError, with the value's name, where it is none."""
+    """Return a number above 0; UsageError, with the value's name, where it is none.
+
+    Examples
+    --------
+    >>> from cpm_port.imaging.pyramid import positive
+    >>> positive("width", 3)
+    3.0
+    """
     number = float(value)
     if not (math.isfinite(number) and number > 0):
         raise UsageError(f"{name} is {value}, expected a number above 0")

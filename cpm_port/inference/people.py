@@ -36,6 +36,12 @@ class FoundPerson(NamedTuple):
         Scaled px per image px at which the person is as tall as the net was trained for.
     score : float
         The finder's own belief; larger is more certain.
+
+    Examples
+    --------
+    >>> from cpm_port.inference.people import FoundPerson
+    >>> FoundPerson((120.0, 80.0), 0.5, score=0.9).center_xy
+    (120.0, 80.0)
     """
 
     center_xy: tuple[float, float]
@@ -44,7 +50,19 @@ class FoundPerson(NamedTuple):
 
 
 class PersonFinder(Protocol):
-    """Anything that finds where the people of an image are."""
+    """Anything that finds where the people of an image are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.inference.people import FoundPerson, PersonFinder
+    >>> class Middle:
+    ...     def find(self, image):
+    ...         return [FoundPerson((image.shape[1] / 2, image.shape[0] / 2), 1.0, 1.0)]
+    >>> finder: PersonFinder = Middle()
+    >>> finder.find(np.zeros((60, 80, 3), np.uint8))[0].center_xy
+    (40.0, 30.0)
+    """
 
     def find(self, image: NDArray[np.uint8]) -> list[FoundPerson]:
         """Return the people of an image, in the order in which to list them; the list may be empty.
@@ -70,6 +88,14 @@ class GivenBoxes:
     ------
     UsageError
         A box without a width or a height.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.inference.people import GivenBoxes
+    >>> finder = GivenBoxes([(40, 60, 120, 300), (200, 50, 90, 280)], box_size=184)
+    >>> [person.center_xy for person in finder.find(np.zeros((400, 400, 3), np.uint8))]
+    [(100.0, 210.0), (245.0, 190.0)]
     """
 
     def __init__(self, boxes: Sequence[tuple[float, float, float, float]], box_size: int) -> None:
@@ -89,6 +115,15 @@ class BoxesByName:
     boxes : BoxFile
     box_size : int
         Side of the net's input, px.
+
+    Examples
+    --------
+    >>> from cpm_port.annotations.boxes import BoxFile, NamedBox
+    >>> from cpm_port.inference.people import BoxesByName
+    >>> boxes = BoxFile("made here", [NamedBox("one.jpg", (40, 60, 120, 300))])
+    >>> finders = BoxesByName(boxes, box_size=184)
+    >>> [len(finders.of(name, (400, 400)).find(None)) for name in ("one.jpg", "other.jpg")]
+    [1, 0]
     """
 
     def __init__(self, boxes: BoxFile, box_size: int) -> None:

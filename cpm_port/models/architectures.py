@@ -62,6 +62,12 @@ class Widths:
         The wide convolutions of stage 1.
     refinement : int
         The convolutions of the later stages.
+
+    Examples
+    --------
+    >>> from cpm_port.models import ARCHITECTURES, Widths
+    >>> ARCHITECTURES["mpi"].widths == Widths()
+    True
     """
 
     trunk: int = 128
@@ -152,6 +158,13 @@ class Architecture:
         Caffe's names of stage 1's two last convolutions behind a front.
     shifted_relus : bool
         The release's person net numbers the ReLU of `Mconv<i>` as `Mrelu<i+1>`.
+
+    Examples
+    --------
+    >>> from cpm_port.models import ARCHITECTURES
+    >>> net = ARCHITECTURES["mpi"]
+    >>> net.stages, net.parts, net.box
+    (6, 14, (368, 368))
     """
 
     name: str
@@ -265,6 +278,12 @@ def architecture(
     UsageError
         An unknown name, a number below 1, a box that 8 does not divide, or a share of a front that is not there or
         not in (0, 1].
+
+    Examples
+    --------
+    >>> from cpm_port.models import architecture
+    >>> architecture("mpi", stages=3, box=(184, 184)).stages
+    3
     """
     if name not in ARCHITECTURES:
         raise UsageError(f"architecture {name!r} is unknown; expected one of {', '.join(ARCHITECTURES)}")

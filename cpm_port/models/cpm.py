@@ -141,6 +141,14 @@ class VGGCPM(nn.Module):
         `classifier` and `refinement` are used.
     center_map : bool
         Whether the input's fourth channel is a center map; without, the input has three channels.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from cpm_port.models import architecture, build
+    >>> net = build(architecture("mpi-vgg", stages=2, width=4))
+    >>> [tuple(maps.shape) for maps in net(torch.zeros(1, 4, 64, 64))]
+    [(1, 15, 8, 8), (1, 15, 8, 8)]
     """
 
     def __init__(
@@ -205,6 +213,14 @@ class ResidualCPM(nn.Module):
     stages, maps : int
         Number of stages, and of belief maps (background included).
     widths : ResidualWidths
+
+    Examples
+    --------
+    >>> import torch
+    >>> from cpm_port.models import architecture, build
+    >>> net = build(architecture("residual", stages=2, width=4))
+    >>> [tuple(maps.shape) for maps in net(torch.zeros(1, 4, 64, 64))]
+    [(1, 15, 8, 8), (1, 15, 8, 8)]
     """
 
     def __init__(self, stages: int = 3, maps: int = 15, widths: ResidualWidths | None = None) -> None:
@@ -252,7 +268,14 @@ class ResidualCPM(nn.Module):
 
 
 def build(net: Architecture) -> CPM | VGGCPM | ResidualCPM:
-    """Return the module of an architecture, with PyTorch's own initial weights."""
+    """Return the module of an architecture, with PyTorch's own initial weights.
+
+    Examples
+    --------
+    >>> from cpm_port.models import architecture, build
+    >>> type(build(architecture("mpi", stages=2, width=4))).__name__
+    'CPM'
+    """
     if net.residual:
         return ResidualCPM(net.stages, net.maps, net.residual)
     if net.front:

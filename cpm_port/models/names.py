@@ -25,7 +25,14 @@ _REFINEMENTS = {False: 4, True: 6}  # hidden convolutions of a later stage, by w
 
 
 def caffe_names(net: Architecture) -> dict[str, str]:
-    """Return module path -> Caffe layer name for every convolution, in the order of Caffe's file."""
+    """Return module path -> Caffe layer name for every convolution, in the order of Caffe's file.
+
+    Examples
+    --------
+    >>> from cpm_port.models import architecture, caffe_names
+    >>> list(caffe_names(architecture("mpi")).items())[0]
+    ('first_trunk.conv1', 'conv1_stage1')
+    """
     if net.residual:
         with torch.device("meta"):
             paths = [name.removesuffix(".weight") for name in build(net).state_dict() if name.endswith(".weight")]
@@ -58,6 +65,14 @@ def to_caffe(state: Mapping[str, Tensor], net: Architecture) -> dict[str, tuple[
     ------
     WeightsError
         The state dict is not one of this architecture; the message lists every difference.
+
+    Examples
+    --------
+    >>> from cpm_port.models import architecture, build, to_caffe
+    >>> net = architecture("mpi", stages=2, width=4, box=(64, 64))
+    >>> blobs = to_caffe(build(net).state_dict(), net)
+    >>> [blob.shape for blob in blobs["conv1_stage1"]]
+    [(4, 3, 9, 9), (4,)]
     """
     _check({key: tuple(value.shape) for key, value in state.items()}, _expected(net), "state dict")
     return {
@@ -75,6 +90,15 @@ def from_caffe(blobs: Mapping[str, Sequence[NDArray[np.float32]]], net: Architec
     ------
     WeightsError
         Layers are missing, unknown, or of another shape; the message lists every difference.
+
+    Examples
+    --------
+    >>> from cpm_port.models import architecture, build, from_caffe, to_caffe
+    >>> net = architecture("mpi", stages=2, width=4, box=(64, 64))
+    >>> module = build(net)
+    >>> back = from_caffe(to_caffe(module.state_dict(), net), net)
+    >>> all((back[name] == value).all() for name, value in module.state_dict().items())
+    True
     """
     renamed = {f"{layer}[{i}]": f"{path}.{kind}" for path, layer in caffe_names(net).items() for i, kind in _KINDS}
     shapes = _expected(net)

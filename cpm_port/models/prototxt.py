@@ -76,6 +76,12 @@ class TrainingData:
         Of the center map, box px; None: 21 at a box of 368, in proportion elsewhere.
     flip_prob : float
         How often an example is mirrored.
+
+    Examples
+    --------
+    >>> from cpm_port.models import TrainingData, architecture, train_text
+    >>> "batch_size: 4" in train_text(architecture("mpi"), TrainingData("lmdb/train", batch_size=4))
+    True
     """
 
     source: str = "lmdb"
@@ -97,6 +103,12 @@ class SolverSettings:
     ----------
     clip_gradients : float or None
         Longest gradient, over all parameters; None: `write_files` chooses, for nets of other parts than the released.
+
+    Examples
+    --------
+    >>> from cpm_port.models import SolverSettings, solver_text
+    >>> "max_iter: 1000" in solver_text("net.prototxt", "snapshots/net", SolverSettings(max_iter=1000))
+    True
     """
 
     base_lr: float = 8e-5
@@ -111,7 +123,16 @@ class SolverSettings:
 
 
 def deploy_text(net: Architecture) -> str:
-    """Return the deploy prototxt: the declared input, and every stage to its belief maps."""
+    """Return the deploy prototxt: the declared input, and every stage to its belief maps.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = parse_net(deploy_text(architecture("mpi")))
+    >>> net.inputs, net.outputs
+    ({'data': (1, 4, 368, 368)}, ('Mconv5_stage6',))
+    """
     writer = NetWriter(net)
     dims = (1, net.channels, *net.box)
     writer.fields += [
@@ -130,6 +151,12 @@ def train_text(net: Architecture, data: TrainingData | None = None) -> str:
     ------
     UsageError
         A batch below 1 or an empty scale range.
+
+    Examples
+    --------
+    >>> from cpm_port.models import architecture, train_text
+    >>> train_text(architecture("mpi")).count("EuclideanLoss")  # one for each stage
+    6
     """
     data = data or TrainingData()
     if data.batch_size < 1:
@@ -203,7 +230,14 @@ def augmentation_fields(
 
 
 def solver_text(net_path: str, snapshot_prefix: str, settings: SolverSettings | None = None) -> str:
-    """Return the solver prototxt that trains the net at `net_path` and snapshots to `snapshot_prefix`."""
+    """Return the solver prototxt that trains the net at `net_path` and snapshots to `snapshot_prefix`.
+
+    Examples
+    --------
+    >>> from cpm_port.models import solver_text
+    >>> "train.prototxt" in solver_text("train.prototxt", "snapshots/mpi")
+    True
+    """
     s = settings or SolverSettings()
     fields: list[tuple[str, Any]] = [
         ("net", net_path),
@@ -232,6 +266,13 @@ def write_files(
 
     A net for other parts than the released one starts from weights that were trained for those: its solver clips
     gradients, or the first steps at the released rate throw such weights to infinity.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from cpm_port.models import architecture, write_files
+    >>> [path.name for path in write_files(architecture("mpi", stages=2), Path("nets"))]
+    ['mpi_deploy.prototxt', 'mpi_train.prototxt', 'mpi_solver.prototxt']
     """
     stem = _stem(net)
     solver = solver or SolverSettings()

@@ -70,6 +70,17 @@ def read_predictions(
         The file is of no known kind, corrupt, or contradicts what is stated.
     UsageError
         COCO's JSON without an order, or OpenPose's whose number of parts does not say it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.parts import LSP14, Convention, Joints
+    >>> from cpm_port.predictions.files import read_predictions, write_predictions
+    >>> from cpm_port.predictions.values import Predictions
+    >>> joints = Joints(np.zeros((1, 14, 2)), Convention(LSP14))
+    >>> write_predictions("people.mat", Predictions(joints, None, ("im1.jpg",), "made here"))
+    >>> str(read_predictions("people.mat").joints.convention)
+    'lsp14, 0-based, person-centric'
     """
     path = Path(path)
     if not path.exists():
@@ -97,6 +108,17 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
     ------
     UsageError
         Another suffix, or JSON from predictions without names.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.parts import LSP14, Convention, Joints
+    >>> from cpm_port.predictions.files import read_predictions, write_predictions
+    >>> from cpm_port.predictions.values import Predictions
+    >>> joints = Joints(np.zeros((1, 14, 2)), Convention(LSP14))
+    >>> write_predictions("people.h5", Predictions(joints, np.ones((1, 14)), ("im1.jpg",), "made here"))
+    >>> read_predictions("people.h5").joints.xy.shape
+    (1, 14, 2)
     """
     path = Path(path)
     require_writable(path)

@@ -60,6 +60,15 @@ def labels(
         Fewer joints than parts, or no person.
     DataError
         A joint's coordinate is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.training.labels import labels
+    >>> people = np.array([[[8, 8, 1], [24, 16, 1]]], np.float32)
+    >>> maps = labels(people, num_parts=2, stride=8, sigma=7.0, crop_size=(32, 32))
+    >>> maps.shape, [int(i) for i in np.unravel_index(maps[1].argmax(), (4, 4))]
+    ((6, 4, 4), [2, 3])
     """
     if people.ndim != 3 or people.shape[0] < 1 or people.shape[1] < num_parts or people.shape[2] != 3:
         raise ShapeError(f"people of shape {people.shape}; expected (N, {num_parts} or more, 3) with N > 0")
@@ -81,6 +90,15 @@ def blank_unlabelled(label: NDArray[np.float32], codes: NDArray[np.float32]) -> 
     label : ndarray, shape (2 * (num_parts + 1), h, w), float32
         Written.
     codes : ndarray, shape (num_parts,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.training.labels import blank_unlabelled
+    >>> maps = np.zeros((6, 4, 4), np.float32)
+    >>> blank_unlabelled(maps, np.array([1, 2], np.float32))
+    >>> np.isnan(maps).all(axis=(1, 2)).tolist()
+    [False, True, False, False, True, False]
     """
     label.reshape(2, len(codes) + 1, *label.shape[1:])[:, np.flatnonzero(codes == 2)] = np.nan
 
@@ -92,6 +110,14 @@ def center_map_at(center: NDArray[np.float32], sigma: float, crop_size: tuple[in
     ------
     DataError
         The center is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.training.labels import center_map_at
+    >>> peak = center_map_at(np.array([5, 9], np.float32), 3.0, (16, 12))
+    >>> peak.shape, float(peak[9, 5])
+    ((12, 16), 1.0)
     """
     if not np.isfinite(center).all():
         raise DataError(f"center ({center[0]}, {center[1]}): a coordinate is not finite")
