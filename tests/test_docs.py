@@ -162,10 +162,16 @@ def test_every_module_of_the_python_page_has_names_with_docstrings() -> None:
                 assert inspect.getdoc(value), f"{name}.{public}"
 
 
-EXAMPLES_TO_COME = {
-    "cpm_port.graph", "cpm_port.caffe", "cpm_port.formats", "cpm_port.inference.predict", "cpm_port.zoo"
+WITHOUT_EXAMPLE = {
+    "cpm_port.data.Augment", "cpm_port.data.collate", "cpm_port.data.masked_euclidean_loss",
+    "cpm_port.data.split_label", "cpm_port.inference.looking.Looking", "cpm_port.inference.looking.Wanted",
+    "cpm_port.inference.run.Done", "cpm_port.inference.run.Output", "cpm_port.inference.run.Summary",
+    "cpm_port.inference.run.predict_files", "cpm_port.models.surgery.MoveReport",
+    "cpm_port.training.recipe.Finetuned", "cpm_port.training.recipe.Recipe", "cpm_port.training.recipe.finetune",
+    "cpm_port.zoo.OwnModel", "cpm_port.zoo.add", "cpm_port.zoo.download", "cpm_port.zoo.read_own_model",
+    "cpm_port.zoo.recognise", "cpm_port.zoo.write_own_model",
 }  # fmt: skip
-"""Modules of the Python page some of whose names have no example yet; shorten this list."""
+"""Names of the Python page that have no example yet; nothing is added here."""
 
 
 PYTHON_MODULES = re.findall(r"^::: (\S+)$", TEXTS["reference/python.md"], flags=re.MULTILINE)
@@ -175,7 +181,10 @@ PYTHON_MODULES = re.findall(r"^::: (\S+)$", TEXTS["reference/python.md"], flags=
 def test_every_name_of_the_python_page_has_an_example_that_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from cpm_port.graph import registry
+
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
     module = importlib.import_module(name)
     runner, without = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS), set()
     for public in module.__all__:
@@ -183,11 +192,11 @@ def test_every_name_of_the_python_page_has_an_example_that_runs(
         if inspect.isclass(value) or inspect.isfunction(value):
             found = doctest.DocTestFinder(recurse=False).find(value, public, module=False, globs={})
             if not sum(len(test.examples) for test in found):
-                without.add(public)
+                without.add(f"{name}.{public}")
             for test in found:
                 runner.run(test)
     assert runner.failures == 0
-    assert bool(without) == (name in EXAMPLES_TO_COME), without
+    assert without <= WITHOUT_EXAMPLE
 
 
 def test_every_error_says_what_to_do() -> None:

@@ -81,6 +81,14 @@ class StoredBlob:
         The values in their shape, read only, float32, or float64 where the file has double_data.
     diff : ndarray or None
         Gradients of the same shape, where the file has them.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import read_model
+    >>> from cpm_port.zoo import resolve
+    >>> stored = next(blobs for blobs in read_model(resolve().weights).blobs if blobs)[0]
+    >>> stored.array.dtype, stored.diff
+    (dtype('float32'), None)
     """
 
     message: Any
@@ -111,6 +119,14 @@ class CaffeModel:
     source, dialect, generation : str
     notes : tuple of str
         Blobs that Caffe does not read, and so were left out.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import read_model
+    >>> from cpm_port.zoo import resolve
+    >>> model = read_model(resolve().weights)
+    >>> len(model.blobs) == len(model.message.layer)
+    True
     """
 
     message: Any
@@ -196,6 +212,13 @@ def read_model(path: str | os.PathLike[str], *, dialect: str | None = None) -> C
     ------
     MissingFileError, CaffeFormatError
         Where the file is absent; where it is text, truncated or corrupt, or a blob's values do not fill its shape.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import read_model
+    >>> from cpm_port.zoo import resolve
+    >>> read_model(resolve().weights).generation
+    'V2'
     """
     source = os.fspath(path)
     data = _binary(path)

@@ -64,6 +64,14 @@ class Weights(Mapping[str, tuple[np.ndarray, ...]]):
         The net inside the file, upgraded to V2, without arrays; None for HDF5. Do not change it.
     notes : tuple of str
         What a reader should know: layer names that occur twice (the last one counts, as in Caffe), upgrades.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.caffe import Weights
+    >>> weights = Weights({"conv1": (np.zeros((8, 3, 9, 9)), np.zeros(8))}, source="made here")
+    >>> [array.shape for array in weights["conv1"]]
+    [(8, 3, 9, 9), (8,)]
     """
 
     def __init__(
@@ -104,6 +112,12 @@ class SolverState:
 
     `history` is Caffe's: one array per learnable parameter, or two in a row of that many for solvers with two
     (AdaDelta, Adam).
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import SolverState
+    >>> SolverState(iter=1000, learned_net="net_iter_1000.caffemodel").current_step
+    0
     """
 
     iter: int
@@ -160,6 +174,15 @@ def read_net(
     ------
     MissingFileError, CaffeFormatError, LayerError
         For a file that is absent, no net, or a net whose layers contradict each other.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import parse_net, read_net, write_prototxt
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = parse_net(deploy_text(architecture("mpi", stages=2)))
+    >>> write_prototxt("net.prototxt", net)
+    >>> len(read_net("net.prototxt").layers) == len(net.layers)
+    True
     """
     source = os.fspath(path)
     if is_prototxt(path):
@@ -206,6 +229,13 @@ def read_weights(path: str | os.PathLike[str], *, dialect: str | None = None) ->
     ------
     MissingFileError, CaffeFormatError
         Where the file is absent; where it is text, corrupt, or a blob's values do not fill its shape.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import read_weights
+    >>> from cpm_port.zoo import resolve
+    >>> all(len(arrays) >= 1 for arrays in read_weights(resolve().weights).values())
+    True
     """
     source = os.fspath(path)
     with binary.map_file(path) as data:
@@ -255,6 +285,16 @@ def write_weights(path: str | os.PathLike[str], blobs: Mapping[str, Sequence[np.
         Where `blobs` names layers that the net does not have.
     ShapeError
         For arrays that Caffe cannot hold.
+
+    Examples
+    --------
+    >>> from cpm_port.zoo import resolve
+    >>> from cpm_port.caffe import read_net, read_weights, write_weights
+    >>> model = resolve()
+    >>> blobs = read_weights(model.weights)
+    >>> write_weights("copy.caffemodel", blobs, read_net(model.net))
+    >>> list(read_weights("copy.caffemodel")) == list(blobs)
+    True
     """
     unknown = [name for name in blobs if name not in {layer.name for layer in net.layers}]
     if unknown:
@@ -271,12 +311,31 @@ def write_weights(path: str | os.PathLike[str], blobs: Mapping[str, Sequence[np.
 
 
 def format_prototxt(net: NetSpec | Message) -> str:
-    """Return a net (or any of our messages) as protobuf text; a NetSpec in its upgraded, unfiltered form."""
+    """Return a net (or any of our messages) as protobuf text; a NetSpec in its upgraded, unfiltered form.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import format_prototxt, parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = parse_net(deploy_text(architecture("mpi", stages=2)))
+    >>> parse_net(format_prototxt(net)).outputs == net.outputs
+    True
+    """
     return format_text(net.message if isinstance(net, NetSpec) else net)
 
 
 def write_prototxt(path: str | os.PathLike[str], net: NetSpec | Message) -> None:
-    """Write `format_prototxt(net)` to a file."""
+    """Write `format_prototxt(net)` to a file.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import parse_net, read_net, write_prototxt
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = parse_net(deploy_text(architecture("mpi", stages=2)))
+    >>> write_prototxt("net.prototxt", net)
+    >>> read_net("net.prototxt").outputs
+    ('Mconv5_stage2',)
+    """
     with atomic_path(path) as temporary:
         temporary.write_text(format_prototxt(net), encoding="utf-8")
 
@@ -287,6 +346,13 @@ def read_solverstate(path: str | os.PathLike[str]) -> SolverState:
     Raises
     ------
     MissingFileError, CaffeFormatError
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import SolverState, read_solverstate, write_solverstate
+    >>> write_solverstate("net.solverstate.h5", SolverState(iter=7))
+    >>> read_solverstate("net.solverstate.h5").iter
+    7
     """
     source = os.fspath(path)
     with binary.map_file(path) as data:
@@ -303,7 +369,15 @@ def read_solverstate(path: str | os.PathLike[str]) -> SolverState:
 
 
 def write_solverstate(path: str | os.PathLike[str], state: SolverState) -> None:
-    """Write a solver state: HDF5 for a suffix `.h5`, else binary."""
+    """Write a solver state: HDF5 for a suffix `.h5`, else binary.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import SolverState, read_solverstate, write_solverstate
+    >>> write_solverstate("net.solverstate", SolverState(iter=1000))
+    >>> read_solverstate("net.solverstate").iter
+    1000
+    """
     if Path(path).suffix.lower() in _HDF5_SUFFIXES:
         from cpm_port.caffe import hdf5
 
@@ -322,6 +396,14 @@ def read_mean(path: str | os.PathLike[str]) -> np.ndarray:
     -------
     ndarray, read only
         In the shape that the file says; Caffe writes (1, C, H, W), BGR.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.caffe import read_mean, write_mean
+    >>> write_mean("mean.binaryproto", np.full((3, 1, 1), 104, np.float32))
+    >>> float(read_mean("mean.binaryproto").max())
+    104.0
     """
     source = os.fspath(path)
     parts = binary.split_file(path, wire.BLOB, "a mean, or a single blob")
@@ -336,6 +418,14 @@ def write_mean(path: str | os.PathLike[str], array: np.ndarray) -> None:
     ------
     UsageError
         For an array that is not (C, H, W) or (1, C, H, W).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.caffe import read_mean, write_mean
+    >>> write_mean("mean.binaryproto", np.ones((3, 4, 4), np.float32))
+    >>> read_mean("mean.binaryproto").shape
+    (1, 3, 4, 4)
     """
     array = np.asarray(array)
     if array.ndim == 3:

@@ -46,7 +46,16 @@ def parse_net(
     stages: Sequence[str] = (),
     dialect: str | None = None,
 ) -> NetSpec:
-    """Parse a prototxt's text; parameters as `cpm_port.caffe.read_net`."""
+    """Parse a prototxt's text; parameters as `cpm_port.caffe.read_net`.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = parse_net(deploy_text(architecture("mpi", stages=2)))
+    >>> len(net.layers), net.outputs
+    (40, ('Mconv5_stage2',))
+    """
     parsed = dialects.parse_message(text, "NetParameter", source=source, dialect=dialect)
     return spec_of(parsed.message, source=source, phase=phase, level=level, stages=stages, unknown=parsed.unknown)
 
@@ -66,6 +75,12 @@ def spec_of(
 
     Parameters as of `cpm_port.caffe.read_net`; `unknown` are the fields that its text has and the schema lacks, and
     `is_snapshot` says that the net comes from a stored model.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import message_class, spec_of
+    >>> spec_of(message_class("NetParameter")(name="empty", input=["data"]), source="made here").name
+    'empty'
     """
     if phase not in PHASES:
         raise UsageError(f"phase {phase!r}: expected TRAIN or TEST")
@@ -109,13 +124,30 @@ def snapshot_net(message: Any, source: str) -> NetSpec:
     ------
     CaffeFormatError, LayerError
         The layers contradict each other.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import parse_net, snapshot_message, snapshot_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = parse_net(deploy_text(architecture("mpi", stages=2)))
+    >>> len(snapshot_net(snapshot_message(net), "made here").layers) == len(net.layers)
+    True
     """
     trained = any(layer.HasField("phase") and layer.phase == 0 for layer in message.layer)
     return spec_of(message, source=source, phase="TRAIN" if trained else "TEST", is_snapshot=True)
 
 
 def snapshot_message(net: NetSpec) -> Any:
-    """Return a new NetParameter with the net's layers as its phase chose them: what a stored model holds."""
+    """Return a new NetParameter with the net's layers as its phase chose them: what a stored model holds.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import parse_net, snapshot_message
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = parse_net(deploy_text(architecture("mpi", stages=2)))
+    >>> len(snapshot_message(net).layer) == len(net.layers)
+    True
+    """
     message = message_class("NetParameter", net.dialect)(name=net.name)
     for layer in net.layers:
         params = layer.params.message()

@@ -127,6 +127,12 @@ def message_class(name: str, dialect: str = "bvlc") -> Any:
     ------
     UsageError
         For a dialect or message that does not exist.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import message_class
+    >>> message_class("BlobProto")(num=2).num
+    2
     """
     classes = _classes(dialect)
     if name not in classes:

@@ -58,6 +58,14 @@ def infer_shapes(net: NetSpec, input_shapes: Mapping[str, Sequence[int]] | None 
     LayerError
         For a layer whose bottoms or fields do not fit, an input without a shape, or a name in `input_shapes` that is no
         input.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import infer_shapes, parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = parse_net(deploy_text(architecture("mpi", stages=2)))
+    >>> infer_shapes(net)["Mconv5_stage2"]
+    (1, 15, 46, 46)
     """
     unknown = [
         f"{layer.name!r} ({layer.type})"
@@ -96,6 +104,15 @@ def layer_shapes(layer: LayerSpec, bottom_shapes: Sequence[Sequence[int]]) -> li
     ------
     UnsupportedLayerError, LayerError
         For a type not known here; for bottoms or fields that do not fit.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import layer_shapes, parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = parse_net(deploy_text(architecture("mpi", stages=2)))
+    >>> layer = next(layer for layer in net.layers if layer.type == "Pooling")
+    >>> layer_shapes(layer, [(1, 128, 368, 368)])
+    [(1, 128, 46, 46)]
     """
     entry = LAYER_TYPES.get(layer.type)
     if entry is None and is_source(layer):
@@ -146,7 +163,17 @@ def stated_shapes(layer: LayerSpec, given: Mapping[str, Sequence[int]]) -> list[
 
 
 def param_shapes(layer: LayerSpec, bottom_shapes: Sequence[Sequence[int]]) -> list[Shape]:
-    """Return the shapes of a layer's parameter blobs, in Caffe's order; empty for a layer that has none."""
+    """Return the shapes of a layer's parameter blobs, in Caffe's order; empty for a layer that has none.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import param_shapes, parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = parse_net(deploy_text(architecture("mpi", stages=2)))
+    >>> layer = next(layer for layer in net.layers if layer.type == "Convolution")
+    >>> param_shapes(layer, [(1, 3, 368, 368)])
+    [(128, 3, 9, 9), (128,)]
+    """
     entry = LAYER_TYPES.get(layer.type)
     shapes = [] if entry is None else entry.param_shapes(layer, _as_shapes(bottom_shapes))
     return [_countable(layer, "parameter", shape) for shape in shapes]
@@ -157,6 +184,15 @@ def layer_flops(layer: LayerSpec, bottom_shapes: Sequence[Sequence[int]]) -> int
 
     Counted are products of weights (convolution, deconvolution, inner product) with their biases; Caffe's other types
     give 0.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import layer_flops, parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = parse_net(deploy_text(architecture("mpi", stages=2)))
+    >>> layer = next(layer for layer in net.layers if layer.type == "Convolution")
+    >>> layer_flops(layer, [(1, 3, 368, 368)])
+    8441790464
     """
     entry = LAYER_TYPES.get(layer.type)
     return None if entry is None else entry.flops(layer, _as_shapes(bottom_shapes))

@@ -50,6 +50,13 @@ class SolverSpec:
         The file, for messages.
     notes : tuple of str
         Upgrades, and fields that the schema does not know.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import parse_solver
+    >>> solver = parse_solver("net: 'train.prototxt' base_lr: 0.1 lr_policy: 'fixed'")
+    >>> solver.type, solver.momentum, solver.iter_size
+    ('SGD', 0.0, 1)
     """
 
     type: str
@@ -99,12 +106,28 @@ def read_solver(path: str | os.PathLike[str], *, dialect: str | None = None) -> 
     ------
     MissingFileError, CaffeFormatError
         Where the file is absent; where it is no solver, or names its net twice.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from cpm_port.caffe import read_solver
+    >>> from cpm_port.models import architecture, write_files
+    >>> solver = write_files(architecture("mpi"), Path("nets"))[2]
+    >>> read_solver(solver).lr_policy
+    'step'
     """
     return parse_solver(read_text(path), source=os.fspath(path), dialect=dialect)
 
 
 def parse_solver(text: str, *, source: str = "<string>", dialect: str | None = None) -> SolverSpec:
-    """Parse a solver prototxt's text; as `read_solver`."""
+    """Parse a solver prototxt's text; as `read_solver`.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import parse_solver
+    >>> parse_solver("net: 'train.prototxt' base_lr: 0.1 lr_policy: 'fixed'").lr_policy
+    'fixed'
+    """
     parsed = dialects.parse_message(text, "SolverParameter", source=source, dialect=dialect)
     return _spec(parsed.message, source, [f"{source}:{unknown}" for unknown in parsed.unknown])
 

@@ -20,6 +20,12 @@ class NetState(NamedTuple):
         For the rules `min_level` and `max_level`.
     stages : tuple of str
         For the rules `stage` and `not_stage`; besides those of the file's own `state`.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import NetState
+    >>> NetState(phase="TRAIN").level
+    0
     """
 
     phase: str = "TEST"
@@ -33,7 +39,14 @@ PLAIN_STATE = NetState()
 
 @dataclass(frozen=True)
 class ParamSpec:
-    """How one parameter blob of a layer is trained: its shared name ("" is none) and rate multipliers."""
+    """How one parameter blob of a layer is trained: its shared name ("" is none) and rate multipliers.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import ParamSpec
+    >>> ParamSpec(lr_mult=2.0).decay_mult
+    1.0
+    """
 
     name: str = ""
     lr_mult: float = 1.0
@@ -59,6 +72,15 @@ class LayerSpec:
     strangers : tuple of str
         Fields of its parameters that the schema does not know and that may change what it computes, with their places
         (`strangers.py`).
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = parse_net(deploy_text(architecture("mpi", stages=2)))
+    >>> layer = net.layers[0]
+    >>> layer.name, layer.type, layer.tops
+    ('input', 'Input', ('data',))
     """
 
     name: str
@@ -92,6 +114,14 @@ class NetSpec:
         What was upgraded, and fields that the schema does not know.
     unknown : tuple of str
         Those of the notes that tell of such fields.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = parse_net(deploy_text(architecture("mpi", stages=2)))
+    >>> net.inputs, net.phase
+    ({'data': (1, 4, 368, 368)}, 'TEST')
     """
 
     name: str

@@ -30,6 +30,15 @@ class MessageView:
     ------
     AttributeError
         On reading a field that the message's dialect does not have.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = parse_net(deploy_text(architecture("mpi", stages=2)))
+    >>> view = next(layer for layer in net.layers if layer.type == "Convolution").params.convolution_param
+    >>> view.num_output, view.has("bias_filler")
+    (128, True)
     """
 
     __slots__ = ("_message",)

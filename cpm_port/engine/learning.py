@@ -67,6 +67,19 @@ class LearningNet(AcceleratedNet):
     net : CaffeNet
         Stays as it is. Its parameters are shared: training either net changes both. What the engine does not cover (a
         net on another device or in another type, autocast, tracing, hooks) runs by the net's own layers.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import cpm_port
+    >>> from cpm_port.caffe import parse_net
+    >>> from cpm_port.engine import LearningNet
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = cpm_port.load_net(parse_net(deploy_text(architecture("mpi", stages=2, width=4, box=(64, 64)))))
+    >>> fast = LearningNet(net)
+    >>> fast(torch.rand(1, 4, 64, 64))["Mconv5_stage2"].sum().backward()
+    >>> all(parameter.grad is not None for parameter in net.parameters())
+    True
     """
 
     def __init__(self, net: CaffeNet) -> None:

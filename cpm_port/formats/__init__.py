@@ -30,6 +30,13 @@ def format_of(path: Path, formats: Sequence[Format] = FORMATS) -> Format:
     ------
     UsageError
         A pickle's suffix, or one that none of them has.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from cpm_port.formats import format_of
+    >>> format_of(Path("pose.caffemodel")).name
+    'caffemodel'
     """
     suffix = path.suffix.lower()
     if suffix in _PICKLES:

@@ -29,6 +29,13 @@ class StoredModel:
         None for a format that holds no net.
     notes : tuple of str
         What the reader wants the user to know.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.formats import StoredModel
+    >>> StoredModel({"conv1": (np.zeros((8, 3, 9, 9)), np.zeros(8))}, net=None).notes
+    ()
     """
 
     blobs: Mapping[str, tuple[Array, ...]]
@@ -50,6 +57,12 @@ class Format:
         Path -> StoredModel; None for a format that is only written.
     write : callable
         (Path, StoredModel) -> lines to report. The file appears whole or not at all.
+
+    Examples
+    --------
+    >>> from cpm_port.formats import FORMATS
+    >>> [form.name for form in FORMATS if form.read is not None]
+    ['caffemodel', 'HDF5', 'safetensors']
     """
 
     name: str

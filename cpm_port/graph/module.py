@@ -54,6 +54,22 @@ class LayerModule(nn.Module):
         True in phase TRAIN: the layer's own phase or, failing that, the net's.
     shaped_by_values : bool
         Class attribute: how large the tops are is known when the layer runs (Filter); `top_shapes` tells the most.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from cpm_port.graph import LayerModule, load_net, register
+    >>> from cpm_port.caffe import parse_net
+    >>> @register("Doubled", fields="")
+    ... class Doubled(LayerModule):
+    ...     def top_shapes(self, bottom_shapes):
+    ...         return bottom_shapes
+    ...
+    ...     def forward(self, x):
+    ...         return (2 * x,)
+    >>> text = "input: 'x' input_shape { dim: 2 } layer { name: 'd' type: 'Doubled' bottom: 'x' top: 'y' }"
+    >>> load_net(parse_net(text))(torch.ones(2))["y"]
+    tensor([2., 2.])
     """
 
     message = ""

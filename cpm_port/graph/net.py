@@ -52,6 +52,15 @@ class Step:
         The key of its module in the net: `net.get_submodule(key)`.
     detached : tuple of int
         Positions of the bottoms that get no gradient: `propagate_down: false`, unless the net has `force_backward`.
+
+    Examples
+    --------
+    >>> import cpm_port
+    >>> from cpm_port.caffe import parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = cpm_port.load_net(parse_net(deploy_text(architecture("mpi", stages=2, width=4, box=(64, 64)))))
+    >>> net.steps[0].spec.type
+    'Slice'
     """
 
     spec: LayerSpec

@@ -101,6 +101,19 @@ def register(
         The type has a builder already.
     UsageError
         The schema has a message or field of that name or number already.
+
+    Examples
+    --------
+    >>> from cpm_port.graph import LayerModule, register, supported_types
+    >>> @register("Halved")
+    ... class Halved(LayerModule):
+    ...     def top_shapes(self, bottom_shapes):
+    ...         return bottom_shapes
+    ...
+    ...     def forward(self, x):
+    ...         return (x / 2,)
+    >>> "Halved" in supported_types()
+    True
     """
 
     def enter(builder: _B) -> _B:
@@ -146,12 +159,29 @@ def builder_of(layer: LayerSpec) -> Builder:
 
 
 def supported_types() -> tuple[str, ...]:
-    """Return every type that a net may hold: the registered ones and the sources of its inputs, sorted."""
+    """Return every type that a net may hold: the registered ones and the sources of its inputs, sorted.
+
+    Examples
+    --------
+    >>> from cpm_port.graph import supported_types
+    >>> "Convolution" in supported_types()
+    True
+    """
     return tuple(sorted(_ENTRIES.keys() | SOURCE_TYPES))
 
 
 def unsupported_layers(layers: Iterable[LayerSpec], *, strict: bool = True) -> list[tuple[str, str, str]]:
-    """Return (name, type, reason) for every layer that cannot be built as it is written, in the net's order."""
+    """Return (name, type, reason) for every layer that cannot be built as it is written, in the net's order.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = parse_net(deploy_text(architecture("mpi", stages=2)))
+    >>> from cpm_port.graph import unsupported_layers
+    >>> unsupported_layers(net.layers)
+    []
+    """
     found = []
     for layer in layers:
         if is_source(layer):

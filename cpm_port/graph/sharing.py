@@ -23,6 +23,16 @@ class ParamInfo:
     """A learnable parameter: its owner layer, blob index, tensor, and rate and decay multipliers.
 
     `lr_mult` 0 (frozen layers, BatchNorm's statistics) comes with `tensor.requires_grad` False.
+
+    Examples
+    --------
+    >>> import cpm_port
+    >>> from cpm_port.caffe import parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = cpm_port.load_net(parse_net(deploy_text(architecture("mpi", stages=2, width=4, box=(64, 64)))))
+    >>> info = net.param_info()[0]
+    >>> info.layer, info.index, info.lr_mult
+    ('conv1_stage1', 0, 5.0)
     """
 
     layer: str

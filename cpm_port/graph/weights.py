@@ -58,6 +58,15 @@ class WeightsReport:
         Layers of the net, with parameters of their own, that the source does not have.
     misfits : tuple of str
         With `skip_misfits`, what does not fit, a line each; layers that such a line names stay as they were.
+
+    Examples
+    --------
+    >>> import cpm_port
+    >>> from cpm_port.caffe import parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = cpm_port.load_net(parse_net(deploy_text(architecture("mpi", stages=2, width=4, box=(64, 64)))))
+    >>> net.weights_report is None  # where no weights were loaded
+    True
     """
 
     source: str

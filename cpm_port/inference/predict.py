@@ -68,6 +68,13 @@ class Beliefs:
         The output's belief maps.
     stages : dict of int to Tensor
         Each stage's, where they were wanted.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from cpm_port.inference.predict import Beliefs
+    >>> Beliefs(torch.zeros(7, 15, 23, 23)).stages
+    {}
     """
 
     final: Tensor
@@ -98,6 +105,19 @@ class Prediction:
         The merged maps, the background last.
     stage_maps : dict of int to ndarray
         Stage -> the merged maps of that stage at the asked rows and columns, (rows, columns, P + 1), float32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.imaging.pyramid import build_pyramid
+    >>> import cpm_port
+    >>> from cpm_port.caffe import parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = cpm_port.load_net(parse_net(deploy_text(architecture("mpi", stages=2, width=4, box=(64, 64)))))
+    >>> from cpm_port.inference.predict import predict_person
+    >>> found = predict_person(net, np.zeros((80, 60, 3), np.uint8), (30.0, 40.0), 0.8, (0.9, 1.1))
+    >>> found.peak_limit, found.mode, found.image_size
+    (2, 'benchmark', (80, 60))
     """
 
     joints_image: NDArray[np.float64]
@@ -168,6 +188,18 @@ def predict_person(
         The image is not (H, W, 3) uint8.
     ModelFileError
         The net's maps are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.imaging.pyramid import build_pyramid
+    >>> import cpm_port
+    >>> from cpm_port.caffe import parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = cpm_port.load_net(parse_net(deploy_text(architecture("mpi", stages=2, width=4, box=(64, 64)))))
+    >>> from cpm_port.inference.predict import predict_person
+    >>> predict_person(net, np.zeros((80, 60, 3), np.uint8), (30.0, 40.0), base_scale=0.8).joints_image.shape
+    (14, 2)
     """
     interface = read_interface(net, part_order, sigma)
     search = ScaleSearch((float(center_xy[0]), float(center_xy[1])), float(base_scale), tuple(map(float, multipliers)))
@@ -198,6 +230,21 @@ def run_net(
         A belief is NaN or infinite.
     UsageError
         `max_batch` is not positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.imaging.pyramid import build_pyramid
+    >>> import cpm_port
+    >>> from cpm_port.caffe import parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = cpm_port.load_net(parse_net(deploy_text(architecture("mpi", stages=2, width=4, box=(64, 64)))))
+    >>> from cpm_port.inference.interface import read_interface
+    >>> from cpm_port.inference.predict import run_net
+    >>> pyramid = build_pyramid(np.zeros((80, 60, 3), np.uint8), (30.0, 40.0), (0.8, 1.0), 64)
+    >>> beliefs = run_net(net, read_interface(net), pyramid, stages=True)
+    >>> tuple(beliefs.final.shape), list(beliefs.stages)
+    ((2, 15, 8, 8), [1, 2])
     """
     (beliefs,) = run_people(net, interface, [pyramid], stages=stages, max_batch=max_batch)
     require_finite(beliefs, net, interface)
@@ -212,7 +259,22 @@ def run_people(
     stages: bool = False,
     max_batch: int | None = None,
 ) -> list[Beliefs]:
-    """Run the net on the boxes of several people together; as `run_net`, but the beliefs are not checked."""
+    """Run the net on the boxes of several people together; as `run_net`, but the beliefs are not checked.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.imaging.pyramid import build_pyramid
+    >>> import cpm_port
+    >>> from cpm_port.caffe import parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = cpm_port.load_net(parse_net(deploy_text(architecture("mpi", stages=2, width=4, box=(64, 64)))))
+    >>> from cpm_port.inference.interface import read_interface
+    >>> from cpm_port.inference.predict import run_people
+    >>> pyramid = build_pyramid(np.zeros((80, 60, 3), np.uint8), (30.0, 40.0), (0.8, 1.0), 64)
+    >>> len(run_people(net, read_interface(net), [pyramid, pyramid]))
+    2
+    """
     wanted = list(interface.stages.values()) if stages else []
     limit = largest_batch(net, wanted) if max_batch is None else max_batch
     if limit < 1:
@@ -237,17 +299,52 @@ def run_people(
 
 
 def largest_batch(net: BeliefNet, blobs: Sequence[str] = ()) -> int:
-    """Return how many boxes may go through a net at once: 1 GiB of blobs on a CPU, half of a GPU's free memory."""
+    """Return how many boxes may go through a net at once: 1 GiB of blobs on a CPU, half of a GPU's free memory.
+
+    Examples
+    --------
+    >>> import cpm_port
+    >>> from cpm_port.caffe import parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = cpm_port.load_net(parse_net(deploy_text(architecture("mpi", stages=2, width=4, box=(64, 64)))))
+    >>> from cpm_port.inference.predict import largest_batch
+    >>> largest_batch(net) >= 1
+    True
+    """
     return images_within(activation_bound(device_of(net)), net.spec, net.blob_shapes, blobs)
 
 
 def require_finite(beliefs: Beliefs, net: BeliefNet, interface: NetInterface) -> None:
-    """Raise a ModelFileError where a final belief is NaN or infinite."""
+    """Raise a ModelFileError where a final belief is NaN or infinite.
+
+    Examples
+    --------
+    >>> import cpm_port
+    >>> from cpm_port.caffe import parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = cpm_port.load_net(parse_net(deploy_text(architecture("mpi", stages=2, width=4, box=(64, 64)))))
+    >>> import torch
+    >>> from cpm_port.inference.interface import read_interface
+    >>> from cpm_port.inference.predict import Beliefs, require_finite
+    >>> require_finite(Beliefs(torch.zeros(1, 15, 8, 8)), net, read_interface(net))
+    """
     require_finite_maps(beliefs.final, net, interface)
 
 
 def require_finite_maps(maps: Tensor, net: BeliefNet, interface: NetInterface) -> None:
-    """As `require_finite`, of the maps alone."""
+    """As `require_finite`, of the maps alone.
+
+    Examples
+    --------
+    >>> import cpm_port
+    >>> from cpm_port.caffe import parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = cpm_port.load_net(parse_net(deploy_text(architecture("mpi", stages=2, width=4, box=(64, 64)))))
+    >>> import torch
+    >>> from cpm_port.inference.interface import read_interface
+    >>> from cpm_port.inference.predict import require_finite_maps
+    >>> require_finite_maps(torch.zeros(1, 15, 8, 8), net, read_interface(net))
+    """
     if not bool(torch.isfinite(maps).all()):
         raise ModelFileError(f"{net.spec.source}: belief maps {interface.output!r} are not finite: are the weights?")
 
@@ -277,6 +374,14 @@ def net_input(
     Returns
     -------
     Tensor, shape (M, channels, b, b), float32
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.inference.predict import net_input
+    >>> data = net_input(np.full((2, 64, 64, 3), 128, np.uint8), channels=4)
+    >>> tuple(data.shape), float(data[0, 0, 0, 0]), float(data[0, 3, 31, 31])
+    ((2, 4, 64, 64), 0.0, 1.0)
     """
     square = not centered or crops.shape[1:2] == crops.shape[2:3]
     if crops.ndim != 4 or crops.shape[3] != 3 or not square or crops.dtype != np.uint8:
@@ -300,7 +405,25 @@ def gather(
     keep_maps: bool = False,
     stage_window: MapWindow | None = None,
 ) -> Prediction:
-    """Merge the maps of all scales on the image and take the peaks; parameters as in `predict_person`."""
+    """Merge the maps of all scales on the image and take the peaks; parameters as in `predict_person`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cpm_port.imaging.pyramid import build_pyramid
+    >>> import cpm_port
+    >>> from cpm_port.caffe import parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = cpm_port.load_net(parse_net(deploy_text(architecture("mpi", stages=2, width=4, box=(64, 64)))))
+    >>> from cpm_port.imaging.pyramid import ScaleSearch
+    >>> from cpm_port.inference.interface import read_interface
+    >>> from cpm_port.inference.predict import gather, run_net
+    >>> search, interface = ScaleSearch((30.0, 40.0), 0.8, (0.9, 1.1)), read_interface(net)
+    >>> pyramid = build_pyramid(np.zeros((80, 60, 3), np.uint8), search.center_xy, search.scales, 64)
+    >>> found = gather(run_net(net, interface, pyramid), pyramid.geometries, interface, search)
+    >>> found.scores.shape
+    (14,)
+    """
     if mode not in ("benchmark", "demo"):
         raise UsageError(f"mode {mode!r}: expected 'benchmark' or 'demo'")
     share = 1.0 if mode == "benchmark" else 1.0 / len(geometries)
@@ -338,6 +461,17 @@ def _merged(
 
 
 def device_of(net: BeliefNet) -> torch.device:
-    """Return where the net runs: where its first parameter is."""
+    """Return where the net runs: where its first parameter is.
+
+    Examples
+    --------
+    >>> import cpm_port
+    >>> from cpm_port.caffe import parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = cpm_port.load_net(parse_net(deploy_text(architecture("mpi", stages=2, width=4, box=(64, 64)))))
+    >>> from cpm_port.inference.predict import device_of
+    >>> device_of(net)
+    device(type='cpu')
+    """
     first = next(net.parameters(), None) if isinstance(net, nn.Module) else None
     return first.device if first is not None else torch.device("cpu")

@@ -61,6 +61,15 @@ class CaffeOptimizer(Optimizer):
         Largest allowed L2 norm of all gradients together; negative: no limit.
     iter_size : int
         Number of backward passes whose gradients are summed in `p.grad`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from cpm_port.training.solver import SGD, CaffeOptimizer
+    >>> weight = torch.nn.Parameter(torch.ones(1))
+    >>> optimizer = SGD([{"params": [weight], "lr_mult": 2.0}], lr=0.1, momentum=0.9)
+    >>> isinstance(optimizer, CaffeOptimizer), optimizer.param_groups[0]["lr_mult"]
+    (True, 2.0)
     """
 
     blobs_per_param = 1
@@ -158,7 +167,18 @@ class CaffeOptimizer(Optimizer):
 
 
 class SGD(CaffeOptimizer):
-    """History h: h = momentum * h + rate * g; w -= h."""
+    """History h: h = momentum * h + rate * g; w -= h.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from cpm_port.training.solver import SGD
+    >>> weight = torch.nn.Parameter(torch.ones(1))
+    >>> weight.grad = torch.ones(1)
+    >>> SGD([weight], lr=0.1).step()
+    >>> round(float(weight.detach()), 3)
+    0.9
+    """
 
     def __init__(self, params: Params, *, lr: float, momentum: float = 0.0, **shared: Any) -> None:
         super().__init__(params, lr=lr, momentum=momentum, **shared)
@@ -178,7 +198,18 @@ class SGD(CaffeOptimizer):
 
 
 class Nesterov(SGD):
-    """History h as in SGD; w -= (1 + momentum) * h_new - momentum * h_old."""
+    """History h as in SGD; w -= (1 + momentum) * h_new - momentum * h_old.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from cpm_port.training.solver import Nesterov
+    >>> weight = torch.nn.Parameter(torch.ones(1))
+    >>> weight.grad = torch.ones(1)
+    >>> Nesterov([weight], lr=0.1).step()
+    >>> round(float(weight.detach()), 3)
+    0.9
+    """
 
     def _update(
         self,
@@ -197,7 +228,18 @@ class Nesterov(SGD):
 
 
 class AdaGrad(CaffeOptimizer):
-    """History h: h += g^2; w -= rate * g / (sqrt(h) + delta)."""
+    """History h: h += g^2; w -= rate * g / (sqrt(h) + delta).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from cpm_port.training.solver import AdaGrad
+    >>> weight = torch.nn.Parameter(torch.ones(1))
+    >>> weight.grad = torch.ones(1)
+    >>> AdaGrad([weight], lr=0.1).step()
+    >>> round(float(weight.detach()), 3)
+    0.9
+    """
 
     def __init__(self, params: Params, *, lr: float, delta: float = 1e-8, **shared: Any) -> None:
         super().__init__(params, lr=lr, delta=delta, **shared)
@@ -216,7 +258,18 @@ class AdaGrad(CaffeOptimizer):
 
 
 class RMSProp(CaffeOptimizer):
-    """History h: h = rms_decay * h + (1 - rms_decay) * g^2; w -= rate * g / (sqrt(h) + delta)."""
+    """History h: h = rms_decay * h + (1 - rms_decay) * g^2; w -= rate * g / (sqrt(h) + delta).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from cpm_port.training.solver import RMSProp
+    >>> weight = torch.nn.Parameter(torch.ones(1))
+    >>> weight.grad = torch.ones(1)
+    >>> RMSProp([weight], lr=0.1).step()
+    >>> round(float(weight.detach()), 3)
+    0.0
+    """
 
     def __init__(
         self, params: Params, *, lr: float, rms_decay: float = 0.99, delta: float = 1e-8, **shared: Any
@@ -238,7 +291,18 @@ class RMSProp(CaffeOptimizer):
 
 
 class AdaDelta(CaffeOptimizer):
-    """Histories h (of g^2) and u (of steps^2): step = g * sqrt((u + delta) / (h + delta)); w -= rate * step."""
+    """Histories h (of g^2) and u (of steps^2): step = g * sqrt((u + delta) / (h + delta)); w -= rate * step.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from cpm_port.training.solver import AdaDelta
+    >>> weight = torch.nn.Parameter(torch.ones(1))
+    >>> weight.grad = torch.ones(1)
+    >>> AdaDelta([weight], lr=0.1).step()
+    >>> round(float(weight.detach()), 3)
+    1.0
+    """
 
     blobs_per_param = 2
 
@@ -270,6 +334,16 @@ class Adam(CaffeOptimizer):
     """Histories m and v: w -= rate * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + delta), t = iteration + 1.
 
     `delta` stands outside the bias correction, unlike the epsilon of `torch.optim.Adam`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from cpm_port.training.solver import Adam
+    >>> weight = torch.nn.Parameter(torch.ones(1))
+    >>> weight.grad = torch.ones(1)
+    >>> Adam([weight], lr=0.1).step()
+    >>> round(float(weight.detach()), 3)
+    0.9
     """
 
     blobs_per_param = 2
@@ -316,6 +390,16 @@ class AdamW(Adam):
     """Adam with `delta` inside the bias correction and the decay taken off the weights directly, at the rate `lr`.
 
     The same steps as `torch.optim.AdamW(betas=(momentum, momentum2), eps=delta)`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from cpm_port.training.solver import AdamW
+    >>> weight = torch.nn.Parameter(torch.ones(1))
+    >>> weight.grad = torch.ones(1)
+    >>> AdamW([weight], lr=0.1).step()
+    >>> round(float(weight.detach()), 3)
+    0.9
     """
 
     decoupled_decay = True
@@ -362,6 +446,15 @@ def build_optimizer(solver: SolverSpec, params: Params) -> CaffeOptimizer:
     ------
     TrainingError
         A type that Caffe lacks; momentum with AdaGrad or RMSProp, which Caffe refuses; an rms_decay outside [0, 1).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from cpm_port.caffe import parse_solver
+    >>> from cpm_port.training.solver import build_optimizer
+    >>> solver = parse_solver("net: 'train.prototxt' base_lr: 0.1 lr_policy: 'fixed' type: 'Adam'")
+    >>> type(build_optimizer(solver, [torch.nn.Parameter(torch.ones(1))])).__name__
+    'Adam'
     """
     if solver.type not in SOLVERS:
         raise TrainingError(f"{solver.source}: solver type is {solver.type!r}, expected one of {', '.join(SOLVERS)}")

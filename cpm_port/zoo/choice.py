@@ -27,7 +27,15 @@ _RECORDED = ("sha256", "bytes", "original_name", "recognised_by", "added")
 
 
 class Choice(NamedTuple):
-    """The files of a model, its entry where it is one of the zoo's, and what chooses the layers of its prototxt."""
+    """The files of a model, its entry where it is one of the zoo's, and what chooses the layers of its prototxt.
+
+    Examples
+    --------
+    >>> from cpm_port.zoo import resolve
+    >>> choice = resolve()
+    >>> choice.entry.name, choice.net.name
+    ('default', 'deploy.prototxt')
+    """
 
     net: Path
     weights: Path
@@ -72,6 +80,12 @@ def resolve(
         The model's weights are not there; the message says what to do.
     ModelFileError
         They are not what was recorded.
+
+    Examples
+    --------
+    >>> from cpm_port.zoo import resolve
+    >>> resolve("default").weights.suffix
+    '.caffemodel'
     """
     if model is not None and (net is not None or weights is not None):
         raise UsageError("give --model NAME, or --net PROTOTXT and --weights MODEL, not both")

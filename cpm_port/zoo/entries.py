@@ -71,6 +71,13 @@ class ModelEntry:
         Whether the weights ship with the package, beside `net`.
     own_scores : tuple of ModelScore or None
         Of a model of the user's own (`own.py`): what its training measured; None: it is none.
+
+    Examples
+    --------
+    >>> from cpm_port.zoo import ENTRIES
+    >>> entry = ENTRIES["flic-4s"]
+    >>> len(entry.part_order), entry.box, entry.file_name
+    (9, (368, 368), 'pose_iter_40000.caffemodel')
     """
 
     name: str
@@ -103,6 +110,13 @@ class ModelScore:
         Printed by `source`, or measured by its command.
     source : str
         The work and its place, or the command.
+
+    Examples
+    --------
+    >>> from cpm_port.zoo import model_named, scores
+    >>> score = scores(model_named("mpii-lsp-6s"))[0]
+    >>> score.protocol, score.threshold, score.status
+    ('lsp-pc', 0.2, 'published')
     """
 
     dataset: str
@@ -167,7 +181,14 @@ ENTRIES = {entry.name: entry for entry in (_DEFAULT, *_OFFICIAL)}
 
 
 def model_named(name: str) -> ModelEntry:
-    """Return a model by name; UsageError lists the names."""
+    """Return a model by name; UsageError lists the names.
+
+    Examples
+    --------
+    >>> from cpm_port.zoo import model_named
+    >>> model_named("mpii-lsp-6s").title
+    'official, trained on MPII and LSP, 6 stages'
+    """
     if name not in ENTRIES:
         raise UsageError(f"model {name!r} is unknown; expected one of {', '.join(ENTRIES)}")
     return ENTRIES[name]
@@ -180,6 +201,12 @@ def scores(entry: ModelEntry) -> tuple[ModelScore, ...]:
     ------
     DataError
         The default model's record is not what it should be.
+
+    Examples
+    --------
+    >>> from cpm_port.zoo import model_named, scores
+    >>> [score.status for score in scores(model_named("mpii-6s"))]
+    ['published']
     """
     if entry.own_scores is not None:
         return entry.own_scores

@@ -59,6 +59,13 @@ class Installed:
         "layers and shapes", "file name" or "the user".
     added : str
         Date and time, UTC.
+
+    Examples
+    --------
+    >>> from cpm_port.zoo import find_installed, model_named
+    >>> installed = find_installed(model_named("mpii-6s"))
+    >>> installed is None or installed.bytes > 0
+    True
     """
 
     name: str
@@ -76,7 +83,14 @@ class Installed:
 
 
 def models_dir() -> Path:
-    """Return the folder of installed models; it may not exist yet."""
+    """Return the folder of installed models; it may not exist yet.
+
+    Examples
+    --------
+    >>> from cpm_port.zoo import models_dir
+    >>> models_dir().is_absolute()
+    True
+    """
     if os.environ.get(_VARIABLE):
         return Path(os.environ[_VARIABLE]).expanduser()
     data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
@@ -95,6 +109,12 @@ def find_installed(entry: ModelEntry) -> Installed | None:
     ------
     ModelFileError
         The record is broken, or the weights are not there or of another size.
+
+    Examples
+    --------
+    >>> from cpm_port.zoo import find_installed, model_named
+    >>> find_installed(model_named("default")) is None  # it ships with the package, and is not installed
+    True
     """
     path = model_folder(entry) / "model.json"
     if not path.is_file():

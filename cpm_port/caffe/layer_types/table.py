@@ -33,7 +33,15 @@ Shape: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Field:
-    """What index i of a blob's axis sees of another blob's: i * jump + low to i * jump + high, both included."""
+    """What index i of a blob's axis sees of another blob's: i * jump + low to i * jump + high, both included.
+
+    Examples
+    --------
+    >>> from fractions import Fraction
+    >>> from cpm_port.graph import Field
+    >>> Field(Fraction(2), Fraction(-1), Fraction(1)).size  # of a kernel of 3, padded by 1, in steps of 2
+    3
+    """
 
     jump: Fraction
     low: Fraction
@@ -135,7 +143,17 @@ def declare(*types: LayerType) -> None:
 
 
 def is_source(layer: LayerSpec) -> bool:
-    """Tell whether a layer's tops are inputs of the net: it brings data, or is of unknown type and has no bottoms."""
+    """Tell whether a layer's tops are inputs of the net: it brings data, or is of unknown type and has no bottoms.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import parse_net
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = parse_net(deploy_text(architecture("mpi", stages=2)))
+    >>> from cpm_port.graph import is_source
+    >>> [layer.name for layer in net.layers if is_source(layer)]
+    ['input']
+    """
     entry = LAYER_TYPES.get(layer.type)
     return entry.kind == "source" if entry is not None else bool(layer.tops) and not layer.bottoms
 

@@ -60,6 +60,15 @@ def spatial_window(layer: LayerSpec, bottom_shape: Sequence[int]) -> Window:
     ------
     LayerError
         For contradicting or missing fields.
+
+    Examples
+    --------
+    >>> from cpm_port.caffe import parse_net, spatial_window
+    >>> from cpm_port.models import architecture, deploy_text
+    >>> net = parse_net(deploy_text(architecture("mpi", stages=2)))
+    >>> layer = next(layer for layer in net.layers if layer.type == "Convolution")
+    >>> spatial_window(layer, (1, 3, 368, 368))
+    ((9, 9), (1, 1), (4, 4), (1, 1))
     """
     bottom = tuple(int(dim) for dim in bottom_shape)
     if layer.type == "Pooling":
