@@ -14,6 +14,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,8 @@ def test_every_name_of_the_python_page_has_an_example_that_runs(
     for public in module.__all__:
         value = getattr(module, public)
         if inspect.isclass(value) or inspect.isfunction(value):
-            found = doctest.DocTestFinder(recurse=False).find(value, public, module=False, globs={})
+            names = dict(vars(sys.modules[value.__module__]))
+            found = doctest.DocTestFinder(recurse=False).find(value, public, module=False, globs=names)
             if not sum(len(test.examples) for test in found):
                 without.add(f"{name}.{public}")
             for test in found:
