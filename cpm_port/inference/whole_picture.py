@@ -61,7 +61,7 @@ __all__ = [
     "Place",
     "Seen",
     "Survey",
-    "Windows",
+    "SurveyWindows",
     "apart",
     "candidates",
     "find_person",
@@ -146,7 +146,7 @@ def find_person(net: BeliefNet, image: NDArray[np.uint8], *, sigma: float | None
     return settle(net, interface, survey(net, interface, image))
 
 
-class Windows(NamedTuple):
+class SurveyWindows(NamedTuple):
     """The windows of one height that a survey compared.
 
     Attributes
@@ -178,7 +178,7 @@ class Survey(NamedTuple):
         Its px per image px.
     hypotheses : list of Seen
         In the picture's px; the one of the highest belief first.
-    windows : list of Windows
+    windows : list of SurveyWindows
         For each height.
     """
 
@@ -186,7 +186,7 @@ class Survey(NamedTuple):
     picture: NDArray[np.uint8]
     shrink: float
     hypotheses: list[Seen]
-    windows: list[Windows]
+    windows: list[SurveyWindows]
 
     @property
     def picture_size(self) -> tuple[int, int]:
@@ -312,7 +312,7 @@ def look(
 
 def _windows(
     net: BeliefNet, interface: NetInterface, picture: NDArray[np.uint8], tall: float
-) -> tuple[list[Seen], Windows]:
+) -> tuple[list[Seen], SurveyWindows]:
     """Survey a picture for people of one height: the strongest windows with the joints in them; and all of them."""
     in_box = target_dist(interface.box_size) * MPII_PERSON_HEIGHT
     factor = min(in_box / tall, FACTOR_LIMIT)
@@ -333,7 +333,7 @@ def _windows(
         Seen(Place(x, y, tall), xy, belief)
         for (x, y), xy, belief in zip(middles.tolist(), joints, beliefs.tolist(), strict=True)
     ]
-    return seen, Windows(compared, (0.5 * stride - _MARGIN) / factor - 0.5, step * stride / factor, tall)
+    return seen, SurveyWindows(compared, (0.5 * stride - _MARGIN) / factor - 0.5, step * stride / factor, tall)
 
 
 def _strongest(
