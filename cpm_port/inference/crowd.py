@@ -41,7 +41,9 @@ from cpm_port.parts import PartOrder
 
 __all__ = ["CrowdFinder", "everybody"]
 
-FURTHER = 27
+FURTHER = 18
+WINDOW_SHARE, LOOK_SHARE = 0.7, 0.45
+"""Of the highest belief of a window, and of a first look: less is left alone, whatever the net's beliefs are like."""
 SAME_CANDIDATE = 0.5
 SAME_PERSON = 0.4
 MOST = 10
@@ -90,7 +92,8 @@ def everybody(net: BeliefNet, interface: NetInterface, image: NDArray[np.uint8])
     further = _further(seen, [one.place for one in looked])
     looked += look(net, interface, seen.picture, further, ONCE)
     known = apart([meant, *others], SAME_CANDIDATE, interface.part_order)
-    likely = sorted((one for one in looked if one.belief >= CANDIDATE), key=lambda one: -one.belief)
+    least = max(CANDIDATE, LOOK_SHARE * max(one.belief for one in looked))
+    likely = sorted((one for one in looked if one.belief >= least), key=lambda one: -one.belief)
     new = apart([*known, *likely], SAME_CANDIDATE, interface.part_order)[len(known) :]
     others += look(net, interface, seen.picture, [one.moved() for one in new], MULTIPLIERS)
     others.sort(key=lambda one: -one.belief)
@@ -105,9 +108,10 @@ def everybody(net: BeliefNet, interface: NetInterface, image: NDArray[np.uint8])
 def _further(seen: Survey, before: list[Place]) -> list[Place]:
     """Return the surest windows of a survey that are no neighbours of each other, or of places that were looked at."""
     found: list[tuple[float, Place]] = []
+    least = max([HYPOTHESIS, *(WINDOW_SHARE * one.belief for one in seen.hypotheses[:1])])
     for beliefs, first, step, tall in seen.windows:
         values = beliefs.double().cpu().numpy()
-        rows, columns = np.nonzero(values >= HYPOTHESIS)
+        rows, columns = np.nonzero(values >= least)
         middles = np.clip(first + step * np.stack([columns, rows], axis=1), 0, np.array(seen.picture_size[::-1]) - 1)
         for value, (x, y) in zip(values[rows, columns].tolist(), middles.tolist(), strict=True):
             found.append((value, Place(x, y, tall)))
