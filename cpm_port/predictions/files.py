@@ -139,6 +139,14 @@ def require_writable(path: Path) -> None:
     ------
     UsageError
         It ends otherwise.
+
+    Examples
+    --------
+    >>> require_writable(Path("predictions.h5"))
+    >>> require_writable(Path("predictions.csv"))
+    Traceback (most recent call last):
+        ...
+    cpm_port.errors.UsageError: predictions.csv: expected a name ending in .h5, .mat or .json, or a folder's name
     """
     if path.suffix not in (".h5", ".hdf5", ".mat", ".json", ""):
         raise UsageError(f"{path}: expected a name ending in .h5, .mat or .json, or a folder's name")
