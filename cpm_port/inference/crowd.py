@@ -42,7 +42,7 @@ from cpm_port.parts import PartOrder
 __all__ = ["CrowdFinder", "everybody"]
 
 FURTHER = 18
-WINDOW_SHARE, LOOK_SHARE = 0.7, 0.45
+WINDOW_SHARE, LOOK_SHARE = 0.5, 0.35
 """Of the highest belief of a window, and of a first look: less is left alone, whatever the net's beliefs are like."""
 SAME_CANDIDATE = 0.5
 SAME_PERSON = 0.4

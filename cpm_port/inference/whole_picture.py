@@ -375,9 +375,12 @@ def _strongest(
 
 
 def _likely(poses: Sequence[Seen]) -> list[Seen]:
-    """Return the poses less those of much less belief than another one: no other view makes up for that."""
+    """Return the poses less those of much less belief than another one: no other view makes up for that.
+
+    The best one always stays: a net that believes in nothing may have peaks below 0.
+    """
     most = max((one.belief for one in poses), default=0.0)
-    return [one for one in poses if one.belief >= LIKELY * most]
+    return [one for one in poses if one.belief >= min(most, LIKELY * most)]
 
 
 def _best_first(image_size: tuple[int, int], poses: Sequence[Seen]) -> list[Seen]:
