@@ -15,7 +15,7 @@ Inputs whose SHA-256 is not the recorded one are named in the outcome: the numbe
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -36,7 +36,7 @@ from cpm_port.files.json_text import read_json
 from cpm_port.predictions.files import read_predictions
 from cpm_port.predictions.values import Predictions
 
-__all__ = ["Cell", "RowOutcome", "Verdict", "outcome_json", "recompute", "record", "write_outcomes"]
+__all__ = ["Cell", "RowOutcome", "Verdict", "cells_of", "outcome_json", "recompute", "record", "write_outcomes"]
 
 Verdict = Literal["pass", "fail", "inputs missing", "cited"]
 
@@ -172,8 +172,8 @@ def _outcome(
     except CpmPortError as error:
         return RowOutcome(row, "fail", str(error))
     result = measurement.result(row.threshold)
-    cells = _cells(row.target, result, row.tolerance)
-    published = _cells(row.published, result, PRINTED)
+    cells = cells_of(row.target, result, row.tolerance)
+    published = cells_of(row.published, result, PRINTED)
     diagnoses = list(diagnose(protocol, predictions, truth))
     missed = [cell for cell in (*cells, *published) if not cell.ok]
     assert row.threshold is not None  # load_file has checked it
@@ -211,7 +211,8 @@ def _value(name: str, result: ProtocolResult) -> float:
     return score.percent if hits is None else float(score.hits)
 
 
-def _cells(expected: Any, result: ProtocolResult, tolerance: float) -> tuple[Cell, ...]:
+def cells_of(expected: Mapping[str, float], result: ProtocolResult, tolerance: float) -> tuple[Cell, ...]:
+    """Return what came out beside what was expected: a column, "total", "auc", or "<column> hits", which are exact."""
     return tuple(
         Cell(name, float(value), _value(name, result), 0.0 if name.endswith(" hits") else tolerance)
         for name, value in expected.items()

@@ -16,7 +16,7 @@ from cpm_port.errors import CpmPortError, MissingFileError
 from cpm_port.evaluation.measure import measure
 from cpm_port.evaluation.protocols import protocol_named
 from cpm_port.evaluation.recorded import default_record, row_of
-from cpm_port.evaluation.regress import Cell, RowOutcome
+from cpm_port.evaluation.regress import RowOutcome, cells_of
 from cpm_port.inference.dataset import predict_dataset
 
 __all__ = ["remeasure_default"]
@@ -60,15 +60,13 @@ def _outcome(score: Mapping[str, Any], data: Path | None, limit: int | None) -> 
         return RowOutcome(row, "fail", str(error))
     result = measurement.result(row.threshold)
     people, recorded = len(subject.truth), score["hits_by_person"]
-    cells = [Cell("total hits", sum(recorded[:people]), result.total.hits, 0.0)]
-    if people == len(recorded):
-        found = {**{name: part.percent for name, part in result.parts.items()}, "total": result.total.percent}
-        cells += [Cell(name, value, found[name], _TOLERANCE) for name, value in score["values"].items()]
+    expected = {"total hits": sum(recorded[:people]), **(score["values"] if people == len(recorded) else {})}
+    cells = cells_of(expected, result, _TOLERANCE)
     missed = [cell for cell in cells if not cell.ok]
     reasons = [f"{cell.name} {cell.measured:g}, expected {cell.expected:g}" for cell in missed]
     if people < len(recorded):
         reasons.append(f"the first {people} of {len(recorded)} people")
     return RowOutcome(
-        row, "fail" if missed else "pass", "; ".join(reasons), tuple(cells), (), measurement, subject.predictions,
+        row, "fail" if missed else "pass", "; ".join(reasons), cells, (), measurement, subject.predictions,
         subject.truth,
     )  # fmt: skip

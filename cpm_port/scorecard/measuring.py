@@ -227,7 +227,7 @@ def exchanged_people(xy: Floats, samples: Sequence[Sample], protocol: str) -> di
     other way round; `put_right` is the total that would be hit if they were.
     """
     measurement = measured(xy, samples, protocol)
-    swapped = measured(np.ascontiguousarray(xy[:, list(CPM14.mirrored())]), samples, protocol)
+    swapped = _other_way_round(xy, samples, protocol)
     hits, other = _hit(measurement).sum(axis=1), _hit(swapped).sum(axis=1)
     count = int(np.isfinite(measurement.errors).sum())
     better = int(np.maximum(hits, other).sum())
@@ -279,10 +279,15 @@ def _joints(net: BeliefNet, image: NDArray[np.uint8], search: ScaleSearch, sigma
     return predict_person(net, image, search.center_xy, search.base_scale, search.multipliers, sigma=sigma).joints_image
 
 
+def _other_way_round(xy: Floats, samples: Sequence[Sample], protocol: str) -> Measurement:
+    """Score every joint's prediction for the other side's."""
+    return measured(np.ascontiguousarray(xy[:, list(CPM14.mirrored())]), samples, protocol)
+
+
 def _exchanged(measurement: Measurement, xy: Floats, samples: Sequence[Sample]) -> NDArray[np.bool_]:
     """Return which joints (N, U) are missed, and hit by the prediction for the other side."""
     protocol = measurement.protocol
-    swapped = measured(np.ascontiguousarray(xy[:, list(CPM14.mirrored())]), samples, protocol.name)
+    swapped = _other_way_round(xy, samples, protocol.name)
     return (measurement.errors > protocol.threshold) & _hit(swapped)
 
 
