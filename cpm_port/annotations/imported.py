@@ -11,6 +11,7 @@ everybody's parts.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -218,11 +219,11 @@ def _who(person: Labelled, source: Path) -> str:
 
 
 def _find(images: Path, name: str) -> Path | None:
-    """Return where an image is: under its whole name, or under the last part of it."""
+    """Return where an image is: under its whole name, or under the last part of it; a name that no file can have is not."""
     relative = PurePosixPath(name.replace("\\", "/"))
     inside = not relative.is_absolute() and ".." not in relative.parts
     for candidate in (images / relative if inside else None, images / relative.name):
-        if candidate is not None and candidate.is_file():
+        if candidate is not None and os.path.isfile(candidate):  # Path's own raises for a name that is too long
             return candidate
     return None
 

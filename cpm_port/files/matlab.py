@@ -130,14 +130,17 @@ def numeric(
     return np.asarray(value, dtype=np.float64)
 
 
-def field(record: NDArray[Any] | np.void, name: str, where: str) -> Any:
+def field(record: NDArray[Any] | np.void | None, name: str, where: str) -> Any:
     """Return field `name` of a struct (one element).
 
     Raises
     ------
     DataError
-        It is no struct, not a single one, or lacks the field; `where` opens the message.
+        It is no struct (None: an element that the file left empty), not a single one, or lacks the field; `where`
+        opens the message.
     """
+    if record is None:
+        raise DataError(f"{where}: expected a struct with field {name!r}, found nothing")
     names = record.dtype.names
     if names is None:
         raise DataError(f"{where}: expected a struct with field {name!r}, found an array of {record.dtype}")

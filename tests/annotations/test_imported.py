@@ -90,6 +90,7 @@ def resized(width: int, height: int) -> dict[str, Any]:
         (resized(240, 180), "labelled on a picture of 240 x 180, this one is 120 x 90, so it was resized", False),
         (resized(120, 90) | {"images": [*coco()["images"], {"id": 8, "file_name": "c.png"}]}, "no image c.png", False),
         (resized(120, 90) | {"images": [*coco()["images"], {"id": 8, "file_name": "x/a.png"}]}, "same file", False),
+        (resized(120, 90) | {"images": [*coco()["images"], {"id": 8, "file_name": 600 * "c"}]}, "no image ccc", False),
     ],
 )
 def test_whoever_is_left_out_is_named_with_the_reason(

@@ -18,7 +18,7 @@ from cpm_port.annotations.lsp import read_lsp, read_lspet
 from cpm_port.annotations.mpii import read_mpii, read_mpii_detections, read_mpii_validation
 from cpm_port.annotations.scored import read_scored
 from cpm_port.errors import CpmPortError, DataError
-from cpm_port.files.matlab import load_matlab, variable_names
+from cpm_port.files.matlab import field, load_matlab, variable_names
 from cpm_port.predictions.files import read_predictions
 from tests.support import GOLDEN
 
@@ -158,3 +158,8 @@ def test_every_truncation_is_refused_or_has_all_its_values(tmp_path: Path) -> No
         (tmp_path / "cut.mat").write_bytes(content[:size])
         with pytest.raises(DataError, match=r"cut\.mat"):
             load_matlab(tmp_path / "cut.mat")
+
+
+def test_an_element_that_the_file_left_empty_is_no_struct() -> None:
+    with pytest.raises(DataError, match="person 3: expected a struct with field 'x', found nothing"):
+        field(None, "x", "person 3")
