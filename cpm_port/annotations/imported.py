@@ -219,7 +219,7 @@ def _who(person: Labelled, source: Path) -> str:
 
 
 def _find(images: Path, name: str) -> Path | None:
-    """Return where an image is: under its whole name, or under the last part of it; a name that no file can have is not."""
+    """Return where an image is: under its whole name, or under the last part of it; None where there is none."""
     relative = PurePosixPath(name.replace("\\", "/"))
     inside = not relative.is_absolute() and ".." not in relative.parts
     for candidate in (images / relative if inside else None, images / relative.name):
