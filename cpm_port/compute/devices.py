@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+import torch.distributed.nn
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
@@ -138,6 +139,8 @@ def joined_world(device: str | None = None, patience: timedelta | None = None) -
     if size == 1:
         yield world
         return
+    # `torch.distributed.nn` is imported above since its functions keep the group that is there when it is imported, as
+    # an optimizer does: the group's threads would outlive the `with` block, and can abort the process when Python ends.
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=patience)
     try:
         yield world

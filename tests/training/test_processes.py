@@ -65,14 +65,32 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+AT_EXIT = """
+import atexit, os, pathlib
+
+def tell():
+    names = [path.read_text().strip() for path in pathlib.Path("/proc/self/task").glob("*/comm")]
+    pathlib.Path(__file__).with_name(f"{os.environ.get('RANK', 'launcher')}.threads").write_text(" ".join(names))
+
+atexit.register(tell)
+"""
+
+
 def test_processes_share_the_statistics_of_batches_and_the_count_of_labels(here: Path) -> None:
-    """BatchNorm and a loss over counted labels depend on the whole batch: two processes give one's weights."""
+    """BatchNorm and a loss over counted labels depend on the whole batch: two processes give one's weights.
+
+    Nor does a process end while threads of the group run: they can abort it (the process table is the oracle).
+    """
     changes = 'max_iter: 6 snapshot_prefix: "{}"'
     assert main([*TRAIN[3:], "--set", changes.format("one")]) == 0
+    Path("sitecustomize.py").write_text(AT_EXIT)
     command = [*TRAIN, "--processes", "2", "--set", changes.format("two")]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
+    environment = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(ROOT), str(here)])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "done at iteration 6: two_iter_6.solverstate\n"
+    for rank in range(2):
+        assert "gloo" not in Path(f"{rank}.threads").read_text()
     theirs = read_weights("one_iter_6.caffemodel")
     for layer, blobs in read_weights("two_iter_6.caffemodel").items():
         for a, b in zip(blobs, theirs[layer], strict=True):
