@@ -4,20 +4,15 @@ Only plain data is read, that lies in the file itself. Refused before memory is 
 external and soft links, virtual and external storage, arrays that claim more than the file can hold, more bytes in all
 than its size allows, groups that are linked more than once.
 
-Checked before the library sees it: the heaps in which strings of varying length lie. The HDF5 library walks them
-without looking whether it gets on, and never comes back from one that says 0. The check is a search through the mapped
-file, about a second for 4 GB; so no child process with a time limit is needed, which would cost 0.3 seconds a file.
+Checked before the library sees it: strings of varying length (`hdf5_strings.py`).
 """
 
 from __future__ import annotations
 
 import math
-import mmap
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +20,7 @@ from numpy.typing import NDArray
 
 from cpm_port.errors import CpmPortError, DataError
 from cpm_port.files.atomic import atomic_path, writing
+from cpm_port.files.hdf5_strings import check_attribute, check_heaps, check_lengths
 
 __all__ = ["CheckedFile", "create_hdf5", "open_hdf5"]
 
@@ -37,8 +33,6 @@ _MAX_VALUES = 2**31 - 1
 _MAX_INFLATION = 1100  # deflate's best ratio is 1032
 _MIN_CHUNK = 1 << 20  # bytes that a chunk may take whatever the file holds for it
 _ROWS = 256  # strings of varying length that are read at once
-_HEAP = b"GCOL\x01"  # signature and version of a collection of strings
-_HEAP_HEADER, _OBJECT_HEADER = 16, 16
 _CORRUPT = (
     OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, MemoryError,
     NotImplementedError,
@@ -63,7 +57,7 @@ def open_hdf5(path: str | os.PathLike[str], allowed: int | None = None) -> Itera
     import h5py  # a tenth of a second, which most runs can save
 
     try:
-        _check_heaps(path)
+        check_heaps(path)
         with h5py.File(path, "r", locking=False) as file, np.errstate(all="ignore"):
             yield CheckedFile(file, os.fspath(path), _allowed_bytes(path) if allowed is None else allowed)
     except CpmPortError:
@@ -263,6 +257,8 @@ class CheckedFile:
             raise DataError(
                 f"{self._where}: attribute {name!r} is {held.dtype} of shape {held.shape}; expected one value"
             )
+        if held.dtype.kind == "O":
+            check_attribute(name, self._where)
         value = attributes[name]
         if isinstance(value, bytes | str):
             return _text(value, f"{self._where}: attribute {name!r}")
@@ -279,6 +275,12 @@ class CheckedFile:
 
     def _strings(self, dataset: Any, name: str) -> Iterator[Any]:
         """Yield a data set's strings; those of varying length, which may all be one long one, a few at a time."""
+        import h5py
+
+        if dataset.dtype.kind == "O":
+            if h5py.check_string_dtype(dataset.dtype) is None:
+                raise DataError(f"{self._where}: {name!r} holds no names, but objects of another kind")
+            check_lengths(dataset, self._where)
         for start in range(0, len(dataset), _ROWS):
             rows = dataset[start : start + _ROWS]
             if dataset.dtype.kind == "O":
@@ -288,33 +290,6 @@ class CheckedFile:
 
 def _allowed_bytes(path: str | os.PathLike[str]) -> int:
     return min(MAX_BYTES, max(FREE_BYTES, MAX_TOTAL_INFLATION * os.stat(path).st_size))
-
-
-def _check_heaps(path: str | os.PathLike[str]) -> None:
-    """Walk every collection of strings as the library will: each step must lead on, and stay inside."""
-    with Path(path).open("rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            raise OSError("the file is empty")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            start = data.find(_HEAP)
-            while start >= 0:
-                _check_heap(data, start)
-                start = data.find(_HEAP, start + 1)
-
-
-def _check_heap(data: mmap.mmap, start: int) -> None:
-    if start + _HEAP_HEADER > len(data):
-        return
-    (size,) = struct.unpack_from("<Q", data, start + 8)
-    end, at = start + size, start + _HEAP_HEADER
-    if end > len(data):
-        raise OSError("a collection of strings ends beyond the file")
-    while at + _OBJECT_HEADER <= end:
-        index, length = struct.unpack_from("<H6xQ", data, at)
-        step = length if index == 0 else _OBJECT_HEADER + (length + 7) // 8 * 8
-        if step == 0 or at + step > end:
-            raise OSError("a collection of strings has one of impossible length")
-        at += step
 
 
 def _text(value: bytes | str, where: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from cpm_port.annotations.mpii import read_mpii_hourglass
 from cpm_port.caffe import read_solverstate, read_weights
 from cpm_port.errors import CaffeFormatError, CpmPortError, DataError
 from cpm_port.files.hdf5 import create_hdf5, open_hdf5
+from cpm_port.files.hdf5_strings import check_attribute
 from cpm_port.predictions.files import read_predictions
 from tests.support import GOLDEN
 
@@ -85,6 +88,68 @@ def test_strings_whose_heap_leads_nowhere_are_refused(heap: bytes, tmp_path: Pat
         if heap:
             with open_hdf5(path):
                 pytest.fail("it opened")
+
+
+def with_length(content: bytes, length: int) -> bytes:
+    """Give another length to the string whose descriptor is the last one that points into the file's first heap."""
+    heap = struct.pack("<Q", content.index(b"GCOL"))
+    at = content.rindex(heap)
+    return content[: at - 4] + struct.pack("<I", length) + content[at:]
+
+
+LONG = 1 << 30
+STRINGS = {
+    "contiguous": {},
+    "chunked": {"chunks": (2,)},
+    "filtered": {"chunks": (2,), "compression": "gzip", "shuffle": True},
+}
+
+
+@pytest.mark.parametrize("layout", STRINGS)
+def test_a_string_longer_than_its_file_is_refused_before_memory_is_asked_for(layout: str, tmp_path: Path) -> None:
+    """The HDF5 library takes the length as it stands: 1 GiB here."""
+    path = tmp_path / "a.h5"
+    names = ["one", "two", "three"]
+    with h5py.File(path, "w") as file:
+        file.create_dataset("names", data=names, dtype=h5py.string_dtype(), **STRINGS[layout])
+    with open_hdf5(path) as file:
+        assert file.texts("names", 3) == names
+    if layout == "filtered":
+        descriptor = struct.pack("<IQI", LONG, 4096, 1)
+        with h5py.File(path, "r+") as file:
+            file["names"].id.write_direct_chunk((0,), zlib.compress(2 * descriptor), filter_mask=1)
+    else:
+        path.write_bytes(with_length(path.read_bytes(), LONG))
+    with (
+        pytest.raises(DataError, match=f"a string of {LONG} bytes, which are more than the file has"),
+        open_hdf5(path) as file,
+    ):
+        file.texts("names", 3)
+
+
+def test_strings_that_went_through_another_filter_are_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        names = file.create_dataset("names", (2,), h5py.string_dtype(), **STRINGS["filtered"])
+        names.id.write_direct_chunk((0,), zlib.compress(bytes(32)))
+    with (
+        pytest.raises(DataError, match="the filter b'shuffle'; expected deflate"),
+        open_hdf5(tmp_path / "a.h5") as file,
+    ):
+        file.texts("names", 2)
+
+
+@pytest.mark.parametrize("version", ["earliest", "latest"])
+def test_an_attribute_longer_than_its_file_is_refused_before_memory_is_asked_for(version: str, tmp_path: Path) -> None:
+    """The latest version has a checksum, too, which the library finds wrong here."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", libver=version) as file:
+        file.attrs["order"] = "a string of varying length"
+    check_attribute("order", path)
+    path.write_bytes(with_length(path.read_bytes(), LONG))
+    with pytest.raises(OSError, match=f"a string of {LONG} bytes, which are more than the file has"):
+        check_attribute("order", path)
+    with pytest.raises(DataError, match=r"more than the file has|checksum"), open_hdf5(path) as file:
+        file.attribute("order")
 
 
 @pytest.mark.parametrize(
