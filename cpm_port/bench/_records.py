@@ -1,5 +1,7 @@
 """Recorded benches: one JSON file each in `reference_results/benchmarks`, written only by `cpm-port bench --record`.
 
+What was measured on a GPU lies in `gpu/<device>` below it: it never takes the place of a CPU's record.
+
 A file holds what `--json` writes for one bench: `command`, `date`, `machine` (processor, cores, threads, load before,
 versions, commit) and `results`, bench -> what its `run` returned. The reader of the reference tables
 (`evaluation/reference.py`) looks at no subfolder, so it does not read these.
@@ -8,6 +10,7 @@ versions, commit) and `results`, bench -> what its `run` returned. The reader of
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +22,7 @@ from cpm_port.files.atomic import atomic_path
 from cpm_port.files.json_text import read_json
 from cpm_port.resources import resource_dir
 
-__all__ = ["BenchRecord", "checkout", "read_records", "records_folder", "write_results"]
+__all__ = ["BenchRecord", "checkout", "device_folder", "read_records", "record_path", "records_folder", "write_results"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,25 @@ def checkout() -> Path:
 def records_folder() -> Path:
     """Return where the checkout keeps its records."""
     return checkout() / "reference_results" / "benchmarks"
+
+
+def record_path(folder: Path, name: str, result: Mapping[str, Any]) -> Path:
+    """Return the file of a bench's record below `records_folder()`; a GPU's has a folder for itself.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from cpm_port.bench._records import record_path
+    >>> [record_path(Path(), "train", {"device": device}).as_posix() for device in ("CPU", "NVIDIA H200")]
+    ['train.json', 'gpu/nvidia-h200/train.json']
+    """
+    device = result.get("device", "CPU")
+    return (folder if device == "CPU" else folder / "gpu" / device_folder(device)) / f"{name}.json"
+
+
+def device_folder(device: str) -> str:
+    """Return the name of a GPU's folder."""
+    return re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
 
 
 def write_results(path: Path, command: str, machine: Mapping[str, Any], results: Mapping[str, Any]) -> None:

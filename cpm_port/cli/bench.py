@@ -1,7 +1,8 @@
 """`cpm-port bench [NAME]`: run one bench of `cpm_port/bench`, or all of them; a table, and with `--json F` a file.
 
 `--record` keeps the results in the checkout's `reference_results/benchmarks`, one file a bench; `cpm-port bench report`
-writes the page of speed and its pictures from them. Exit code 1 where a bench falls short of a target.
+writes the page of speed and its pictures from them. What was measured on a GPU is kept in `gpu/<device>` there. Exit
+code 1 where a bench falls short of a target.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from cpm_port.errors import UsageError
 __all__ = ["configure", "run"]
 
 _REPORT = "report"
+_ON_ITS_OWN = "gpu"  # runs other benches, on what is not everywhere: not one of "all of them"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +29,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "name",
         nargs="?",
         metavar="NAME",
-        help=f"one of {names}; all of them where it is left out; or {_REPORT}: write the page of speed, its pictures",
+        help=f"one of {names}; all of them but {_ON_ITS_OWN} where it is left out; "
+        f"or {_REPORT}: write the page of speed, its pictures",
     )
     _add_targets(parser)
     parser.add_argument(
@@ -41,11 +44,11 @@ def run(args: argparse.Namespace) -> int:
         return _report(args.rest)
     if args.name is not None and args.name not in _names():
         raise UsageError(f"no bench {args.name!r}; there are {', '.join(_names())}, and {_REPORT}")
-    from cpm_port.bench._records import records_folder, write_results
+    from cpm_port.bench._records import record_path, records_folder, write_results
     from cpm_port.bench._text import missed_targets, result_text
     from cpm_port.compute.machine import describe_machine
 
-    names = [args.name] if args.name else _names()
+    names = [args.name] if args.name else [name for name in _names() if name != _ON_ITS_OWN]
     machine = describe_machine()
     print("  ".join(f"{key}: {value}" for key, value in machine.items() if key != "versions"))
     print("  ".join(f"{key} {value}" for key, value in machine["versions"].items()))
@@ -62,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         results[name] = module.run(given)
         print(result_text(name, results[name]))
         if folder is not None:
-            write_results(folder / f"{name}.json", command, machine, {name: results[name]})
+            write_results(record_path(folder, name, results[name]), command, machine, {name: results[name]})
     if given.json is not None:
         write_results(given.json, command, machine, results)
     return int(any(missed_targets(result) for result in results.values()))
