@@ -18,11 +18,6 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args(["--repeats", "1", "--size", "64"])
 
 
-@pytest.fixture(autouse=True)
-def _without_collections(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cpm_port.bench._timing.gc.collect", lambda: 0)  # slow, and no matter for what is claimed here
-
-
 def test_the_bench_reports_times_ratios_and_rates() -> None:
     found = augment.run(arguments())
     assert found["ratios"].keys() == found["targets"].keys()

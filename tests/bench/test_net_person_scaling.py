@@ -21,7 +21,6 @@ SMALL = ["--width", "16", "--box-size", "64", "--repeats", "1", "--threads", "1"
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("cpm_port.bench._timing.gc.collect", lambda: 0)  # a third of a second between any two turns
     monkeypatch.setattr(_peers, "matrix_rate", partial(_peers.matrix_rate, seconds=0.05))
     before = torch.get_num_threads()
     yield

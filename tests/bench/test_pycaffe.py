@@ -16,8 +16,7 @@ SMALL = ["--width", "16", "--box-size", "64", "--repeats", "1", "--threads", "1"
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("cpm_port.bench._timing.gc.collect", lambda: 0)
+def same_threads() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
