@@ -17,12 +17,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cpm_port.errors import DataError, UsageError
+from cpm_port.errors import DataError
 from cpm_port.files.atomic import atomic_path
+from cpm_port.files.checkout import checkout
 from cpm_port.files.json_text import read_json
-from cpm_port.resources import resource_dir
 
-__all__ = ["BenchRecord", "checkout", "device_folder", "read_records", "record_path", "records_folder", "write_results"]
+__all__ = ["BenchRecord", "device_folder", "read_records", "record_path", "records_folder", "write_results"]
 
 
 @dataclass(frozen=True)
@@ -34,20 +34,6 @@ class BenchRecord:
     date: str
     machine: Mapping[str, Any]
     result: Mapping[str, Any]
-
-
-def checkout() -> Path:
-    """Return the checkout's folder: what is recorded belongs in the repository.
-
-    Raises
-    ------
-    UsageError
-        The package runs from an installation.
-    """
-    folder = resource_dir("reference_results").parent
-    if not (folder / "pyproject.toml").is_file():
-        raise UsageError(f"{folder} is no checkout: benches are recorded, and reported, in the repository")
-    return folder
 
 
 def records_folder() -> Path:

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cpm_port.bench._records import BenchRecord, checkout, read_records, records_folder
+from cpm_port.bench._records import BenchRecord, read_records, records_folder
 from cpm_port.errors import CpmPortError, DataError, UsageError
 from cpm_port.files.atomic import atomic_path
+from cpm_port.files.checkout import checkout
 
 __all__ = ["BEGIN", "END", "PAGE", "growth_picture", "markdown", "speed_picture", "write_report"]
 

@@ -1,56 +1,79 @@
 """`cpm-port study NAME`: one of the paper's training studies, small, on drawn people; a picture and a JSON file.
 
-    cpm-port study gradients --out studies
+    cpm-port study schemes --seeds 3 --out studies
 
-Without sizes a study runs for minutes on two cores. Progress goes to standard error, the results' paths and the main
-numbers to standard output.
+Without sizes a study runs for minutes on two cores, for each seed. Progress goes to standard error, the main numbers
+(mean, and range over the seeds) and the results' paths to standard output. `--record` keeps the JSON in the checkout's
+`reference_results/studies`; `cpm-port study report` draws the pictures of the page of the paper from there, and writes
+its tables.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 from cpm_port.files.atomic import require_writable_folder
 
 __all__ = ["configure", "run"]
+
+_REPORT = "report"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     from cpm_port.studies import STUDIES, StudySize
 
+    listed = "; ".join(f"{name}: {text}" for name, text in STUDIES.items())
     parser.add_argument(
-        "name", choices=tuple(STUDIES), help="; ".join(f"{name}: {text}" for name, text in STUDIES.items())
+        "name", choices=(*STUDIES, _REPORT), help=f"{listed}; {_REPORT}: write the page of the paper, its pictures"
     )
     parser.add_argument("--out", type=Path, default=Path("studies"), metavar="DIR", help="default %(default)s")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs, each with the next seed (default 1)")
+    parser.add_argument(
+        "--record", action="store_true", help="keep the numbers in the checkout's reference_results/studies, too"
+    )
     for field in fields(StudySize):
         option = f"--{field.name.replace('_', '-')}"
         parser.add_argument(option, type=int, metavar="N", help="default: the study's own")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the study and print where its results are."""
-    from cpm_port.studies import StudySize, default_scale, run_study
+    """Run the study, or write the report; print where the results are."""
+    if args.name == _REPORT:
+        return _report()
+    from cpm_port.studies import StudySize, default_scale, file_stem, run_study, study_module
+    from cpm_port.studies.report import spread
 
     require_writable_folder(args.out)
     asked = {f.name: getattr(args, f.name) for f in fields(StudySize) if getattr(args, f.name) is not None}
-    scale = replace(default_scale(args.name), **asked)
-    result = run_study(args.name, scale, args.out, lambda line: print(line, file=sys.stderr, flush=True))
-    for key in ("vanishing", "pck_at_0.2"):
-        if key in result:
-            print(f"{key}: {_words(result[key])}")
-    for point in result.get("points", ()):
-        print(f"receptive field {point['receptive_field']}: PCK@0.2 {point['pck_at_0.2']:.2f} %")
-    stem = args.name.replace("-", "_")
+    sizes = [text for name, value in asked.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    command = shlex.join(["cpm-port", "study", args.name, "--seeds", str(args.seeds), *sizes])
+    record = run_study(
+        args.name,
+        replace(default_scale(args.name), **asked),
+        args.out,
+        lambda line: print(line, file=sys.stderr, flush=True),
+        seeds=args.seeds,
+        command=command,
+        keep=args.record,
+    )
+    module = study_module(args.name)
+    print(f"{module.NUMBER}:")
+    for name, values in module.numbers(record["runs"]).items():
+        mean, low, high = spread(values)
+        print(f"{name}: {mean}" + (f" ({low} to {high})" if args.seeds > 1 else ""))
+    stem = file_stem(args.name)
     print(f"written: {args.out / f'{stem}.json'}, {args.out / f'{stem}.svg'}")
     return 0
 
 
-def _words(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {number:.4g}" for name, number in value.items())
-    return ", ".join(f"{number:.4g}" for number in value)
+def _report() -> int:
+    from cpm_port.studies.report import write_report
+
+    for path in write_report():
+        print(f"written: {path}")
+    return 0

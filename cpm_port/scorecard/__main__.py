@@ -25,11 +25,11 @@ from PIL import Image
 
 from cpm_port.annotations.samples import Sample
 from cpm_port.annotations.scored import find_images, find_labels, read_scored
-from cpm_port.bench._records import checkout
 from cpm_port.caffe import read_net
 from cpm_port.engine.modes import fast_net
 from cpm_port.errors import CpmPortError
 from cpm_port.files.atomic import atomic_path
+from cpm_port.files.checkout import checkout
 from cpm_port.files.digest import file_sha256
 from cpm_port.files.json_text import read_json
 from cpm_port.graph import load_net

@@ -1,13 +1,16 @@
-"""What the studies share: small nets, drawn people, short runs, curves of PCK.
+"""What the studies share: small nets, drawn people, short runs, curves of PCK and how they are drawn.
 
-Flow: `StudySize` -> nets and records -> **trained nets** -> PCK over thresholds per stage.
+Flow: `StudySize` -> nets and people -> **trained nets** -> PCK over thresholds per stage.
+
+Nets train by the Fourier engine (`train --engine`), except under Caffe's own solver: a rounding of 1e-6 of the largest
+gradient would hide one that vanishes.
 """
 
 from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from cpm_port.graph import CaffeNet, load_net
 from cpm_port.models import Architecture, TrainingData, architecture, train_text
 from cpm_port.records.record import Record
 from cpm_port.release import MPII_PERSON_HEIGHT
+from cpm_port.studies.records import fingerprint
 from cpm_port.studies.size import StudySize
 from cpm_port.training.batches import open_data_layers
 from cpm_port.training.loop import Trainer
@@ -37,9 +41,12 @@ __all__ = [
     "People",
     "average_curves",
     "design",
+    "draw_band",
     "draw_people",
     "figure",
+    "in_words",
     "pck_curves",
+    "plot_curves",
     "save",
     "stage_of",
     "train",
@@ -156,7 +163,7 @@ def train(
         trainer = Trainer(
             solver=fields,
             net=net,
-            objective=Objective(net),
+            objective=Objective(net, engine=solver is None),
             optimizer=optimizer,
             schedule=schedule,
             source=source,
@@ -185,8 +192,34 @@ def pck_curves(net: CaffeNet, people: People, stages: Sequence[str]) -> dict[str
 
 
 def average_curves(errors: NDArray[np.float64]) -> list[float]:
-    """Return the percentage of errors at or below every threshold."""
-    return [100 * float((errors <= threshold).mean()) for threshold in THRESHOLDS]
+    """Return the percentage of errors at or below every threshold, to four decimals."""
+    return [round(100 * float((errors <= threshold).mean()), 4) for threshold in THRESHOLDS]
+
+
+def plot_curves(record: dict[str, Any], titles: Mapping[str, str], title: str, path: Path) -> None:
+    """Draw the curves `pck` of a record's runs, with their spread, and their ends beside their titles."""
+    picture, axes = figure(5.0, 3.6)
+    axis, runs = axes[0, 0], record["runs"]
+    for number, (name, words) in enumerate(titles.items()):
+        curves = np.array([run["pck"][name] for run in runs])
+        draw_band(axis, THRESHOLDS, curves, f"C{number}", f"{words}: {curves[:, -1].mean():.1f}")
+    axis.set(xlabel="distance / torso", ylabel="PCK, %", ylim=(0, 100), xlim=(0, 0.2))
+    axis.set_title(f"{title}, {record['size']['iterations']} iterations{in_words(runs)}", fontsize=9)
+    axis.grid(color="#dddddd", linewidth=0.5)
+    axis.legend(fontsize=7, frameon=False)
+    save(picture, path, record)
+
+
+def draw_band(axis: Any, x: Sequence[float], values: NDArray[np.float64], color: str, label: str | None) -> None:
+    """Draw the mean of runs, a row each, and the band from the lowest to the highest."""
+    axis.plot(x, values.mean(axis=0), color=color, linewidth=1.4, label=label)
+    if len(values) > 1:
+        axis.fill_between(x, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, linewidth=0)
+
+
+def in_words(runs: Sequence[Any]) -> str:
+    """Say in a picture's title what the bands are; nothing of one run."""
+    return f"; mean and range of {len(runs)} seeds" if len(runs) > 1 else ""
 
 
 def figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, Any]:
@@ -199,9 +232,10 @@ def figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tupl
     return picture, picture.subplots(rows, columns, squeeze=False)
 
 
-def save(picture: Any, path: Path) -> None:
-    """Write a figure; the suffix says how. The same numbers give the same bytes."""
+def save(picture: Any, path: Path, record: dict[str, Any]) -> None:
+    """Write a figure as an SVG that names the record that it shows. The same numbers give the same bytes."""
     from matplotlib import rc_context
 
+    metadata = {"Date": None, "Identifier": fingerprint(record)}
     with rc_context({"svg.hashsalt": "cpm_port"}), atomic_path(path) as temporary:
-        picture.savefig(temporary, format=path.suffix[1:], dpi=110, metadata={"Date": None})
+        picture.savefig(temporary, format="svg", metadata=metadata)

@@ -8,9 +8,9 @@ magnitude, and a histogram of their values.
 The fillers are the paper's, at this size: a Gaussian of standard deviation 0.01 at the released widths, enlarged with
 the root of how many fewer inputs a narrow layer sums, so that a signal grows or shrinks per layer as in the full net.
 
-Histograms are of log10 of the magnitudes; the bar at -20 holds everything below, mostly zeros of inactive units.
-
-`vanishing` is the mean magnitude in the first layer without supervision over that with it: 1 would be none.
+Histograms are of log10 of the magnitudes, at the beginning of every stage; the bar at -20 holds everything below,
+mostly zeros of inactive units. The study's number is the mean magnitude in the first layer without supervision over
+that with it: 1 would be none vanishing.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ from cpm_port.models import Widths
 from cpm_port.studies.common import (
     Say,
     design,
+    draw_band,
     draw_people,
     figure,
+    in_words,
     save,
     train,
     train_spec,
@@ -40,8 +42,9 @@ from cpm_port.studies.common import (
 from cpm_port.studies.size import StudySize
 from cpm_port.training.loop import Trainer
 
-__all__ = ["DEFAULT", "plot", "run"]
+__all__ = ["DEFAULT", "NUMBER", "numbers", "plot", "run"]
 
+NUMBER = "first layer's gradient without supervision over that with it"
 DEFAULT = StudySize(stages=6, width=16, box=96, batch=4, iterations=61, people=244, held_out=1)
 _LOOKS = 3  # first, middle and last iteration
 _RATE = 2e-6
@@ -70,53 +73,57 @@ def run(scale: StudySize, say: Say) -> dict[str, Any]:
             after_step=_watch(seen, looks),
             solver=_SOLVER,
         )
-    layers = list(found[_WITH][looks[0]])
-    first = layers[0]
     return {
         "solver": _SOLVER,
         "iterations": looks,
-        "layers": layers,
+        "layers": list(found[_WITH][looks[0]]),
         "log10_edges": _edges().tolist(),
         "gradients": {kind: [seen[look] for look in looks] for kind, seen in found.items()},
-        "vanishing": [found[_WITHOUT][look][first]["mean"] / found[_WITH][look][first]["mean"] for look in looks],
     }
 
 
-def plot(result: dict[str, Any], path: Path) -> None:
-    """Draw mean magnitudes over the layers, and histograms at the beginning of every stage."""
-    layers, looks = result["layers"], result["iterations"]
-    shown = [layers[0], *(name for name in layers if name.startswith("Mconv1_stage"))]
+def numbers(runs: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Return what is left of the first layer's gradient in every run, by iteration."""
+    first = runs[0]["layers"][0]
+    found: dict[str, list[float]] = {}
+    for place, look in enumerate(runs[0]["iterations"]):
+        means = [[run["gradients"][kind][place][first]["mean"] for kind in (_WITHOUT, _WITH)] for run in runs]
+        found[f"iteration {look}"] = [without / with_ for without, with_ in means]
+    return found
+
+
+def plot(record: dict[str, Any], path: Path) -> None:
+    """Draw mean magnitudes over the layers, and the last histograms, of all runs, at the beginning of every stage."""
+    runs = record["runs"]
+    layers, looks = runs[0]["layers"], runs[0]["iterations"]
     picture, _ = figure(9.0, 5.6)
     picture.clear()
+    shown = [name for name in layers if "histogram" in runs[0]["gradients"][_WITH][-1][name]]
     grid = picture.add_gridspec(2, len(shown), height_ratios=[1.4, 1])
     axes = picture.add_subplot(grid[0, :])
+    axes.set_yscale("log")
     for kind in (_WITH, _WITHOUT):
-        for look, gradients in zip(looks, result["gradients"][kind], strict=True):
-            last = look == looks[-1]
-            axes.semilogy(
-                [gradients[name]["mean"] for name in layers],
-                color=_COLORS[kind],
-                alpha=1.0 if last else 0.35,
-                linewidth=1.4 if last else 0.9,
-                label=f"{kind} intermediate supervision" if last else None,
-            )
+        means = np.array([[[look[name]["mean"] for name in layers] for look in run["gradients"][kind]] for run in runs])
+        for place in range(len(looks) - 1):
+            axes.plot(means[:, place].mean(axis=0), color=_COLORS[kind], alpha=0.35, linewidth=0.9)
+        draw_band(axes, range(len(layers)), means[:, -1], _COLORS[kind], f"{kind} intermediate supervision")
     axes.set_xticks(range(len(layers)), layers, rotation=90, fontsize=5.5)
     axes.set_ylabel("mean |gradient|", fontsize=8)
     axes.tick_params(axis="y", labelsize=7)
     axes.grid(color="#dddddd", linewidth=0.5)
     axes.legend(fontsize=7, frameon=False, loc="lower right")
-    axes.set_title(f"dark: iteration {looks[-1]}; light: iterations {', '.join(map(str, looks[:-1]))}", fontsize=8)
-    edges = np.array(result["log10_edges"])
+    early = ", ".join(map(str, looks[:-1]))
+    axes.set_title(f"dark: iteration {looks[-1]}; light: iterations {early}{in_words(runs)}", fontsize=8)
     for place, name in enumerate(shown):
         axes = picture.add_subplot(grid[1, place])
         for kind in (_WITH, _WITHOUT):
-            counts = result["gradients"][kind][-1][name]["histogram"]
-            axes.stairs(counts, edges, color=_COLORS[kind], fill=True, alpha=0.55)
+            counts = np.sum([run["gradients"][kind][-1][name]["histogram"] for run in runs], axis=0)
+            axes.stairs(counts, runs[0]["log10_edges"], color=_COLORS[kind], fill=True, alpha=0.55)
         axes.set_title(name, fontsize=7)
         axes.set_yticks([])
         axes.tick_params(labelsize=6)
         axes.set_xlabel("log10 |gradient|", fontsize=6)
-    save(picture, path)
+    save(picture, path, record)
 
 
 def _watch(seen: dict[int, dict[str, Any]], looks: list[int]) -> Callable[[Trainer], None]:
@@ -129,8 +136,10 @@ def _watch(seen: dict[int, dict[str, Any]], looks: list[int]) -> Callable[[Train
             if info.index == 0 and info.tensor.grad is not None:
                 values = info.tensor.grad.abs().double().flatten().numpy()
                 logs = np.log10(np.maximum(values, 10.0 ** _edges()[0]))
-                histogram = np.histogram(np.minimum(logs, _edges()[-1]), _edges())[0]
-                seen[look][info.layer] = {"mean": float(values.mean()), "histogram": histogram.tolist()}
+                seen[look][info.layer] = {"mean": float(f"{values.mean():.4g}")}
+                if len(seen[look]) == 1 or info.layer.startswith("Mconv1_stage"):
+                    histogram = np.histogram(np.minimum(logs, _edges()[-1]), _edges())[0]
+                    seen[look][info.layer]["histogram"] = histogram.tolist()
 
     return watch
 

@@ -18,15 +18,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cpm_port.caffe import NetSpec, infer_shapes, param_shapes, spec_of
 from cpm_port.graph.sources import source_shapes
 from cpm_port.report.receptive import receptive_fields
 from cpm_port.studies.common import (
-    THRESHOLDS,
     Say,
     design,
+    draw_band,
     draw_people,
     figure,
+    in_words,
     pck_curves,
     save,
     train,
@@ -34,13 +37,15 @@ from cpm_port.studies.common import (
 )
 from cpm_port.studies.size import StudySize
 
-__all__ = ["DEFAULT", "plot", "run"]
+__all__ = ["DEFAULT", "NUMBER", "numbers", "plot", "run"]
 
-DEFAULT = StudySize(stages=2, width=16, box=96, batch=8, iterations=900, people=1500, held_out=200)
+NUMBER = "PCK@0.2, %"
+DEFAULT = StudySize(stages=2, width=16, box=96, batch=8, iterations=300, people=1500, held_out=200)
 
 _KERNELS = ((1, 3), (3, 3), (5, 3), (9, 3), (9, 7), (9, 11))
 """Largest kernel on the image, kernel on the beliefs; the last pair is the paper's."""
 _WIDEST = 4  # times the study's width
+_STAGES = {"stage 1": "_of_stage_1", "stage 2": ""}  # title -> how its keys end
 
 
 def run(scale: StudySize, say: Say) -> dict[str, Any]:
@@ -61,28 +66,42 @@ def run(scale: StudySize, say: Say) -> dict[str, Any]:
                 "receptive_field": fields[1],
                 "receptive_field_of_stage_1": fields[0],
                 "pck": curves[last],
-                "pck_at_0.2": curves[last][-1],
-                "pck_at_0.2_of_stage_1": curves[first][-1],
+                "pck_of_stage_1": curves[first],
             }
         )
-    return {"thresholds": THRESHOLDS, "points": points}
+    return {"points": points}
 
 
-def plot(result: dict[str, Any], path: Path) -> None:
+def numbers(runs: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Return PCK at 0.2 of every run by stage and receptive field, from small to large."""
+    found: dict[tuple[str, int], list[float]] = {}
+    for stage, suffix in _STAGES.items():
+        for points in zip(*(run["points"] for run in runs), strict=True):
+            field = points[0][f"receptive_field{suffix}"]
+            found.setdefault((stage, field), []).extend(point[f"pck{suffix}"][-1] for point in points)
+    return {f"{stage}, {field} px": found[stage, field] for stage, field in sorted(found)}
+
+
+def plot(record: dict[str, Any], path: Path) -> None:
     """Draw PCK at 0.2 over the receptive field."""
     picture, axes = figure(5.0, 3.6)
     axis = axes[0, 0]
-    points = sorted(result["points"], key=lambda point: point["receptive_field"])
-    for suffix, label, color, style in (("", "stage 2", "#1f5fa8", "o-"), ("_of_stage_1", "stage 1", "#888888", "s")):
-        fields = [point[f"receptive_field{suffix}"] for point in points]
-        axis.plot(fields, [point[f"pck_at_0.2{suffix}"] for point in points], style, color=color, label=label)
-    box = result["scale"]["box"]
-    axis.axvline(box, color="#bbbbbb", linestyle="--", linewidth=1, label=f"the box, {box} px")
-    axis.set(xlabel="receptive field of the belief, input px", ylabel="PCK@0.2, %")
-    axis.set_title(f"accuracy over receptive field, {result['scale']['iterations']} iterations each", fontsize=9)
+    runs, size = record["runs"], record["size"]
+    for (stage, suffix), color in zip(_STAGES.items(), ("#888888", "#1f5fa8"), strict=True):
+        points = sorted(zip(*(run["points"] for run in runs), strict=True), key=lambda row: row[0]["receptive_field"])
+        fields = [row[0][f"receptive_field{suffix}"] for row in points]
+        values = np.array([[point[f"pck{suffix}"][-1] for point in row] for row in points])
+        if suffix:
+            axis.plot(fields, values.mean(axis=1), "s", color=color, markersize=4, label=stage)
+            axis.vlines(fields, values.min(axis=1), values.max(axis=1), color=color, linewidth=1)
+        else:
+            draw_band(axis, fields, values.T, color, stage)
+    axis.axvline(size["box"], color="#bbbbbb", linestyle="--", linewidth=1, label=f"the box, {size['box']} px")
+    axis.set(xlabel="receptive field of the belief, input px", ylabel=NUMBER)
+    axis.set_title(f"accuracy over receptive field, {size['iterations']} iterations{in_words(runs)}", fontsize=9)
     axis.grid(color="#dddddd", linewidth=0.5)
     axis.legend(fontsize=8, frameon=False)
-    save(picture, path)
+    save(picture, path, record)
 
 
 def _net(scale: StudySize, on_image: int, on_beliefs: int) -> NetSpec:

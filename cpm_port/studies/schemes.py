@@ -1,8 +1,8 @@
 """Four ways of training the stages: the paper's Figure 6b.
 
 (i) all stages jointly from scratch, with a loss at every stage; (ii) stage by stage, each trained while the ones
-before it are frozen; (iii) as (ii), for two thirds of the time, then all jointly; (iv) jointly from scratch with the
-last stage's loss alone. Every scheme gets the same number of iterations in all.
+before it are frozen; (iii) as (i), from the weights of (ii); (iv) as (i), with the last stage's loss alone. Every scheme
+gets the same number of iterations in all, (iii) as many again after those of (ii), as in the paper.
 """
 
 from __future__ import annotations
@@ -12,23 +12,22 @@ from typing import Any
 
 from cpm_port.graph import CaffeNet
 from cpm_port.studies.common import (
-    THRESHOLDS,
     People,
     Say,
     design,
     draw_people,
-    figure,
     pck_curves,
-    save,
+    plot_curves,
     train,
     train_spec,
     with_stages,
 )
 from cpm_port.studies.size import StudySize
 
-__all__ = ["DEFAULT", "plot", "run"]
+__all__ = ["DEFAULT", "NUMBER", "numbers", "plot", "run"]
 
-DEFAULT = StudySize(stages=3, width=16, box=96, batch=8, iterations=900, people=1500, held_out=200)
+NUMBER = "PCK@0.2, %"
+DEFAULT = StudySize(stages=3, width=16, box=96, batch=8, iterations=800, people=1500, held_out=200)
 
 _TITLES = {
     "joint": "(i) joint, a loss at every stage",
@@ -43,54 +42,47 @@ def run(scale: StudySize, say: Say) -> dict[str, Any]:
     people = draw_people(scale)
     net = design(scale)
     last = net.outputs[-1]
+    stagewise = _stagewise(scale, people, say)
     trained = {
-        "joint": _joint(scale, people, say, _TITLES["joint"], scale.iterations),
-        "stagewise": _stagewise(scale, people, say, _TITLES["stagewise"], scale.iterations),
+        "joint": _joint(scale, people, say, "joint"),
+        "stagewise": stagewise,
+        "finetuned": _joint(scale, people, say, "finetuned", weights=stagewise),
+        "unsupervised": _joint(scale, people, say, "unsupervised", losses=[scale.stages]),
     }
-    early = _stagewise(scale, people, say, _TITLES["finetuned"], scale.iterations * 2 // 3)
-    rest = scale.iterations - scale.iterations * 2 // 3
-    trained["finetuned"] = _joint(scale, people, say, _TITLES["finetuned"], rest, weights=early)
-    trained["unsupervised"] = _joint(
-        scale, people, say, _TITLES["unsupervised"], scale.iterations, losses=[scale.stages]
-    )
-    curves = {name: pck_curves(model, people, [last])[last] for name, model in trained.items()}
-    return {"thresholds": THRESHOLDS, "pck": curves, "pck_at_0.2": {name: curve[-1] for name, curve in curves.items()}}
+    return {"pck": {name: pck_curves(model, people, [last])[last] for name, model in trained.items()}}
 
 
-def plot(result: dict[str, Any], path: Path) -> None:
-    """Draw PCK over the normalized distance, one line per scheme."""
-    picture, axes = figure(5.0, 3.6)
-    for name, curve in result["pck"].items():
-        axes[0, 0].plot(result["thresholds"], curve, linewidth=1.4, label=f"{_TITLES[name]}: {curve[-1]:.1f}")
-    axes[0, 0].set(xlabel="distance / torso", ylabel="PCK, %", ylim=(0, 100), xlim=(0, 0.2))
-    title = f"four ways of training {result['scale']['stages']} stages, {result['scale']['iterations']} iterations each"
-    axes[0, 0].set_title(title, fontsize=9)
-    axes[0, 0].grid(color="#dddddd", linewidth=0.5)
-    axes[0, 0].legend(fontsize=7, frameon=False)
-    save(picture, path)
+def numbers(runs: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Return PCK at 0.2 of every run by scheme."""
+    return {title: [run["pck"][scheme][-1] for run in runs] for scheme, title in _TITLES.items()}
+
+
+def plot(record: dict[str, Any], path: Path) -> None:
+    """Draw PCK over the normalized distance, a line per scheme."""
+    plot_curves(record, _TITLES, f"four ways of training {record['size']['stages']} stages", path)
 
 
 def _joint(
     scale: StudySize,
     people: People,
     say: Say,
-    name: str,
-    iterations: int,
+    scheme: str,
     *,
     losses: list[int] | None = None,
     weights: CaffeNet | None = None,
 ) -> CaffeNet:
     stages = range(1, scale.stages + 1)
     spec = with_stages(train_spec(design(scale), scale), losses or stages, stages)
-    return train(spec, people, scale, say, name=name, iterations=iterations, weights=weights)
+    return train(spec, people, scale, say, name=_TITLES[scheme], iterations=scale.iterations, weights=weights)
 
 
-def _stagewise(scale: StudySize, people: People, say: Say, name: str, iterations: int) -> CaffeNet:
+def _stagewise(scale: StudySize, people: People, say: Say) -> CaffeNet:
     """Train stage 1, then stage 2 on top of it, and so on, each for its share of the iterations."""
     net: CaffeNet | None = None
     for stage in range(1, scale.stages + 1):
         spec = with_stages(train_spec(design(scale), scale), [stage], [stage])
-        share = iterations * stage // scale.stages - iterations * (stage - 1) // scale.stages
-        net = train(spec, people, scale, say, name=f"{name}, stage {stage}", iterations=share, weights=net)
+        share = scale.iterations * stage // scale.stages - scale.iterations * (stage - 1) // scale.stages
+        name = f"{_TITLES['stagewise']}, stage {stage}"
+        net = train(spec, people, scale, say, name=name, iterations=share, weights=net)
     assert net is not None
     return net

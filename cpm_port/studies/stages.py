@@ -9,22 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cpm_port.studies.common import (
-    THRESHOLDS,
-    Say,
-    design,
-    draw_people,
-    figure,
-    pck_curves,
-    save,
-    train,
-    train_spec,
-)
+from cpm_port.studies.common import Say, design, draw_people, pck_curves, plot_curves, train, train_spec
 from cpm_port.studies.size import StudySize
 
-__all__ = ["DEFAULT", "plot", "run"]
+__all__ = ["DEFAULT", "NUMBER", "numbers", "plot", "run"]
 
-DEFAULT = StudySize(stages=4, width=16, box=96, batch=8, iterations=900, people=1500, held_out=200)
+NUMBER = "PCK@0.2, %"
+DEFAULT = StudySize(stages=6, width=16, box=96, batch=8, iterations=600, people=1500, held_out=200)
 
 
 def run(scale: StudySize, say: Say) -> dict[str, Any]:
@@ -33,26 +24,22 @@ def run(scale: StudySize, say: Say) -> dict[str, Any]:
     curves = {}
     for stages in range(1, scale.stages + 1):
         net = design(scale, stages)
-        name = f"{stages} stage{'s' if stages > 1 else ''}"
-        model = train(train_spec(net, scale), people, scale, say, name=name, iterations=scale.iterations)
+        model = train(train_spec(net, scale), people, scale, say, name=_title(stages), iterations=scale.iterations)
         last = net.outputs[-1]
         curves[str(stages)] = pck_curves(model, people, [last])[last]
-    return {"thresholds": THRESHOLDS, "pck": curves, "pck_at_0.2": {name: curve[-1] for name, curve in curves.items()}}
+    return {"pck": curves}
 
 
-def plot(result: dict[str, Any], path: Path) -> None:
-    """Draw PCK over the normalized distance, one line per number of stages."""
-    picture, axes = figure(5.0, 3.6)
-    for name, curve in result["pck"].items():
-        axes[0, 0].plot(
-            result["thresholds"],
-            curve,
-            linewidth=1.4,
-            label=f"{name} stage{'s' if name != '1' else ''}: {curve[-1]:.1f}",
-        )
-    axes[0, 0].set(xlabel="distance / torso", ylabel="PCK, %", ylim=(0, 100), xlim=(0, 0.2))
-    title = f"accuracy over the number of stages, {result['scale']['iterations']} iterations each"
-    axes[0, 0].set_title(title, fontsize=9)
-    axes[0, 0].grid(color="#dddddd", linewidth=0.5)
-    axes[0, 0].legend(fontsize=7, frameon=False)
-    save(picture, path)
+def numbers(runs: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Return PCK at 0.2 of every run by number of stages."""
+    return {_title(int(stages)): [run["pck"][stages][-1] for run in runs] for stages in runs[0]["pck"]}
+
+
+def plot(record: dict[str, Any], path: Path) -> None:
+    """Draw PCK over the normalized distance, a line per number of stages."""
+    titles = {stages: _title(int(stages)) for stages in record["runs"][0]["pck"]}
+    plot_curves(record, titles, "accuracy over the number of stages", path)
+
+
+def _title(stages: int) -> str:
+    return f"{stages} stage{'s' if stages > 1 else ''}"

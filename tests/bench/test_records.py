@@ -49,7 +49,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., d
     (tmp_path / "pyproject.toml").touch()
     (tmp_path / _report.PAGE).parent.mkdir(parents=True)
     (tmp_path / _report.PAGE).write_text(f"# Title\n{_report.BEGIN}\nold\n{_report.END}\nrest\n")
-    monkeypatch.setattr(_records, "resource_dir", lambda name: tmp_path / name)
+    monkeypatch.setattr("cpm_port.files.checkout.resource_dir", lambda name: tmp_path / name)
 
     def record(**results: Any) -> dict[str, BenchRecord]:
         for name, result in results.items():
@@ -76,7 +76,7 @@ def test_a_file_of_another_kind_is_named(content: str, tmp_path: Path) -> None:
 
 
 def test_an_installation_records_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_records, "resource_dir", lambda name: tmp_path / name)
+    monkeypatch.setattr("cpm_port.files.checkout.resource_dir", lambda name: tmp_path / name)
     with pytest.raises(UsageError, match="is no checkout"):
         _records.records_folder()
 
