@@ -1,4 +1,4 @@
-"""The figures of the concept pages, from drawn people and the default model: `python docs/figures.py`.
+"""The concept pages' figures, and the paper's 7, from drawn people and the default model: `python docs/figures.py`.
 
 Half a minute of a core. Everything is seeded, so the same code gives the same pictures.
 """
@@ -30,6 +30,7 @@ from matplotlib import pyplot as plt
 PICTURES = Path(__file__).parent / "pictures"
 PEOPLE = DrawnPeople(count=40, size=360, seed=1001, difficulty=50)
 PERSON = 3
+TURNED = 26  # whose left and right the first stage takes for each other
 WRIST = CPM14.index("right_wrist")
 BLUE, ORANGE, GREEN = "#1f5fa8", "#d1602b", "#3a8c50"
 
@@ -53,6 +54,7 @@ def main() -> None:
     center_map()
     pyramid(net, sample, image)
     stages(net, sample, image)
+    elbows_and_wrists(net, *PEOPLE[TURNED])
     target_maps()
     protocols()
 
@@ -152,6 +154,31 @@ def stages(net: Any, sample: Any, image: Any) -> None:
     save(figure, "concept_stages.png")
 
 
+def elbows_and_wrists(net: Any, sample: Any, image: Any) -> None:
+    """The paper's Figure 7: belief maps on the picture, a row per stage; a cross where the joint is."""
+    interface = read_interface(net)
+    search = mpii_search(sample.person.center, sample.person.scale, interface.box_size)
+    boxes = build_pyramid(image, search.center_xy, (search.base_scale,), interface.box_size)
+    beliefs = run_net(net, interface, boxes, stages=True)
+    crop = boxes.crops[0][:, :, ::-1]
+    joints = boxes.geometries[0].to_box(sample.person.joints)
+    (left, top), (right, bottom) = joints.min(axis=0) - 14, joints.max(axis=0) + 14
+    shown = ("left_elbow", "right_elbow", "left_wrist", "right_wrist")
+    figure, axes = panels(len(beliefs.stages), len(shown), 6.6, 6.2)
+    for row, (stage, maps) in zip(axes, beliefs.stages.items(), strict=True):
+        for axis, part in zip(row, shown, strict=True):
+            belief = maps[0, CPM14.index(part)].numpy()
+            axis.imshow(crop)
+            axis.imshow(
+                belief, cmap="inferno", vmin=0, vmax=0.6, alpha=np.clip(3 * belief, 0, 0.85), interpolation="bilinear",
+                extent=(-0.5, crop.shape[1] - 0.5, crop.shape[0] - 0.5, -0.5),
+            )  # fmt: skip
+            axis.plot(*joints[CPM14.index(part)], "+", color="#5ad1ff", markersize=9)
+            axis.set(xlim=(left, right + 40), ylim=(bottom, top))
+            axis.set_title(f"{stage}: {part.replace('_', ' ')} {belief.max():.2f}")
+    save(figure, "paper_figure_7.jpg")
+
+
 def target_maps() -> None:
     """One part's targets of two people who stand close, and a profile through both peaks."""
     people = np.array([[[70, 92, 1]], [[96, 92, 0]], [[150, 60, 2]]], np.float32)
@@ -209,7 +236,7 @@ def panels(rows: int, columns: int, width: float, height: float) -> tuple[Any, A
 
 def save(figure: Any, name: str) -> None:
     """Write a figure beside the others."""
-    metadata = {"Date": None} if name.endswith("svg") else {"Software": None}
+    metadata = {".svg": {"Date": None}, ".png": {"Software": None}}.get(Path(name).suffix)
     figure.savefig(PICTURES / name, dpi=110, metadata=metadata)
     plt.close(figure)
     print(PICTURES / name)

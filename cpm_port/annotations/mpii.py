@@ -14,6 +14,9 @@ Quirks, each seen in the files named:
   `scale` MPII's times 1.25 (both undone here), `index` and `person` are 0-based, and a missing joint is (0, 0).
 - An `annorect` without `objpos` or `scale` cannot be tested (the release skips it); the person still counts as a
   neighbour of others.
+- Some people have `torso_r11` ... `torso_r33`, a rotation, as text. Nothing at hand says of what; of the 878 of the
+  validation struct, the rows are the directions in which the torso faces, points down and points left, each as (to the
+  camera, down the image, to the image's right): with that, the labelled shoulders and spines lie where they should.
 
 `mpii_human_pose_v1_u12_1.mat` itself was not available: its reader is tested on synthetic files of the documented
 layout, and the parts that the validation struct shares on that file.
@@ -295,7 +298,35 @@ def _person(rect: Any, where: str) -> Person:
     if all(corner is not None for corner in corners):
         x1, y1, x2, y2 = (number(corner, f"{where}: head box") for corner in corners)
         head = MPII_HEAD_SHARE * float(np.hypot(x2 - x1, y2 - y1))
-    return Person(xy, visible, center, None if scale is None else number(scale, f"{where}.scale"), head)
+    return Person(
+        xy,
+        visible,
+        center,
+        None if scale is None else number(scale, f"{where}.scale"),
+        head,
+        facing=_facing(rect, where),
+    )
+
+
+def _facing(rect: Any, where: str) -> float | None:
+    """Return which way the torso faces (see `Person`); None where nothing is said, or straight up or down."""
+    entries = {name: _optional(rect, name) for name in ("torso_r11", "torso_r13")}
+    if any(entry is None for entry in entries.values()):
+        return None
+    toward, right = (_written_number(entry, f"{where}.{name}") for name, entry in entries.items())
+    return float(np.degrees(np.arctan2(right, toward))) if np.hypot(toward, right) > 0 else None
+
+
+def _written_number(value: Any, where: str) -> float:
+    """Read a number that may stand as text."""
+    array = np.asarray(value)
+    try:
+        found = float(array.item())
+    except (ValueError, TypeError, OverflowError):
+        found = np.nan
+    if not np.isfinite(found):
+        raise DataError(f"{where}: expected one finite number, found {array.ravel()[:1].tolist()}")
+    return found
 
 
 def _visible(value: Any, where: str) -> bool:

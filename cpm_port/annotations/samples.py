@@ -51,6 +51,9 @@ class Person:
         0-based image px.
     torso_diagonal : float or None
         Diagonal of the torso box, image px; where a source gives it without the box's place.
+    facing : float or None
+        Which way the torso faces, about the vertical, degrees: 0 the camera, 90 the image's right, 180 away, -90 the
+        image's left; where a source says (MPII, of some).
     """
 
     joints: NDArray[np.float64]
@@ -60,6 +63,7 @@ class Person:
     head_size: float | None = None
     torso_box: Box | None = None
     torso_diagonal: float | None = None
+    facing: float | None = None
 
     def __post_init__(self) -> None:
         if self.joints.ndim != 2 or self.joints.shape[1] != 2 or self.visible.shape != self.joints.shape[:1]:

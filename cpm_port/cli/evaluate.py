@@ -35,10 +35,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="the first N people only")
     parser.add_argument("--bootstrap", type=int, metavar="SEED", help="add 95 %% intervals, resampling people")
     parser.add_argument(
+        "--by-view",
+        action="store_true",
+        help="also by where people face, where labels say it (MPII's, of some)",
+    )
+    parser.add_argument(
         "--compare", metavar="MODEL", help="which published model to compare with; by default told by the files' hashes"
     )
     parser.add_argument("--json", type=Path, metavar="OUT", help="write all numbers")
-    parser.add_argument("--plots", type=Path, metavar="DIR", help="write curves.svg, bars.svg and cases.png")
+    parser.add_argument(
+        "--plots", type=Path, metavar="DIR", help="write curves.svg, bars.svg, cases.png; with --by-view views.svg"
+    )
     parser.add_argument("--images", type=Path, metavar="DIR", help="the images, for the pictures of --plots")
     file = parser.add_argument_group("a prediction file")
     file.add_argument(
@@ -79,7 +86,12 @@ def run(args: argparse.Namespace) -> int:
     if subject is None:  # a process that only helps
         return 0
     scored = evaluate(
-        protocol, subject, threshold=args.threshold, bootstrap_seed=args.bootstrap, compared_with=args.compare
+        protocol,
+        subject,
+        threshold=args.threshold,
+        bootstrap_seed=args.bootstrap,
+        compared_with=args.compare,
+        by_viewpoint=args.by_view,
     )
     _report(args, scored, subject)
     return 0
@@ -148,15 +160,17 @@ def _predicted(args: argparse.Namespace, protocol: Protocol) -> Subject | None:
 
 def _report(args: argparse.Namespace, scored: Evaluation, subject: Subject) -> None:
     from cpm_port.report.pictures import write_pictures
-    from cpm_port.report.scores import evaluation_table
+    from cpm_port.report.scores import evaluation_table, views_table
 
     print(
         evaluation_table(scored.result, [*scored.rows, *([scored.recorded] if scored.recorded else [])], scored.people)
     )
+    if scored.views:
+        print(views_table(scored.views))
     for note in (*scored.notes, *scored.diagnoses):
         print(f"note: {note}")
     if args.json is not None:
         scored.write(args.json)
     if args.plots is not None:
-        for path in write_pictures(args.plots, scored.measurement, subject, args.bootstrap):
+        for path in write_pictures(args.plots, scored.measurement, subject, args.bootstrap, scored.views):
             print(f"picture: {path}")

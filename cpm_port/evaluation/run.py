@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from cpm_port.evaluation.reference import load_all, matching_rows, published_els
 from cpm_port.evaluation.scores import ProtocolResult
 from cpm_port.evaluation.tables import Reference, Row
 from cpm_port.evaluation.truth import Truth, read_truth
+from cpm_port.evaluation.viewpoints import by_view
 from cpm_port.files.atomic import atomic_path
 from cpm_port.files.digest import file_sha256
 from cpm_port.parts import Centricity, PartOrder
@@ -79,6 +80,8 @@ class Evaluation:
         How predictions were matched with people, and what was not predicted, where there is anything to say.
     people : str
         Which people these are, where it is not everybody.
+    views : mapping of str to ProtocolResult
+        Viewpoint -> the score of its people, where that was asked for.
     """
 
     measurement: Measurement
@@ -88,9 +91,13 @@ class Evaluation:
     diagnoses: tuple[Diagnosis, ...]
     notes: tuple[str, ...] = ()
     people: str = ""
+    views: Mapping[str, ProtocolResult] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return all numbers: the result's, `curve`, `references`, `diagnoses`, `notes`; None for an empty share."""
+        """Return all numbers: the result's, `curve`, `references`, `diagnoses`, `notes`; None for an empty share.
+
+        With viewpoints also `views`, each a result.
+        """
         curve = self.measurement.curve()
         content: dict[str, Any] = _without_nan(
             {
@@ -104,6 +111,7 @@ class Evaluation:
                 "diagnoses": [{"slip": found.slip, "text": str(found)} for found in self.diagnoses],
                 "notes": list(self.notes),
                 **({"people": self.people} if self.people else {}),
+                **({"views": {name: view.to_json() for name, view in self.views.items()}} if self.views else {}),
             }
         )
         return content
@@ -162,6 +170,7 @@ def evaluate(
     threshold: float | None = None,
     bootstrap_seed: int | None = None,
     compared_with: str | None = None,
+    by_viewpoint: bool = False,
 ) -> Evaluation:
     """Score predictions under a protocol, and hold the score against what is known.
 
@@ -178,11 +187,13 @@ def evaluate(
         Add 95 % intervals, resampling people.
     compared_with : str, optional
         The published model to compare with; by default told by the files' hashes.
+    by_viewpoint : bool
+        Also score the people of every viewpoint by themselves.
 
     Raises
     ------
     DataError
-        Predictions and truth do not fit the protocol or each other.
+        Predictions and truth do not fit the protocol or each other, or the labels know no viewpoints.
     UsageError
         A negative threshold.
     """
@@ -204,7 +215,8 @@ def evaluate(
     notes = (*matched.notes, *_unpredicted(measurement))
     count = len(subject.truth)
     people = f"{count} of {count + subject.absent} people, those whose images are there" if subject.absent else ""
-    return Evaluation(measurement, result, tuple(rows), recorded, slips, notes, people)
+    views = by_view(measurement, subject.truth, threshold) if by_viewpoint else {}
+    return Evaluation(measurement, result, tuple(rows), recorded, slips, notes, people, views)
 
 
 def _lacks_only_the_head(protocol: Protocol, predictions: Predictions) -> bool:

@@ -40,6 +40,8 @@ class Truth:
         Where they came from, for messages.
     named : bool
         Whether the names say who is who; False where they count the rows of a source without names.
+    facing : ndarray, shape (N,), or None
+        Which way people's torsos face, degrees (see `Person`); NaN or None where nothing is said.
     """
 
     joints: Joints
@@ -49,6 +51,7 @@ class Truth:
     images: tuple[Path | None, ...]
     source: str
     named: bool = True
+    facing: NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, samples: Sequence[Sample], source: str) -> Truth:
@@ -62,12 +65,13 @@ class Truth:
         ]
         return cls(
             stack_joints(samples),
-            _lengths(heads),
-            _lengths(diagonals),
+            _numbers(heads),
+            _numbers(diagonals),
             tuple(sample.name for sample in samples),
             tuple(sample.image for sample in samples),
             source,
             all(sample.named for sample in samples),
+            _numbers([person.facing for person in people]),
         )
 
     def __len__(self) -> int:
@@ -83,6 +87,7 @@ class Truth:
             self.images[:count],
             self.source,
             self.named,
+            None if self.facing is None else self.facing[:count],
         )
 
 
@@ -93,7 +98,7 @@ def read_truth(
     return Truth.of(read_scored(dataset, path, images=images, centric=centric), str(path))
 
 
-def _lengths(values: Sequence[float | None]) -> NDArray[np.float64] | None:
+def _numbers(values: Sequence[float | None]) -> NDArray[np.float64] | None:
     if all(value is None for value in values):
         return None
     return np.array([np.nan if value is None else value for value in values])

@@ -22,6 +22,7 @@ __all__ = [
     "regress_table",
     "signed",
     "slip_notes",
+    "views_table",
 ]
 
 
@@ -59,6 +60,16 @@ def evaluation_table(result: ProtocolResult, references: Sequence[Row], people: 
         lines.append("95 % intervals: " + ", ".join(_intervals(result)))
     lines += [f"{name}: {score.percent:.2f}" for name, score in result.extras.items()]
     return "\n".join(lines)
+
+
+def views_table(views: Mapping[str, ProtocolResult]) -> str:
+    """Return a row per viewpoint: where its people face, their joints, and the score by column."""
+    first = next(iter(views.values()))
+    rows = [["facing", "joints", *first.parts, "total"]]
+    for name, result in views.items():
+        scores = [*result.parts.values(), result.total]
+        rows.append([name, str(result.total.count), *(f"{score.percent:.2f}" for score in scores)])
+    return "\n".join(table(rows, right=list(range(1, len(rows[0])))))
 
 
 def regress_table(outcomes: Sequence[RowOutcome]) -> str:

@@ -11,6 +11,7 @@ stride), whether or not so much of the input exists. Stage 1 is measured too, at
 
 from __future__ import annotations
 
+import bisect
 import copy
 import functools
 import math
@@ -106,10 +107,16 @@ def plot(record: dict[str, Any], path: Path) -> None:
 
 def _net(scale: StudySize, on_image: int, on_beliefs: int) -> NetSpec:
     """Return the net with these kernels, as wide as makes it as heavy as the paper's kernels at the study's width."""
-    build = functools.partial(_with_kernels, on_image=on_image, on_beliefs=on_beliefs)
+
+    @functools.cache
+    def build(width: int) -> NetSpec:
+        return _with_kernels(replace(scale, width=width), on_image, on_beliefs)
+
     wanted = _count_weights(_with_kernels(scale, *_KERNELS[-1]))
-    specs = (build(replace(scale, width=width)) for width in range(scale.width, _WIDEST * scale.width + 1))
-    return min(specs, key=lambda spec: abs(_count_weights(spec) - wanted))
+    widths = range(scale.width, _WIDEST * scale.width + 1)
+    heavier = bisect.bisect_left(widths, wanted, key=lambda width: _count_weights(build(width)))
+    near = widths[max(heavier - 1, 0) : heavier + 1]
+    return build(min(near, key=lambda width: abs(_count_weights(build(width)) - wanted)))
 
 
 def _with_kernels(scale: StudySize, on_image: int, on_beliefs: int) -> NetSpec:

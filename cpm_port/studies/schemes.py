@@ -1,8 +1,8 @@
 """Four ways of training the stages: the paper's Figure 6b.
 
 (i) all stages jointly from scratch, with a loss at every stage; (ii) stage by stage, each trained while the ones
-before it are frozen; (iii) as (i), from the weights of (ii); (iv) as (i), with the last stage's loss alone. Every scheme
-gets the same number of iterations in all, (iii) as many again after those of (ii), as in the paper.
+before it are frozen; (iii) as (i), from the weights of (ii); (iv) as (i), with the last stage's loss alone. All get the
+same number of iterations, (iii) as many again after those of (ii), as in the paper.
 """
 
 from __future__ import annotations

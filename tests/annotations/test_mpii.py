@@ -93,11 +93,34 @@ def test_people_of_training_images_with_their_neighbours(tmp_path: Path) -> None
         (release([[rect([point(1, (1, 1), "yes")])]], [1]), "is_visible is 'yes'"),
         (release([[rect(None, objpos=struct([{"x": 1.0}]))]], [1]), "field 'y' is missing"),
         (release([[rect(None, scale=np.array([[1.0, 2.0]]))]], [1]), "scale: expected one number"),
+        (
+            release([[rect(None, torso_r11="1", torso_r13="x")]], [1]),
+            r"torso_r13: expected one finite number, found \['x'\]",
+        ),
     ],
 )
 def test_another_layout_is_refused_with_its_place(tmp_path: Path, variables: dict[str, Any], match: str) -> None:
     with pytest.raises(DataError, match=match):
         read_mpii(_save(tmp_path / "mpii.mat", variables))
+
+
+@pytest.mark.parametrize(
+    ("toward", "right", "facing"),
+    [
+        ("1", "0", 0),
+        (1.0, -1.0, -45),
+        ("-0.5", "0.00", 180),
+        ("1e-3", "0.2", 89.7135),
+        (0.0, 0.0, None),
+        (EMPTY, "1", None),
+    ],
+)
+def test_where_the_torso_faces_is_read_from_its_rotation(
+    toward: Any, right: Any, facing: float | None, tmp_path: Path
+) -> None:
+    person = rect([point(0, (1, 1))], torso_r11=toward, torso_r13=right)
+    (sample,) = read_mpii(_save(tmp_path / "mpii.mat", release([[person]], [1])))
+    assert sample.person.facing == (None if facing is None else pytest.approx(facing, abs=1e-4))
 
 
 def _arrays(people: np.ndarray, missing: np.ndarray) -> dict[str, np.ndarray]:

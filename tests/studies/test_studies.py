@@ -1,19 +1,23 @@
-"""The studies at a size of seconds: what they compare is what they say, and gradients do vanish where they must."""
+"""The studies at a size of seconds: what they compare is what they say, and gradients do vanish where they must.
+
+Several seeds are runs of their own, and their record is what the command printed and drew.
+"""
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cpm_port.cli import main
 from cpm_port.errors import UsageError
-from cpm_port.studies import STUDIES, StudySize, default_scale, run_study
+from cpm_port.studies import STUDIES, StudySize, default_scale, gradients, receptive_field, run_study, schemes
 from cpm_port.studies.common import average_curves, design, draw_people, stage_of, train, train_spec, with_stages
 from cpm_port.studies.receptive_field import _KERNELS, _count_weights, _field, _net
+from cpm_port.studies.records import fingerprint, read_record
+from cpm_port.studies.report import spread
 
 TINY = {"width": 8, "box": 48, "batch": 2, "iterations": 6, "people": 8, "held_out": 4}
 
@@ -27,43 +31,71 @@ def test_gradients_vanish_without_intermediate_supervision_and_not_with_it(
 ) -> None:
     """With a loss per stage the first layer's gradients are like the last stage's; without, a thousandth at most."""
     sizes = ["--stages", "4", "--width", "8", "--box", "48", "--batch", "2", "--iterations", "3", "--people", "6"]
-    assert main(["study", "gradients", "--out", str(tmp_path), *sizes]) == 0
-    assert "vanishing: " in capsys.readouterr().out
-    assert (tmp_path / "gradients.svg").read_text().startswith("<?xml")
-    result = json.loads((tmp_path / "gradients.json").read_text())
-    assert result["iterations"] == [0, 1, 2]
-    assert max(result["vanishing"]) < 1e-3
-    first, last = result["layers"][0], "Mconv1_stage4"
-    for look in result["gradients"]["with"]:
-        assert look[first]["mean"] > 0.1 * look[last]["mean"]
-        assert sum(look[first]["histogram"]) == 8 * 3 * 9 * 9
-    for with_, without in zip(result["gradients"]["with"], result["gradients"]["without"], strict=True):
-        assert without["Mconv5_stage4"]["mean"] == pytest.approx(with_["Mconv5_stage4"]["mean"], rel=0.5)
+    assert main(["study", "gradients", "--out", str(tmp_path), "--seeds", "2", *sizes]) == 0
+    printed = capsys.readouterr()
+    assert "seed 1: without intermediate supervision: iteration 3 of 3" in printed.err
+    record = read_record(tmp_path / "gradients.json")
+    assert record["command"] == f"cpm-port study gradients --seeds 2 {' '.join(sizes)}"
+    assert [run["seed"] for run in record["runs"]] == [0, 1]
+    assert fingerprint(record) in (tmp_path / "gradients.svg").read_text()
+    vanishing = gradients.numbers(record["runs"])
+    assert list(vanishing) == ["iteration 0", "iteration 1", "iteration 2"]
+    assert max(max(values) for values in vanishing.values()) < 1e-3
+    mean, low, high = spread(vanishing["iteration 2"])
+    assert f"iteration 2: {mean} ({low} to {high})\n" in printed.out
+    for run in record["runs"]:
+        first, last = run["layers"][0], "Mconv1_stage4"
+        for look in run["gradients"]["with"]:
+            assert look[first]["mean"] > 0.1 * look[last]["mean"]
+            assert sum(look[first]["histogram"]) == 8 * 3 * 9 * 9
+        for with_, without in zip(run["gradients"]["with"], run["gradients"]["without"], strict=True):
+            assert without["Mconv5_stage4"]["mean"] == pytest.approx(with_["Mconv5_stage4"]["mean"], rel=0.5)
 
 
 @pytest.mark.parametrize(
-    ("name", "stages", "curves"),
-    [
-        ("schemes", 2, ["joint", "stagewise", "finetuned", "unsupervised"]),
-        ("stages", 2, ["1", "2"]),
-    ],
+    ("name", "curves"),
+    [("schemes", ["joint", "stagewise", "finetuned", "unsupervised"]), ("stages", ["1", "2"])],
 )
-def test_a_study_gives_curves_and_a_picture(name: str, stages: int, curves: list[str], tmp_path: Path) -> None:
-    result = run_study(name, StudySize(stages=stages, **TINY), tmp_path, _silent)
-    assert list(result["pck"]) == curves
-    for curve in result["pck"].values():
-        assert len(curve) == len(result["thresholds"]) == 21
+def test_a_study_gives_curves_and_a_picture(name: str, curves: list[str], tmp_path: Path) -> None:
+    record = run_study(name, StudySize(stages=2, **TINY), tmp_path, _silent)
+    (run,) = record["runs"]
+    assert list(run["pck"]) == curves
+    for curve in run["pck"].values():
+        assert len(curve) == 21
         assert curve == sorted(curve)
-    assert json.loads((tmp_path / f"{name}.json").read_text()) == result
+    assert read_record(tmp_path / f"{name}.json") == record
     assert (tmp_path / f"{name}.svg").stat().st_size > 1000
 
 
 def test_the_receptive_field_study_gives_points_and_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cpm_port.studies.receptive_field._KERNELS", ((9, 3), (9, 11)))
-    result = run_study("receptive-field", StudySize(**TINY), tmp_path, _silent)
-    assert [point["receptive_field"] for point in result["points"]] == [208, 400]
-    assert [point["receptive_field_of_stage_1"] for point in result["points"]] == [160, 160]
+    record = run_study("receptive-field", StudySize(**TINY), tmp_path, _silent)
+    (run,) = record["runs"]
+    assert [point["receptive_field"] for point in run["points"]] == [208, 400]
+    assert [point["receptive_field_of_stage_1"] for point in run["points"]] == [160, 160]
+    assert list(receptive_field.numbers([run, run])) == ["stage 1, 160 px", "stage 2, 208 px", "stage 2, 400 px"]
+    assert len(receptive_field.numbers([run, run])["stage 1, 160 px"]) == 4  # of two nets, twice
     assert (tmp_path / "receptive_field.svg").stat().st_size > 1000
+
+
+def test_the_third_scheme_starts_from_the_second_ones_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the paper has it: (iii) is (i), for as many iterations, from what (ii) ended with."""
+    started: dict[str, list[Any]] = {}
+
+    def watched(spec: Any, *given: Any, name: str, iterations: int, weights: Any = None) -> Any:
+        net = train(spec, *given, name=name, iterations=iterations, weights=weights)
+        started.setdefault(name, []).append((iterations, weights, net, spec.message))
+        return net
+
+    monkeypatch.setattr(schemes, "train", watched)
+    schemes.run(StudySize(stages=2, **TINY), _silent)
+    ((joint, nothing, _, net),) = started["(i) joint, a loss at every stage"]
+    ((finetuned, weights, _, same),) = started["(iii) stage by stage, then joint"]
+    ((share, _, ended, _),) = started["(ii) stage by stage, stage 2"]
+    assert (joint, finetuned, share) == (6, 6, 3)
+    assert nothing is None
+    assert weights is ended
+    assert net == same
 
 
 @pytest.mark.parametrize("kernels", _KERNELS)
@@ -101,10 +133,11 @@ def test_frozen_stages_stay_and_silent_losses_do_not_count() -> None:
 
 def test_studies_repeat_to_the_digit(tmp_path: Path) -> None:
     scale = StudySize(stages=1, **TINY)
-    first, second = (run_study("stages", scale, tmp_path / name, _silent) for name in ("a", "b"))
-    assert first == second
-    other = run_study("stages", replace(scale, seed=5), tmp_path / "c", _silent)
-    assert other["scale"]["seed"] == 5
+    first = run_study("stages", scale, tmp_path / "a", _silent)["runs"]
+    both = run_study("stages", scale, tmp_path / "b", _silent, seeds=2)["runs"]
+    assert both[0] == first[0]
+    assert both[1]["seed"] == 1
+    assert both[1]["pck"] != both[0]["pck"]
 
 
 def test_curves_count_errors_up_to_the_threshold() -> None:
@@ -115,6 +148,8 @@ def test_curves_count_errors_up_to_the_threshold() -> None:
 def test_an_unknown_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="expected one of gradients"):
         run_study("colours", StudySize(), tmp_path, _silent)
+    with pytest.raises(UsageError, match="0 seeds: expected at least 1"):
+        run_study("stages", StudySize(), tmp_path, _silent, seeds=0)
 
 
 @pytest.mark.parametrize("name", STUDIES)
