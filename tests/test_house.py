@@ -52,7 +52,15 @@ ROW_OF = {room: row for row, rooms in enumerate(ROOMS) for room in rooms}
 WITHOUT_TORCH = (
     "annotations", "caffe", "drawn", "evaluation", "files", "formats", "predictions", "records", "release", "zoo",
 )  # fmt: skip
-ENTRY_POINTS = ("configure", "main", "plot", "read", "run", "write")  # of verbs, benches, studies, formats, commands
+ENTRY_POINTS = (
+    "configure",
+    "main",
+    "numbers",
+    "plot",
+    "read",
+    "run",
+    "write",
+)  # of verbs, benches, studies, formats, commands
 
 
 @pytest.fixture(scope="module")

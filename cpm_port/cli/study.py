@@ -72,8 +72,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report() -> int:
-    from cpm_port.studies.report import write_report
+    from cpm_port.studies.report import write_paper_page
 
-    for path in write_report():
+    for path in write_paper_page():
         print(f"written: {path}")
     return 0

@@ -16,7 +16,6 @@ draws the people to train and to measure on, and the weights to begin with. The 
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,7 +25,7 @@ from typing import Any
 
 from cpm_port.compute.machine import describe_machine
 from cpm_port.errors import UsageError
-from cpm_port.studies.records import records_folder, write_record
+from cpm_port.studies.records import studies_folder, write_record
 from cpm_port.studies.size import StudySize
 
 __all__ = ["STUDIES", "StudySize", "default_scale", "file_stem", "run_study", "study_module"]
@@ -86,7 +85,7 @@ def run_study(
     module = study_module(name)
     if seeds < 1:
         raise UsageError(f"{seeds} seeds: expected at least 1")
-    folders = [out, *([records_folder()] if keep else [])]
+    folders = [out, *([studies_folder()] if keep else [])]
     started, machine = time.process_time(), describe_machine()
     runs = []
     for seed in range(scale.seed, scale.seed + seeds):
@@ -96,7 +95,7 @@ def run_study(
         "study": name,
         "command": command,
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": machine,
+        "machine": {key: value for key, value in machine.items() if key not in ("commit", "load before", "gpu")},
         "cpu_minutes": round((time.process_time() - started) / 60, 1),
         "size": vars(scale),
         "runs": runs,
@@ -122,7 +121,10 @@ def study_module(name: str) -> Any:
     """
     if name not in STUDIES:
         raise UsageError(f"study {name!r}: expected one of {', '.join(STUDIES)}")
-    return importlib.import_module(f"cpm_port.studies.{file_stem(name)}")
+    from cpm_port.studies import gradients, receptive_field, schemes, stages
+
+    modules = {"gradients": gradients, "schemes": schemes, "stages": stages, "receptive-field": receptive_field}
+    return modules[name]
 
 
 def _with_seed(say: Callable[[str], None], seed: int) -> Callable[[str], None]:

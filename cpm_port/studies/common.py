@@ -44,10 +44,10 @@ __all__ = [
     "draw_band",
     "draw_people",
     "figure",
-    "in_words",
     "pck_curves",
     "plot_curves",
     "save",
+    "seeds_in_words",
     "stage_of",
     "train",
     "train_spec",
@@ -204,7 +204,7 @@ def plot_curves(record: dict[str, Any], titles: Mapping[str, str], title: str, p
         curves = np.array([run["pck"][name] for run in runs])
         draw_band(axis, THRESHOLDS, curves, f"C{number}", f"{words}: {curves[:, -1].mean():.1f}")
     axis.set(xlabel="distance / torso", ylabel="PCK, %", ylim=(0, 100), xlim=(0, 0.2))
-    axis.set_title(f"{title}, {record['size']['iterations']} iterations{in_words(runs)}", fontsize=9)
+    axis.set_title(f"{title}, {record['size']['iterations']} iterations{seeds_in_words(runs)}", fontsize=9)
     axis.grid(color="#dddddd", linewidth=0.5)
     axis.legend(fontsize=7, frameon=False)
     save(picture, path, record)
@@ -217,7 +217,7 @@ def draw_band(axis: Any, x: Sequence[float], values: NDArray[np.float64], color:
         axis.fill_between(x, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, linewidth=0)
 
 
-def in_words(runs: Sequence[Any]) -> str:
+def seeds_in_words(runs: Sequence[Any]) -> str:
     """Say in a picture's title what the bands are; nothing of one run."""
     return f"; mean and range of {len(runs)} seeds" if len(runs) > 1 else ""
 

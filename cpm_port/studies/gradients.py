@@ -33,8 +33,8 @@ from cpm_port.studies.common import (
     draw_band,
     draw_people,
     figure,
-    in_words,
     save,
+    seeds_in_words,
     train,
     train_spec,
     with_stages,
@@ -113,7 +113,7 @@ def plot(record: dict[str, Any], path: Path) -> None:
     axes.grid(color="#dddddd", linewidth=0.5)
     axes.legend(fontsize=7, frameon=False, loc="lower right")
     early = ", ".join(map(str, looks[:-1]))
-    axes.set_title(f"dark: iteration {looks[-1]}; light: iterations {early}{in_words(runs)}", fontsize=8)
+    axes.set_title(f"dark: iteration {looks[-1]}; light: iterations {early}{seeds_in_words(runs)}", fontsize=8)
     for place, name in enumerate(shown):
         axes = picture.add_subplot(grid[1, place])
         for kind in (_WITH, _WITHOUT):

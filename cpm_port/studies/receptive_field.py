@@ -30,9 +30,9 @@ from cpm_port.studies.common import (
     draw_band,
     draw_people,
     figure,
-    in_words,
     pck_curves,
     save,
+    seeds_in_words,
     train,
     train_spec,
 )
@@ -99,7 +99,7 @@ def plot(record: dict[str, Any], path: Path) -> None:
             draw_band(axis, fields, values.T, color, stage)
     axis.axvline(size["box"], color="#bbbbbb", linestyle="--", linewidth=1, label=f"the box, {size['box']} px")
     axis.set(xlabel="receptive field of the belief, input px", ylabel=NUMBER)
-    axis.set_title(f"accuracy over receptive field, {size['iterations']} iterations{in_words(runs)}", fontsize=9)
+    axis.set_title(f"accuracy over receptive field, {size['iterations']} iterations{seeds_in_words(runs)}", fontsize=9)
     axis.grid(color="#dddddd", linewidth=0.5)
     axis.legend(fontsize=8, frameon=False)
     save(picture, path, record)

@@ -1,6 +1,6 @@
 """Recorded studies: one JSON file each, as `cpm-port study NAME` writes them.
 
-A file holds `study`, `command`, `date`, `machine` (processor, cores, threads, commit, versions), `cpu_minutes`, `size`
+A file holds `study`, `command`, `date`, `machine` (processor, cores, threads, system, versions), `cpu_minutes`, `size`
 (`StudySize`, its seed that of the first run) and `runs`: what the study's `run` returned for every seed, with its
 `seed`. The checkout's own lie in `reference_results/studies`; `cpm-port study report` draws and tells them.
 """
@@ -18,13 +18,13 @@ from cpm_port.files.atomic import atomic_path
 from cpm_port.files.checkout import checkout
 from cpm_port.files.json_text import read_json
 
-__all__ = ["fingerprint", "read_record", "records_folder", "write_record"]
+__all__ = ["fingerprint", "read_record", "studies_folder", "write_record"]
 
 _KEYS = ("study", "command", "date", "machine", "cpu_minutes", "size", "runs")
 _LIST_OF_NUMBERS = re.compile(r"\[\s+([^\[\]{}\"]+?)\s+\]")
 
 
-def records_folder() -> Path:
+def studies_folder() -> Path:
     """Return where the checkout keeps its studies."""
     return checkout() / "reference_results" / "studies"
 

@@ -1,6 +1,6 @@
 """The page of the paper, from the recorded studies: a table each, and a picture. `cpm-port study report` writes them.
 
-No number of a table is typed by hand: what stands between `begin_of(NAME)` and `END` in `PAGE` is `markdown(record)`.
+No number of a table is typed: what stands between `begin_of(NAME)` and `END` in `PAGE` is `study_table(record)`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from cpm_port.errors import UsageError
 from cpm_port.files.atomic import atomic_path
 from cpm_port.files.checkout import checkout
 from cpm_port.studies import STUDIES, file_stem, study_module
-from cpm_port.studies.records import read_record, records_folder
+from cpm_port.studies.records import read_record, studies_folder
 
-__all__ = ["END", "PAGE", "begin_of", "markdown", "spread", "with_studies", "write_report"]
+__all__ = ["END", "PAGE", "begin_of", "spread", "study_table", "with_studies", "write_paper_page"]
 
 PAGE = "docs/paper.md"
 END = "<!-- end -->"
 
 
-def write_report() -> list[Path]:
+def write_paper_page() -> list[Path]:
     """Write page and pictures of the checkout from its records; return what was written.
 
     Raises
@@ -32,7 +32,7 @@ def write_report() -> list[Path]:
         A study is not recorded, or its file is none.
     """
     root = checkout()
-    records = {name: read_record(records_folder() / f"{file_stem(name)}.json") for name in STUDIES}
+    records = {name: read_record(studies_folder() / f"{file_stem(name)}.json") for name in STUDIES}
     page = root / PAGE
     text = with_studies(page.read_text(encoding="utf-8"), records)
     written = []
@@ -51,17 +51,17 @@ def begin_of(name: str) -> str:
 
 
 def with_studies(page: str, records: dict[str, dict[str, Any]]) -> str:
-    """Return the page with `markdown` of every record in its place."""
+    """Return the page with `study_table` of every record in its place."""
     for name, record in records.items():
         before, begin, rest = page.partition(begin_of(name))
         _, end, after = rest.partition(END)
         if not begin or not end:
             raise UsageError(f"{PAGE}: no place for {name}; expected a line {begin_of(name)!r} and a line {END!r}")
-        page = f"{before}{begin}\n\n{markdown(record)}\n{END}{after}"
+        page = f"{before}{begin}\n\n{study_table(record)}\n{END}{after}"
     return page
 
 
-def markdown(record: dict[str, Any]) -> str:
+def study_table(record: dict[str, Any]) -> str:
     """Return a study's table, and what it was made with."""
     module = study_module(record["study"])
     runs, size = record["runs"], record["size"]
