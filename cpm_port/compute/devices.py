@@ -11,7 +11,7 @@ their inputs to TF32's 10 bits by default, an error of 1e-3 where Caffe has none
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -37,6 +37,7 @@ __all__ = [
     "joined_world",
     "slow_bfloat16",
     "to_device",
+    "to_host",
     "wait_for_all",
 ]
 
@@ -164,6 +165,28 @@ def to_device(array: NDArray[Any], device: torch.device | str) -> Tensor:
     if torch.device(device).type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def to_host(tensor: Tensor) -> Callable[[], NDArray[Any]]:
+    """Send a tensor's values to the host; what is returned gives them, as an array, when they are there.
+
+    On a GPU nothing waits here: the copy goes to pinned memory behind the work that was queued before it, and other
+    work can be queued behind the copy. On a CPU the array is the tensor's own memory.
+    """
+    if tensor.device.type != "cuda":
+        array: NDArray[Any] = tensor.detach().cpu().numpy()
+        return lambda: array
+    there = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    there.copy_(tensor.detach(), non_blocking=True)
+    arrival = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrival.record(torch.cuda.current_stream(tensor.device))
+
+    def arrived() -> NDArray[Any]:
+        arrival.synchronize()
+        values: NDArray[Any] = there.numpy()
+        return values
+
+    return arrived
 
 
 def add_up(tensor: Tensor) -> Tensor:

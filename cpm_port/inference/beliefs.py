@@ -91,6 +91,7 @@ def bands(
     *,
     rows: NDArray[np.int64] | None = None,
     columns: NDArray[np.int64] | None = None,
+    way: WayBack | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield the sums over the scales as bands of image rows, top to bottom; bounded memory for any image.
 
@@ -101,6 +102,8 @@ def bands(
     geometries : sequence of BoxGeometry, M of them
     rows, columns : ndarray, int64, optional
         Only these image rows (increasing) and columns; all of them by default.
+    way : WayBack, optional
+        What `way_back` gives for the geometries, where it was made beforehand.
 
     Yields
     ------
@@ -115,8 +118,9 @@ def bands(
     """
     levels, channels, cell_rows, cell_columns = _check(beliefs, geometries)
     cells = (cell_rows, cell_columns)
-    whole = rows is None and columns is None
-    way = way_back(tuple(geometries), cells) if whole else _way_back(geometries, cells, rows, columns)
+    if way is None:
+        whole = rows is None and columns is None
+        way = way_back(tuple(geometries), cells) if whole else _way_back(geometries, cells, rows, columns)
     device = beliefs.device
     count, width = len(way.left), way.right.shape[2]
     left, right, seen = (to_device(array, device) for array in (way.left, way.right, way.seen))
@@ -163,8 +167,8 @@ class WayBack:
 def way_back(geometries: tuple[BoxGeometry, ...], cells: tuple[int, int]) -> WayBack:
     """Return what takes belief maps of (h, w) cells to the whole image.
 
-    It costs 5 to 16 ms of a CPU and no GPU, so it is for the threads that make pyramids: the thread that runs the net
-    then finds it here. A video's frames share it.
+    It costs 5 to 16 ms of a CPU and no GPU, so it is for the threads that make pyramids; the thread that runs the net
+    is then given it. A video's frames share it.
     """
     return _way_back(geometries, cells, None, None)
 

@@ -110,7 +110,7 @@ def _further(seen: Survey, before: list[Place]) -> list[Place]:
     found: list[tuple[float, Place]] = []
     least = max([HYPOTHESIS, *(WINDOW_SHARE * one.belief for one in seen.hypotheses[:1])])
     for beliefs, first, step, tall in seen.windows:
-        values = beliefs.double().cpu().numpy()
+        values = beliefs.astype(np.float64)
         rows, columns = np.nonzero(values >= least)
         middles = np.clip(first + step * np.stack([columns, rows], axis=1), 0, np.array(seen.picture_size[::-1]) - 1)
         for value, (x, y) in zip(values[rows, columns].tolist(), middles.tolist(), strict=True):

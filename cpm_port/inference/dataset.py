@@ -5,7 +5,8 @@ Where in the flow: the release's benchmark loop. Each data set has its own rule 
 
 Sharding: under `torchrun`, process r of n takes every n-th of the people that are still missing (gloo on CPU, nccl on
 GPUs, one GPU per process). A person's prediction does not depend on which process makes it, nor on who else is in its
-share (everybody goes through the net alone), so any number of processes gives the same file. Progress is kept in a
+share (on a CPU everybody goes through the net alone; on a GPU four people do, and who they are can move the last bits
+of a score), so any number of processes gives the same file. Progress is kept in a
 `journal`; process 0 gathers at the end. Images are read, and pyramids made, while the net runs (`stream.py`).
 """
 
@@ -210,7 +211,7 @@ def _predict_share(
             disable=None if world.leads else True,
             file=sys.stderr,
         ) as bar,
-        closing(predict_stream(net, people, part_order=part_order, sigma=sigma, batch_people=1)) as outcomes,
+        closing(predict_stream(net, people, part_order=part_order, sigma=sigma)) as outcomes,
     ):
         for sample, outcome in zip(share, outcomes, strict=True):
             if isinstance(outcome.error, CpmPortError):

@@ -11,6 +11,7 @@ smallest y wins, then the smallest x.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cpm_port.compute.devices import to_host
 from cpm_port.errors import UsageError
 
 __all__ = ["PeakSearch", "TieRule", "find_peaks"]
@@ -77,9 +79,18 @@ class PeakSearch:
 
     def result(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return joints (P, 2) and the values at them (P,)."""
+        return self.queue_result()()
+
+    def queue_result(self) -> Callable[[], tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Send the result to the host; what is returned waits for it, on a GPU, and gives what `result` does."""
         assert self._peak is not None, "no band came in"
-        found = torch.stack([self._x.double(), self._y.double(), self._peak.double()], dim=1).cpu().numpy()
-        return np.ascontiguousarray(found[:, :2]), np.ascontiguousarray(found[:, 2])
+        arrived = to_host(torch.stack([self._x.double(), self._y.double(), self._peak.double()], dim=1))
+
+        def result() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            found = arrived()
+            return found[:, :2].copy(), found[:, 2].copy()
+
+        return result
 
 
 def find_peaks(maps: NDArray[Any], ties: TieRule) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

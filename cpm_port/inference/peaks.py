@@ -7,7 +7,7 @@ for reading. Sums differ in their last bits between the two.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numba
@@ -20,10 +20,10 @@ from cpm_port.compute.memory import aligned
 from cpm_port.compute.threads import share
 from cpm_port.errors import ShapeError, UsageError
 from cpm_port.imaging.boxing import BoxGeometry
-from cpm_port.inference.beliefs import back_matrices, bands
+from cpm_port.inference.beliefs import WayBack, back_matrices, bands
 from cpm_port.inference.joints import PeakSearch, TieRule
 
-__all__ = ["image_peaks"]
+__all__ = ["Peaks", "image_peaks", "queue_peaks"]
 
 _LANES = 16  # parts that the kernel takes at a time
 
@@ -56,6 +56,16 @@ def image_peaks(beliefs: Tensor, geometries: Sequence[BoxGeometry], ties: TieRul
     UsageError
         An unknown tie rule.
     """
+    return queue_peaks(beliefs, geometries, ties)()
+
+
+def queue_peaks(
+    beliefs: Tensor, geometries: Sequence[BoxGeometry], ties: TieRule, way: WayBack | None = None
+) -> Callable[[], Peaks]:
+    """Begin `image_peaks`; what is returned gives them, and on a GPU only that waits. A CPU has them at once.
+
+    `way` is what `way_back` gives for the geometries, where it was made beforehand; the compiled search needs none.
+    """
     if ties not in ("benchmark", "demo"):
         raise UsageError(f"tie rule {ties!r}: expected 'benchmark' or 'demo'")
     if (
@@ -68,16 +78,19 @@ def image_peaks(beliefs: Tensor, geometries: Sequence[BoxGeometry], ties: TieRul
             "and geometries of one image"
         )
     if beliefs.device.type != "cpu" or numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-        return _by_bands(beliefs, geometries, ties)
+        return _by_bands(beliefs, geometries, ties, way)
     found = [_compiled(group, geometries, ties) for group in torch.split(beliefs, _LANES, dim=1)]
-    return np.concatenate([joints for joints, _ in found]), np.concatenate([peaks for _, peaks in found])
+    peaks = np.concatenate([joints for joints, _ in found]), np.concatenate([peaks for _, peaks in found])
+    return lambda: peaks
 
 
-def _by_bands(beliefs: Tensor, geometries: Sequence[BoxGeometry], ties: TieRule) -> Peaks:
+def _by_bands(
+    beliefs: Tensor, geometries: Sequence[BoxGeometry], ties: TieRule, way: WayBack | None = None
+) -> Callable[[], Peaks]:
     search = PeakSearch(ties)
-    for first_row, band in bands(beliefs, geometries):
+    for first_row, band in bands(beliefs, geometries, way=way):
         search.update(first_row, band)
-    return search.result()
+    return search.queue_result()
 
 
 def _compiled(beliefs: Tensor, geometries: Sequence[BoxGeometry], ties: TieRule) -> Peaks:

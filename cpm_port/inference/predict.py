@@ -16,25 +16,26 @@ Source: the reference notes (`release_testing.md`), every section; checked on wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cpm_port.compute.devices import to_device
+from cpm_port.compute.devices import to_device, to_host
 from cpm_port.engine.activations import activation_bound, images_within
 from cpm_port.errors import ModelFileError, ShapeError, UsageError
 from cpm_port.imaging.boxing import BoxGeometry
 from cpm_port.imaging.gaussians import centered_map
 from cpm_port.imaging.pyramid import Pyramid, ScaleSearch, build_pyramid
-from cpm_port.inference.beliefs import image_maps
+from cpm_port.inference.beliefs import WayBack, image_maps
 from cpm_port.inference.interface import BeliefNet, NetInterface, read_interface
 from cpm_port.inference.joints import find_peaks
-from cpm_port.inference.peaks import image_peaks
+from cpm_port.inference.peaks import Peaks, queue_peaks
 from cpm_port.parts import PartOrder
 from cpm_port.release import BENCHMARK_MULTIPLIERS, PIXEL_DIVISOR, PIXEL_OFFSET
 
@@ -48,6 +49,8 @@ __all__ = [
     "largest_batch",
     "net_input",
     "predict_person",
+    "queue_finite_check",
+    "queue_gather",
     "require_finite",
     "require_finite_maps",
     "run_net",
@@ -345,8 +348,22 @@ def require_finite_maps(maps: Tensor, net: BeliefNet, interface: NetInterface) -
     >>> from cpm_port.inference.predict import require_finite_maps
     >>> require_finite_maps(torch.zeros(1, 15, 8, 8), net, read_interface(net))
     """
-    if not bool(torch.isfinite(maps).all()):
-        raise ModelFileError(f"{net.spec.source}: belief maps {interface.output!r} are not finite: are the weights?")
+    queue_finite_check(maps, net, interface)()
+
+
+def queue_finite_check(maps: Tensor, net: BeliefNet, interface: NetInterface) -> Callable[[], None]:
+    """Begin `require_finite_maps`; on a GPU only what is returned waits, and raises. On a CPU this raises."""
+    answer = to_host(torch.isfinite(maps).all())
+
+    def check() -> None:
+        if not answer():
+            raise ModelFileError(
+                f"{net.spec.source}: belief maps {interface.output!r} are not finite: are the weights?"
+            )
+
+    if maps.device.type == "cpu":
+        check()
+    return check
 
 
 def net_input(
@@ -424,40 +441,64 @@ def gather(
     >>> found.scores.shape
     (14,)
     """
+    return queue_gather(beliefs, geometries, interface, search, mode, keep_maps=keep_maps, stage_window=stage_window)()
+
+
+def queue_gather(
+    beliefs: Beliefs,
+    geometries: Sequence[BoxGeometry],
+    interface: NetInterface,
+    search: ScaleSearch,
+    mode: Mode = "benchmark",
+    *,
+    keep_maps: bool = False,
+    stage_window: MapWindow | None = None,
+    way: WayBack | None = None,
+) -> Callable[[], Prediction]:
+    """Begin `gather`; on a GPU only what is returned waits, unless maps are kept. A CPU has done it then.
+
+    `way` is what `way_back` gives for the geometries, where it was made beforehand.
+    """
     if mode not in ("benchmark", "demo"):
         raise UsageError(f"mode {mode!r}: expected 'benchmark' or 'demo'")
     share = 1.0 if mode == "benchmark" else 1.0 / len(geometries)
+    peaks: Callable[[], Peaks]
+    score_maps = None
     with torch.inference_mode():
         if keep_maps:
-            sums = _merged(beliefs.final, geometries, 1.0, None)
-            joints, scores = find_peaks(sums[..., :-1], mode)
+            sums = _queue_merged(beliefs.final, geometries, 1.0, None)()
+            peaks = partial(find_peaks, sums[..., :-1], mode)
             score_maps = sums if mode == "benchmark" else sums * np.float32(share)
         else:
-            joints, scores = image_peaks(beliefs.final[:, :-1], geometries, mode)
-            score_maps = None
+            peaks = queue_peaks(beliefs.final[:, :-1], geometries, mode, way)
         stage_maps = {
-            stage: _merged(maps, geometries, share, stage_window)
+            stage: _queue_merged(maps, geometries, share, stage_window)
             for stage, maps in (beliefs.stages.items() if stage_window is not None else ())
         }
-    return Prediction(
-        joints_image=joints,
-        scores=scores * share,
-        part_order=interface.part_order,
-        mode=mode,
-        search=search,
-        box_size=interface.box_size,
-        image_size=geometries[0].image_size,
-        score_maps=score_maps,
-        stage_maps=stage_maps,
-    )
+    image_size = geometries[0].image_size
+
+    def prediction() -> Prediction:
+        joints, scores = peaks()
+        return Prediction(
+            joints_image=joints,
+            scores=scores * share,
+            part_order=interface.part_order,
+            mode=mode,
+            search=search,
+            box_size=interface.box_size,
+            image_size=image_size,
+            score_maps=score_maps,
+            stage_maps={stage: maps() for stage, maps in stage_maps.items()},
+        )
+
+    return prediction
 
 
-def _merged(
+def _queue_merged(
     maps: Tensor, geometries: Sequence[BoxGeometry], share: float, window: MapWindow | None
-) -> NDArray[np.float32]:
+) -> Callable[[], NDArray[np.float32]]:
     rows, columns = window if window is not None else (None, None)
-    result: NDArray[Any] = (image_maps(maps, geometries, rows=rows, columns=columns) * share).cpu().numpy()
-    return result
+    return to_host(image_maps(maps, geometries, rows=rows, columns=columns) * share)
 
 
 def device_of(net: BeliefNet) -> torch.device:

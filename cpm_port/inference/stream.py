@@ -2,10 +2,11 @@
 
 Where in the flow: around `predict.py`. Three things happen at the same time: one thread takes people from the caller's
 iterator (so a video's frames are decoded there), a few threads read their images and make their pyramids (and, for a
-GPU, the matrices of the way back), and the thread that asks for the results runs the net and takes the peaks.
+GPU, the matrices of the way back), and the thread that asks for the results runs the net and takes the peaks. A GPU is
+given the next group of people before the results of the one before are waited for, so that it always has work.
 
 Memory: at most `ahead` people wait, with image and pyramid, for their turn in the net, and `batch_people` more are in
-it, whatever the length; the net's blobs are bounded by `max_batch`.
+it (on a GPU twice as many), whatever the length; the net's blobs are bounded by `max_batch`.
 
 Errors: what goes wrong with one person (an image that cannot be read, a center beside it, beliefs that are not finite)
 is that person's outcome, and the others go on. What goes wrong with the iterator, or with the net itself, is raised
@@ -21,17 +22,18 @@ another order for another number of images.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.errors import CpmPortError, UsageError
 from cpm_port.imaging.pyramid import Pyramid, ScaleSearch, build_pyramid
-from cpm_port.inference.beliefs import way_back
+from cpm_port.inference.beliefs import WayBack, way_back
 from cpm_port.inference.interface import BeliefNet, NetInterface, read_interface
 from cpm_port.inference.predict import (
     Beliefs,
@@ -39,9 +41,9 @@ from cpm_port.inference.predict import (
     Mode,
     Prediction,
     device_of,
-    gather,
     largest_batch,
-    require_finite,
+    queue_finite_check,
+    queue_gather,
     run_people,
 )
 from cpm_port.parts import PartOrder
@@ -50,6 +52,8 @@ __all__ = ["Outcome", "PersonToFind", "predict_stream"]
 
 Image = NDArray[np.uint8]
 ImageSize = tuple[int, int]
+_Preparation = Callable[[Pyramid], WayBack | None]
+_T = TypeVar("_T")
 WindowRule = Callable[[ImageSize, ScaleSearch], MapWindow]
 
 THREADS = "cpm_port.stream"  # how their names begin
@@ -102,6 +106,7 @@ class _Made:
     outcome: Outcome
     search: ScaleSearch | None = None
     pyramid: Pyramid | None = None
+    way: WayBack | None = None
 
 
 def predict_stream(
@@ -122,15 +127,16 @@ def predict_stream(
     ----------
     net : BeliefNet
     people : iterable of PersonToFind
-        Taken as the stream goes on, never more than `ahead + batch_people` beyond the last outcome given. An iterator
-        is not closed at the end: it is the caller's.
+        Taken as the stream goes on, never more than `ahead + batch_people` beyond the last outcome given, on a GPU
+        `batch_people` more. An iterator is not closed at the end: it is the caller's.
     mode, part_order, sigma
         As of `predict_person`.
     stage_window : callable, optional
         Image's height and width, search -> the rows and columns at which to keep every stage's maps.
     batch_people : int, optional
         How many people go through the net together; by default one on a CPU, whose caches a single person fills, and
-        four on a GPU (a guess: no GPU was there to measure on).
+        four on a GPU (a guess: no GPU was there to measure on). A GPU's last group is filled up, where a whole one was
+        before it: its graph is there.
     max_batch : int, optional
         How many boxes may go through the net at once; by default `largest_batch`, asked once.
     ahead : int
@@ -161,8 +167,8 @@ def predict_stream(
     return _predicted(net, interface, mode, stage_window, max_batch, groups)
 
 
-def _preparation(net: BeliefNet, interface: NetInterface) -> Callable[[Pyramid], object]:
-    """Return what a thread makes beside the pyramid: for a GPU the way back, which its own thread then finds made."""
+def _preparation(net: BeliefNet, interface: NetInterface) -> _Preparation:
+    """Return what a thread makes beside the pyramid: for a GPU the way back, so that its own thread need not."""
     if device_of(net).type == "cpu":
         return lambda pyramid: None
     height, width = net.blob_shapes[interface.output][2:]
@@ -179,12 +185,49 @@ def _predicted(
 ) -> Generator[Outcome]:
     """Yield the outcomes of one group after another."""
     with closing(groups):
-        for group in groups:
-            yield from _outcomes(net, interface, mode, stage_window, max_batch, group)
+        if device_of(net).type == "cpu":
+            for group in groups:
+                beliefs = _seen(net, interface, stage_window, max_batch, group, 0)
+                while group:
+                    yield _queue_outcome(net, interface, mode, stage_window, group.pop(0), beliefs)()
+            return
+        for queued in _one_behind(_queued_groups(net, interface, mode, stage_window, max_batch, groups)):
+            while queued:
+                yield queued.pop(0)()  # so that its image can go as soon as the caller lets go of it
+
+
+def _queued_groups(
+    net: BeliefNet,
+    interface: NetInterface,
+    mode: Mode,
+    stage_window: WindowRule | None,
+    max_batch: int,
+    groups: Iterator[list[_Made]],
+) -> Iterator[list[Callable[[], Outcome]]]:
+    """Give a GPU one group's work after another; what waits for each outcome is yielded."""
+    whole = 0
+    for group in groups:
+        beliefs = _seen(net, interface, stage_window, max_batch, group, whole)
+        whole = max(whole, len(group))
+        yield [_queue_outcome(net, interface, mode, stage_window, made, beliefs) for made in group]
+
+
+def _one_behind(items: Iterator[_T]) -> Iterator[_T]:
+    """Yield each item when the next one has been asked for; an error comes after the items before it."""
+    before: list[_T] = []
+    try:
+        for item in items:
+            yield from before
+            before = [item]
+            del item
+    except Exception:
+        yield from before
+        raise
+    yield from before
 
 
 def _groups(
-    people: Iterator[PersonToFind], box_size: int, prepare: Callable[[Pyramid], object], batch_people: int, ahead: int
+    people: Iterator[PersonToFind], box_size: int, prepare: _Preparation, batch_people: int, ahead: int
 ) -> Generator[list[_Made]]:
     """Yield the people that go through the net together; threads make their pyramids, and end with the generator."""
     taker = ThreadPoolExecutor(1, f"{THREADS}.taker")
@@ -220,7 +263,7 @@ def _groups(
         makers.shutdown(cancel_futures=True)
 
 
-def _make(taken: Future[PersonToFind | None], box_size: int, prepare: Callable[[Pyramid], object]) -> _Made | None:
+def _make(taken: Future[PersonToFind | None], box_size: int, prepare: _Preparation) -> _Made | None:
     """Read a person's image and make the pyramid; None where no person is left. Runs on a thread."""
     person = taken.result()
     if person is None:
@@ -231,42 +274,58 @@ def _make(taken: Future[PersonToFind | None], box_size: int, prepare: Callable[[
         outcome = replace(outcome, image=image)
         search = person.search((image.shape[0], image.shape[1])) if callable(person.search) else person.search
         pyramid = build_pyramid(image, search.center_xy, search.scales, box_size)
-        prepare(pyramid)
-        return _Made(outcome, search, pyramid)
+        return _Made(outcome, search, pyramid, prepare(pyramid))
     except Exception as error:
         return _Made(replace(outcome, error=error))
 
 
-def _outcomes(
+def _seen(
+    net: BeliefNet,
+    interface: NetInterface,
+    stage_window: WindowRule | None,
+    max_batch: int,
+    group: Sequence[_Made],
+    whole: int,
+) -> deque[Beliefs]:
+    """Run the net once on a group of people, filled up to `whole` with the last one; return the people's beliefs."""
+    pyramids = [made.pyramid for made in group if made.pyramid is not None]
+    if not pyramids:
+        return deque()
+    filled = pyramids + pyramids[-1:] * (whole - len(pyramids))
+    try:
+        beliefs = run_people(net, interface, filled, stages=stage_window is not None, max_batch=max_batch)
+    except Exception as error:
+        error.add_note("in the net: " + ", ".join(made.outcome.name for made in group))
+        raise
+    return deque(beliefs[: len(pyramids)])
+
+
+def _queue_outcome(
     net: BeliefNet,
     interface: NetInterface,
     mode: Mode,
     stage_window: WindowRule | None,
-    max_batch: int,
-    group: list[_Made],
-) -> Iterator[Outcome]:
-    """Run the net once on a group of people and take each one's peaks."""
-    pyramids = [made.pyramid for made in group if made.pyramid is not None]
-    beliefs: deque[Beliefs] = deque()
-    if pyramids:
+    made: _Made,
+    beliefs: deque[Beliefs],
+) -> Callable[[], Outcome]:
+    """Begin to take a person's peaks from the next of the beliefs; on a GPU only what is returned waits."""
+    outcome = made.outcome
+    if made.pyramid is None or made.search is None:
+        return lambda: outcome
+    own, geometries = beliefs.popleft(), made.pyramid.geometries
+    try:
+        check = queue_finite_check(own.final, net, interface)
+        window = None if stage_window is None else stage_window(geometries[0].image_size, made.search)
+        prediction = queue_gather(own, geometries, interface, made.search, mode, stage_window=window, way=made.way)
+    except CpmPortError as error:
+        failed = replace(outcome, error=error)
+        return lambda: failed
+
+    def finished() -> Outcome:
         try:
-            beliefs += run_people(net, interface, pyramids, stages=stage_window is not None, max_batch=max_batch)
-        except Exception as error:
-            error.add_note("in the net: " + ", ".join(made.outcome.name for made in group))
-            raise
-    while group:
-        made = group.pop(0)  # so that its image can go as soon as the caller lets go of it
-        if made.pyramid is None or made.search is None:
-            yield made.outcome
-            continue
-        own, geometries = beliefs.popleft(), made.pyramid.geometries
-        try:
-            require_finite(own, net, interface)
-            window = None if stage_window is None else stage_window(geometries[0].image_size, made.search)
-            prediction = gather(own, geometries, interface, made.search, mode, stage_window=window)
-            outcome = replace(made.outcome, prediction=prediction)
+            check()
+            return replace(outcome, prediction=prediction())
         except CpmPortError as error:
-            outcome = replace(made.outcome, error=error)
-        del made, own
-        yield outcome
-        del outcome
+            return replace(outcome, error=error)
+
+    return finished

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from cpm_port.imaging.pyramid import Pyramid, ScaleSearch, build_pyramid
 from cpm_port.inference.model import ReadyNet
-from cpm_port.inference.predict import Beliefs, Mode, Prediction, gather, require_finite, run_people
+from cpm_port.inference.predict import Beliefs, Mode, Prediction, queue_gather, require_finite_maps, run_people
 from cpm_port.inference.results import PersonResult
 from cpm_port.report.drawing import pictured_window
 
@@ -38,13 +39,13 @@ def predict_together(
     keep_maps : bool
         Keep every stage's maps at `pictured_window`.
     """
-    interface, found = model.interface, []
+    interface, queued = model.interface, []
     for search, (pyramid, beliefs) in zip(
         searches, see_together(model, image, searches, stages=keep_maps), strict=True
     ):
         window = pictured_window(image.shape[:2], search, interface.box_size) if keep_maps else None
-        found.append(gather(beliefs, pyramid.geometries, interface, search, mode, stage_window=window))
-    return found
+        queued.append(queue_gather(beliefs, pyramid.geometries, interface, search, mode, stage_window=window))
+    return [prediction() for prediction in queued]
 
 
 def see_together(
@@ -62,8 +63,7 @@ def see_together(
     net, interface = model.net, model.interface
     pyramids = [build_pyramid(image, search.center_xy, search.scales, interface.box_size) for search in searches]
     seen = run_people(net, interface, pyramids, stages=stages)
-    for beliefs in seen:
-        require_finite(beliefs, net, interface)
+    require_finite_maps(torch.cat([beliefs.final for beliefs in seen]), net, interface)
     return list(zip(pyramids, seen, strict=True))
 
 

@@ -37,7 +37,7 @@ of the box around the joints.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -46,12 +46,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
+from cpm_port.compute.devices import to_host
 from cpm_port.errors import ShapeError
 from cpm_port.evaluation import oks
 from cpm_port.imaging.pyramid import ScaleSearch, build_pyramid, lsp_search, mpii_search
 from cpm_port.imaging.resize import FACTOR_LIMIT, imresize
 from cpm_port.inference.interface import BeliefNet, NetInterface, read_interface
-from cpm_port.inference.predict import device_of, gather, net_input, require_finite_maps, run_people
+from cpm_port.inference.predict import Prediction, device_of, net_input, queue_finite_check, queue_gather, run_people
 from cpm_port.parts import PartOrder
 from cpm_port.release import MPII_PERSON_HEIGHT, PAD_VALUE, target_dist
 
@@ -91,6 +92,9 @@ BOXES = 9
 """In every look: nine places, or three at three scales; one number, so that a GPU's graph is captured once."""
 _MARGIN, _WHOLE = 24, 32  # px of nothing around a surveyed picture; its sides are multiples of the latter
 _STRONGEST = 30  # windows of each height that are compared
+
+
+_Strongest = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
 class Place(NamedTuple):
@@ -151,15 +155,15 @@ class SurveyWindows(NamedTuple):
 
     Attributes
     ----------
-    beliefs : Tensor, shape (h, w)
-        The mean peak in each, on the net's device.
+    beliefs : ndarray, shape (h, w), float32
+        The mean peak in each.
     first, step : ndarray, shape (2,)
         Middle of the first one and distance to the next, picture px, (x, y).
     tall : float
         The height, picture px.
     """
 
-    beliefs: Tensor
+    beliefs: NDArray[np.float32]
     first: NDArray[np.float64]
     step: NDArray[np.float64]
     tall: float
@@ -207,12 +211,12 @@ def survey(net: BeliefNet, interface: NetInterface, image: NDArray[np.uint8]) ->
     shrink = min(1.0, WORKING_BOXES * interface.box_size / longer)
     picture = imresize(image, factor=shrink) if shrink < 1 else image
     heights = [share * max(picture.shape[:2]) for share in SHARES]
+    queued = [_queue_windows(net, interface, picture, tall) for tall in heights if tall >= SMALLEST]
     found, windows = [], []
-    for tall in heights:
-        if tall >= SMALLEST:
-            poses, compared = _windows(net, interface, picture, tall)
-            found += poses
-            windows.append(compared)
+    for each in queued:
+        poses, compared = each()
+        found += poses
+        windows.append(compared)
     found.sort(key=lambda one: -one.belief)
     hypotheses = apart(found, SAME, interface.part_order)
     return Survey((image.shape[0], image.shape[1]), picture, shrink, hypotheses, windows)
@@ -294,26 +298,37 @@ def look(
     multipliers: tuple[float, ...],
 ) -> list[Seen]:
     """Look at every place at some scales; a belief is the parts' mean peak in the mean over the scales."""
-    seen = []
+    queued: list[tuple[Callable[[], None], list[Callable[[], Prediction]]]] = []
     people = BOXES // len(multipliers)
     captured = device_of(net).type != "cpu"
     for start in range(0, len(places), people):
-        some = places[start : start + people]
-        searches = [place.search(interface.box_size, multipliers) for place in some]
+        searches = [place.search(interface.box_size, multipliers) for place in places[start : start + people]]
         pyramids = [build_pyramid(image, s.center_xy, s.scales, interface.box_size) for s in searches]
         filled = pyramids + pyramids[-1:] * (people - len(pyramids) if captured else 0)
         beliefs = run_people(net, interface, filled)
-        require_finite_maps(torch.cat([maps.final for maps in beliefs]), net, interface)
-        for place, search, pyramid, maps in zip(some, searches, pyramids, beliefs, strict=False):
-            found = gather(maps, pyramid.geometries, interface, search)
-            seen.append(Seen(place, found.joints_image, float(found.scores.mean()) / len(multipliers)))
-    return seen
+        check = queue_finite_check(torch.cat([maps.final for maps in beliefs]), net, interface)
+        found = [
+            queue_gather(maps, pyramid.geometries, interface, search)
+            for search, pyramid, maps in zip(searches, pyramids, beliefs, strict=False)
+        ]
+        queued.append((check, found))
+    predictions: list[Prediction] = []
+    for check, found in queued:
+        check()
+        predictions += [prediction() for prediction in found]
+    return [
+        Seen(place, seen.joints_image, float(seen.scores.mean()) / len(multipliers))
+        for place, seen in zip(places, predictions, strict=True)
+    ]
 
 
-def _windows(
+def _queue_windows(
     net: BeliefNet, interface: NetInterface, picture: NDArray[np.uint8], tall: float
-) -> tuple[list[Seen], SurveyWindows]:
-    """Survey a picture for people of one height: the strongest windows with the joints in them; and all of them."""
+) -> Callable[[], tuple[list[Seen], SurveyWindows]]:
+    """Begin to survey a picture for people of one height.
+
+    What is returned gives the strongest windows with the joints in them, and all of them; on a GPU only that waits.
+    """
     in_box = target_dist(interface.box_size) * MPII_PERSON_HEIGHT
     factor = min(in_box / tall, FACTOR_LIMIT)
     scaled = imresize(picture, factor=factor)
@@ -323,23 +338,30 @@ def _windows(
     with torch.inference_mode():
         data = net_input(canvas[None], interface.channels, device=device_of(net), centered=False)
         maps = net({interface.input: data})[interface.output].float()
-        require_finite_maps(maps, net, interface)
+        check = queue_finite_check(maps, net, interface)
         step = max(1, round(STEP * in_box * maps.shape[3] / width))
-        compared, beliefs, middles, joints = _strongest(maps[:, :-1], in_box * maps.shape[3] / width, step)
+        compared, strongest = _queue_strongest(maps[:, :-1], in_box * maps.shape[3] / width, step)
     stride = np.array([width / maps.shape[3], height / maps.shape[2]])
     edge = np.array([picture.shape[1] - 1, picture.shape[0] - 1])
-    middles, joints = (np.clip(((at + 0.5) * stride - _MARGIN) / factor - 0.5, 0, edge) for at in (middles, joints))
-    seen = [
-        Seen(Place(x, y, tall), xy, belief)
-        for (x, y), xy, belief in zip(middles.tolist(), joints, beliefs.tolist(), strict=True)
-    ]
-    return seen, SurveyWindows(compared, (0.5 * stride - _MARGIN) / factor - 0.5, step * stride / factor, tall)
+    first = (0.5 * stride - _MARGIN) / factor - 0.5
+
+    def windows() -> tuple[list[Seen], SurveyWindows]:
+        check()
+        beliefs, *cells = strongest()
+        middles, joints = (np.clip(((at + 0.5) * stride - _MARGIN) / factor - 0.5, 0, edge) for at in cells)
+        seen = [
+            Seen(Place(x, y, tall), xy, belief)
+            for (x, y), xy, belief in zip(middles.tolist(), joints, beliefs.tolist(), strict=True)
+        ]
+        return seen, SurveyWindows(compared(), first, step * stride / factor, tall)
+
+    return windows
 
 
-def _strongest(
+def _queue_strongest(
     maps: Tensor, tall: float, step: int
-) -> tuple[Tensor, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean peaks of all windows, and of those that believe more than those around: middles and peaks.
+) -> tuple[Callable[[], NDArray[np.float32]], Callable[[], _Strongest]]:
+    """Compare the mean peaks of all windows; begin to fetch those that believe more than those around.
 
     Parameters
     ----------
@@ -351,10 +373,10 @@ def _strongest(
 
     Returns
     -------
-    compared : Tensor, shape (h', w')
-    beliefs : ndarray, shape (N,)
-    middles : ndarray, shape (N, 2)
-    joints : ndarray, shape (N, P, 2)
+    compared : callable
+        It gives the mean peaks, (h', w').
+    strongest : callable
+        It gives the beliefs (N,), the windows' middles (N, 2) and the peaks in them (N, P, 2), cells.
     """
     reach = max(1, round(WINDOW * tall / 2))
     peaks, at = max_pool2d(maps, 2 * reach + 1, step, reach, return_indices=True)
@@ -366,12 +388,17 @@ def _strongest(
     found = torch.cat(
         [strongest[None], chosen[None].to(strongest.dtype), at.flatten(2)[0, :, chosen].to(strongest.dtype)]
     )
-    values, window, *cells = found.double().cpu().numpy()
-    there = np.isfinite(values)
+    arrived = to_host(found.double())
     columns, width = beliefs.shape[2], maps.shape[3]
-    middles = np.stack([window % columns, window // columns], axis=1) * step
-    joints = np.stack([np.stack([cell % width, cell // width], axis=1) for cell in cells], axis=1)
-    return beliefs[0], values[there], middles[there], joints[there]
+
+    def strongest_there() -> _Strongest:
+        values, window, *cells = arrived()
+        there = np.isfinite(values)
+        middles = np.stack([window % columns, window // columns], axis=1) * step
+        joints = np.stack([np.stack([cell % width, cell // width], axis=1) for cell in cells], axis=1)
+        return values[there], middles[there], joints[there]
+
+    return to_host(beliefs[0]), strongest_there
 
 
 def _likely(poses: Sequence[Seen]) -> list[Seen]:

@@ -217,6 +217,20 @@ def test_the_engine_finds_what_the_plain_net_finds(root: Path, uninterrupted: Pa
     assert np.abs(found.scores - expected.scores[:20]).max() <= 1e-5 * np.abs(expected.scores).max()
 
 
+@pytest.mark.gpu
+def test_a_gpu_takes_people_in_groups_and_hits_the_same(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables = []
+    for device in ("cpu", "cuda"):
+        assert main(_arguments(root, tmp_path / f"{device}.h5", "--device", device, "--limit", "10")) == 0
+        tables.append(capsys.readouterr().out.replace(device, ""))
+    expected, found = (read_predictions(tmp_path / f"{device}.h5") for device in ("cpu", "cuda"))
+    assert np.array_equal(found.joints.xy, expected.joints.xy)
+    assert np.allclose(found.scores, expected.scores, rtol=1e-5)
+    assert tables[0] == tables[1]
+
+
 def test_another_precision_does_not_continue_a_run(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

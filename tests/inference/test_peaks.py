@@ -1,4 +1,6 @@
-"""Claim: the compiled search finds the peaks of the summed maps. Oracles: the search by bands, and hand-worked maps."""
+"""Claim: the compiled search finds the peaks of the summed maps. Oracles: the search by bands, and hand-worked maps;
+the sums in float64, in the release's order of steps.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ import torch
 
 from cpm_port.errors import ShapeError, UsageError
 from cpm_port.imaging.boxing import BoxGeometry, box_geometry
-from cpm_port.inference.joints import TieRule
+from cpm_port.inference.beliefs import _image_maps_reference
+from cpm_port.inference.joints import TieRule, find_peaks
 from cpm_port.inference.peaks import _by_bands, image_peaks
 
 TOLERANCE = 2e-6  # of the largest sum: the order in which float32 is added up
@@ -33,10 +36,19 @@ def beliefs(levels: int, parts: int, seed: int = 0) -> torch.Tensor:
 def test_equals_the_search_by_bands(size: tuple[int, int], parts: int, ties: TieRule) -> None:
     maps, places = beliefs(3, parts), geometries(size)
     joints, peaks = image_peaks(maps, places, ties)
-    expected_joints, expected_peaks = _by_bands(maps, places, ties)
+    expected_joints, expected_peaks = _by_bands(maps, places, ties)()
     assert joints.shape == (parts, 2)
     assert np.abs(peaks - expected_peaks).max() <= TOLERANCE * np.abs(expected_peaks).max()
     assert np.array_equal(joints, expected_joints)
+
+
+@pytest.mark.parametrize("ties", ["benchmark", "demo"])
+@pytest.mark.parametrize("size", SIZES)
+def test_a_gpus_float32_finds_the_joints_that_float64_finds(size: tuple[int, int], ties: TieRule) -> None:
+    maps, places = beliefs(7, 15), geometries(size, tuple(np.linspace(0.5, 1.3, 7)))
+    expected, _ = find_peaks(_image_maps_reference(maps.numpy(), places)[..., :-1], ties)
+    joints, _ = _by_bands(maps[:, :-1], places, ties)()
+    assert np.array_equal(joints, expected)
 
 
 def test_threads_change_nothing() -> None:

@@ -317,3 +317,55 @@ def test_the_net_says_how_many_boxes_fit(net: CaffeNet, monkeypatch: pytest.Monk
     predict_person(spy, picture(0), (50.0, 40.0), 0.6, (0.8, 0.9, 1.0, 1.1, 1.2))
     assert [shape[0] for shape, _ in spy.calls] == [3, 2]
     assert isinstance(spy.net, torch.nn.Module)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_errors_come_in_their_place_too_though_the_next_group_is_in_the_net_already() -> None:
+    def source() -> Iterator[PersonToFind]:
+        yield from crowd(3)
+        yield PersonToFind("p3", partial(picture, 0), ScaleSearch((900.0, 900.0), 0.5, (1.0,)))
+        yield from crowd(2)
+        raise CpmPortError("the film broke")
+
+    net = colour_net().cuda()
+    stream = predict_stream(net, source(), batch_people=2)
+    outcomes = [next(stream) for _ in range(6)]
+    assert [outcome.name for outcome in outcomes] == ["p0", "p1", "p2", "p3", "p0", "p1"]
+    assert [outcome.error is None for outcome in outcomes] == [True, True, True, False, True, True]
+    with pytest.raises(CpmPortError, match="the film broke"):
+        next(stream)
+
+    forwards = 0
+
+    def fail_at_the_second(module: object, inputs: object) -> None:
+        nonlocal forwards
+        forwards += 1
+        if forwards == 2:
+            raise RuntimeError("out of memory")
+
+    net.register_forward_pre_hook(fail_at_the_second)
+    stream = predict_stream(net, crowd(6), batch_people=2)
+    assert [next(stream).name, next(stream).name] == ["p0", "p1"]
+    with pytest.raises(RuntimeError, match="out of memory") as caught:
+        next(stream)
+    assert caught.value.__notes__ == ["in the net: p2, p3"]
+
+
+@pytest.mark.gpu
+def test_a_gpu_takes_one_group_more_and_gives_what_each_person_alone_gets() -> None:
+    taken = 0
+
+    def source() -> Iterator[PersonToFind]:
+        nonlocal taken
+        for person in crowd(11):
+            taken += 1
+            yield person
+
+    net = colour_net().cuda()
+    for given, outcome in enumerate(predict_stream(net, source(), batch_people=2, ahead=3)):
+        assert taken <= given + 2 * 2 + 3
+        expected = alone(net, crowd(11)[given])
+        assert outcome.prediction is not None
+        assert (outcome.prediction.joints_image == expected.joints_image).all()
+        np.testing.assert_allclose(outcome.prediction.scores, expected.scores, rtol=1e-5)
+    assert taken == 11

@@ -363,7 +363,8 @@ class Runtime:
             if copy.number > self._host.get(copy.queue, 0):
                 waiting.append(copy)
             elif copy.values is not None:
-                copy.tensor.copy_(copy.values)
+                with torch.inference_mode():  # the memory may be an inference tensor's: no rule of a GPU's
+                    copy.tensor.copy_(copy.values)
             elif _content(copy.tensor) != copy.content:
                 self._copies.remove(copy)
                 raise GpuFaultError("pinned memory was written to while a copy from it to the device was under way")

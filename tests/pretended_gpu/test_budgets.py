@@ -5,7 +5,9 @@ Oracle: the waits that the pretended GPU notes, or that PyTorch warns of on a re
 
 from __future__ import annotations
 
+import threading
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,10 @@ import torch
 from cpm_port.compute.devices import World
 from cpm_port.engine.cuda import GraphedNet
 from cpm_port.imaging.pyramid import ScaleSearch
-from cpm_port.inference.stream import PersonToFind, predict_stream
-from cpm_port.inference.whole_picture import SHARES, find_person
+from cpm_port.inference import beliefs
+from cpm_port.inference.crowd import CrowdFinder
+from cpm_port.inference.stream import THREADS, PersonToFind, predict_stream
+from cpm_port.inference.whole_picture import find_person
 from cpm_port.training.objective import Objective
 from tests.inference.nets import colour_net
 from tests.pretended_gpu.waiting import waits
@@ -25,7 +29,11 @@ from tests.training.support import golden_net, golden_trainer, make_trainer
 
 pytestmark = pytest.mark.gpu
 
-PER_PERSON = 2  # are the beliefs finite? where are the peaks?
+
+def find_everybody(net: GraphedNet, image: np.ndarray) -> object:
+    return CrowdFinder(net).find(image)
+
+
 GPU = World(0, 1, torch.device("cuda", 0))
 
 
@@ -44,23 +52,43 @@ def test_an_iteration_of_training_waits_for_nothing(variant: str, options: dict[
     assert np.isfinite(list(trainer.last_losses.values())).all()
 
 
-def test_a_person_is_waited_for_twice() -> None:
+@pytest.mark.parametrize("count", [8, 10])
+def test_a_stream_of_people_waits_for_the_last_ones_alone(count: int) -> None:
     image = np.random.default_rng(1).integers(0, 255, (80, 100, 3), np.uint8)
-    people = [PersonToFind(str(i), image, ScaleSearch((50.0, 40.0), 0.6, (0.8, 1.0, 1.2))) for i in range(8)]
+    people = [PersonToFind(str(i), image, ScaleSearch((50.0, 40.0), 0.6, (0.8, 1.0, 1.2))) for i in range(count)]
     net = GraphedNet(colour_net().cuda())
     deque(predict_stream(net, people[:4], batch_people=4), maxlen=0)  # captures the graph, which waits
     with waits() as found:
         outcomes = list(predict_stream(net, people, batch_people=4))
+    assert [outcome.name for outcome in outcomes] == [str(i) for i in range(count)]
     assert all(outcome.prediction is not None for outcome in outcomes)
-    assert len(found) == PER_PERSON * len(people)
+    assert len(net._graphs) == 1  # the last two are filled up to four
+    assert len(found) <= 1
 
 
-def test_a_place_in_a_whole_picture_is_waited_for_once() -> None:
+def test_the_thread_that_feeds_a_gpu_makes_no_matrices(monkeypatch: pytest.MonkeyPatch) -> None:
+    makers = []
+
+    def noted(*given: Any) -> Any:
+        makers.append(threading.current_thread().name)
+        return plain(*given)
+
+    plain = beliefs._way_back
+    monkeypatch.setattr(beliefs, "_way_back", noted)
+    image = np.random.default_rng(1).integers(0, 255, (80, 100, 3), np.uint8)
+    beliefs.way_back.cache_clear()
+    search = ScaleSearch((50.0, 40.0), 0.6, (0.8, 1.0))
+    people = [PersonToFind(str(i), image[:, i:], search) for i in range(20)]  # everybody's image has a size of its own
+    deque(predict_stream(colour_net().cuda(), people, batch_people=8), maxlen=0)
+    assert len(makers) == len(people)
+    assert all(name.startswith(f"{THREADS}.maker") for name in makers)
+
+
+@pytest.mark.parametrize(("finder", "looks"), [(find_person, 2), (find_everybody, 4)])
+def test_a_whole_picture_is_waited_for_once_a_look(finder: Callable[..., object], looks: int) -> None:
     image = np.random.default_rng(1).integers(0, 255, (80, 100, 3), np.uint8)
     net = GraphedNet(colour_net().cuda())
-    find_person(net, image)
+    finder(net, image)
     with waits() as found:
-        find_person(net, image)
-    surveyed = 2 * len(SHARES)  # are the beliefs finite? and the strongest windows
-    looked_at, passes = 9 + 3, 2
-    assert len(found) <= surveyed + looked_at + passes
+        finder(net, image)
+    assert len(found) <= 1 + looks, found  # the survey, and each look
