@@ -157,7 +157,14 @@ def test_a_part_that_fails_or_hangs_is_named_with_what_it_had_and_the_others_go_
         "memory": "write({'c': 3, 'missed': ['it grows']}); subprocess.run(['sleep', '1000'])",
         "resume": "write({'d': 4, 'missed': []})",
     }
-    head = "import json, subprocess, sys; write = lambda found: open(sys.argv[1], 'w').write(json.dumps(found)); "
+    head = """
+import json, os, subprocess, sys
+def write(found):
+    with open("part", "w") as stream:
+        json.dump(found, stream)
+    os.replace("part", sys.argv[1])
+"""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(gpu, "PARTS", {name: (gpu.memory, 3 if name == "memory" else 600) for name in children})
     monkeypatch.setattr(gpu, "_command", lambda part, device, path: [sys.executable, "-c", head + children[part], path])
     monkeypatch.setattr(gpu, "checked_device", lambda name: name)
