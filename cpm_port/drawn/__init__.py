@@ -1,7 +1,8 @@
 """Drawn people: pictures with known joints, made from a seed, for tests, demonstrations and small training runs.
 
-- `people.py`: a body and its pose; `scenes.py`: the picture around it; `_kernels.py`: the pixels;
-- `source.py`: `drawn:count=...`, the data set that they make.
+- `postures.py`: how a body stands; `people.py`: its clothes; `scenes.py`: what is around it; `picture.py` and
+  `_kernels.py`: the pixels;
+- `source.py`: `drawn:count=...`, the data set that they make; `walkers.py`: a film.
 
 Exports nothing of its own: import from the modules. No torch in this room.
 """

@@ -1,8 +1,6 @@
-"""Drawn people, first half: a pose in three dimensions, clothes, and the round cones that they are made of.
+"""What drawn people look like: their clothes, and the round cones that body and clothes are made of.
 
-Conventions: a person's own lengths are in statures (standing height 1); in the picture they are px. Axes: x right, y
-down, z towards the viewer; a person who is not turned looks at the viewer, so the person's left is on the right. Angles
-are radians.
+Conventions: as of `postures.py`; lengths are in statures, and px once a person is in the picture.
 """
 
 from __future__ import annotations
@@ -13,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cpm_port.drawn.postures import SIDES, Skeleton
 from cpm_port.parts import CPM14
 
 __all__ = [
@@ -23,16 +22,13 @@ __all__ = [
     "random_color",
     "random_material",
     "random_outfit",
-    "random_skeleton",
 ]
 
 Array = NDArray[np.float64]
-Skeleton = dict[str, Array]
 Cone = tuple[Array, float, Array, float, int]
 """Two ends with their radii, and the number of a material."""
 
-_DOWN, _FORWARD = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])
-_SIDES = {"right": 1.0, "left": -1.0}
+_FORWARD = np.array([0.0, 0.0, 1.0])
 _RADII = {
     "head": 0.055, "neck": 0.035, "shoulder": 0.045, "elbow": 0.034, "wrist": 0.026, "hip": 0.07, "knee": 0.05,
     "ankle": 0.05,
@@ -52,95 +48,6 @@ _HAIR = ((25, 25, 28), (35, 50, 75), (60, 85, 120), (110, 170, 205), (50, 60, 13
 def joint_radii() -> Array:
     """Return how far the surface lies in front of each joint of `CPM14`, in statures, shape (14,)."""
     return np.array([_RADII[part.removeprefix("left_").removeprefix("right_").split("_")[0]] for part in CPM14.parts])
-
-
-def random_skeleton(rng: np.random.Generator, difficulty: float) -> Skeleton:
-    """Draw a pose.
-
-    Parameters
-    ----------
-    rng : Generator
-    difficulty : float
-        0 to 1: from upright people who face the viewer to anyone in any direction.
-
-    Returns
-    -------
-    dict of str to ndarray
-        Points in statures about the middle of the hips: the parts of `CPM14`, and helpers; matrices of the head, the
-        chest, the hips, hands and feet.
-    """
-    activity = rng.choice(6, p=_mixed((0.45, 0.4, 0.15, 0, 0, 0), (0.2, 0.24, 0.22, 0.1, 0.12, 0.12), difficulty))
-    wild = 0.4 + 0.6 * difficulty
-    yaw = rng.normal(0, 0.25 + 0.35 * difficulty)
-    if rng.random() < 0.5 * difficulty:
-        yaw = rng.uniform(-math.pi, math.pi)
-    roll = rng.normal(0, 0.05 + 0.12 * difficulty)
-    if rng.random() < 0.1 * difficulty:
-        roll = rng.uniform(-math.pi, math.pi)
-    lean = rng.normal(0, 0.06) + (rng.uniform(0, 0.9) if activity in (4, 5) else 0)
-    build = 1 + 0.06 * rng.normal()
-    hips = _rz(roll) @ _rx(rng.normal(0, 0.1)) @ _ry(yaw) @ _rx(-lean * 0.4)
-    bend = 0.6 * lean + (rng.normal(0.1, 0.25) if activity == 5 else rng.normal(0, 0.06))
-    chest = hips @ _ry(rng.normal(0, 0.15 * wild)) @ _rz(rng.normal(0, 0.1 * wild)) @ _rx(-bend)
-    head = chest @ _ry(rng.normal(0, 0.35 * wild)) @ _rx(rng.normal(0.05, 0.2)) @ _rz(rng.normal(0, 0.1))
-    points: Skeleton = {"hips": hips, "chest": chest, "head": head, "pelvis": np.zeros(3)}
-    points["waist"] = hips @ np.array([0, -0.09, 0])
-    points["neck"] = points["waist"] + chest @ np.array([0, -0.24 * build, 0.005])
-    points["head_top"] = points["neck"] + head @ np.array([0, -0.14, 0])
-    points["throat"] = points["waist"] + chest @ np.array([0, -0.2 * build, -0.01])
-    stride = rng.normal(0, 0.55)
-    for name, side in _SIDES.items():
-        shoulder = points["waist"] + chest @ np.array([-side * 0.105 * build, -0.185 * build, -0.005])
-        forward, out, elbow, twist = _arm_angles(rng, int(activity), side * stride, wild)
-        upper = chest @ _rz(side * out) @ _rx(forward)
-        lower = upper @ _ry(side * twist) @ _rx(elbow)
-        points[f"{name}_shoulder"] = shoulder
-        points[f"{name}_elbow"] = shoulder + upper @ _DOWN * 0.165
-        points[f"{name}_wrist"] = points[f"{name}_elbow"] + lower @ _DOWN * 0.145
-        points[f"{name}_hand"] = points[f"{name}_wrist"] + lower @ _rx(rng.uniform(-0.3, 0.5)) @ _DOWN * 0.065
-        points[f"{name}_grip"] = lower
-        hip = hips @ np.array([-side * 0.058, 0.0, 0.0])
-        forward, out, knee = _leg_angles(rng, int(activity), -side * stride, wild)
-        thigh = hips @ _rz(side * out) @ _ry(-side * rng.uniform(0, 0.35)) @ _rx(forward)
-        shank = thigh @ _rx(-knee)
-        points[f"{name}_hip"] = hip
-        points[f"{name}_knee"] = hip + thigh @ _DOWN * 0.245
-        points[f"{name}_ankle"] = points[f"{name}_knee"] + shank @ _DOWN * 0.235
-        foot = shank @ _rx(rng.normal(0, 0.15))
-        points[f"{name}_toe"] = points[f"{name}_ankle"] + foot @ np.array([0, 0.025, 0.09])
-        points[f"{name}_heel"] = points[f"{name}_ankle"] + foot @ np.array([0, 0.02, -0.012])
-    return points
-
-
-def _arm_angles(
-    rng: np.random.Generator, activity: int, swing: float, wild: float
-) -> tuple[float, float, float, float]:
-    """Draw shoulder (forward, outward), elbow and twist."""
-    if activity == 0 or (activity in (3, 4) and rng.random() < 0.4):  # hanging
-        return (
-            rng.normal(0.05, 0.2 * wild),
-            abs(rng.normal(0.12, 0.12)),
-            abs(rng.normal(0.2, 0.3)),
-            rng.normal(0.2, 0.3),
-        )
-    if activity == 2:  # walking, running
-        return rng.normal(swing, 0.2), abs(rng.normal(0.1, 0.12)), rng.uniform(0.2, 1.7), rng.normal(0.3, 0.3)
-    if rng.random() < 0.3:  # hand on the hip, or before the body
-        return rng.normal(0.0, 0.25), rng.uniform(0.3, 0.8), rng.uniform(1.2, 2.0), rng.uniform(0.6, 1.5)
-    return rng.uniform(-0.5, 2.7), rng.uniform(0, 1.6) * wild, rng.uniform(0, 2.2), rng.normal(0.1, 0.6)
-
-
-def _leg_angles(rng: np.random.Generator, activity: int, swing: float, wild: float) -> tuple[float, float, float]:
-    """Draw hip (forward, outward) and knee."""
-    if activity in (0, 1):  # standing
-        return rng.normal(0.03, 0.1 * wild), abs(rng.normal(0.08, 0.1)), abs(rng.normal(0, 0.15))
-    if activity == 2:
-        return rng.normal(swing, 0.15), abs(rng.normal(0.03, 0.06)), abs(rng.normal(0.25, 0.3)) + max(-swing, 0) * 0.8
-    if activity == 3:  # sitting
-        return rng.normal(1.45, 0.15), rng.uniform(0, 0.4), rng.normal(1.4, 0.3)
-    if activity == 4:  # crouching, climbing
-        return rng.uniform(0.6, 2.1), rng.uniform(0.05, 0.6), rng.uniform(0.8, 2.3)
-    return rng.uniform(-0.6, 1.7), rng.uniform(0, 0.9), abs(rng.normal(0.3, 0.6))  # leaping, kicking, dancing
 
 
 @dataclass
@@ -235,21 +142,21 @@ def body_cones(rng: np.random.Generator, points: Skeleton, outfit: Outfit) -> li
 
     chest, hips = points["chest"], points["hips"]
     throat, waist, neck = points["throat"], points["waist"], points["neck"]
-    shoulders = [points[f"{name}_shoulder"] for name in _SIDES]
+    shoulders = [points[f"{name}_shoulder"] for name in SIDES]
     collar = throat + chest @ np.array([0, -0.005, 0])
     add(throat, 0.036, neck + points["head"] @ np.array([0, -0.03, 0]), 0.03, outfit.skin)
     add(shoulders[0], 0.04 * girth, shoulders[1], 0.04 * girth, outfit.top)
     add(collar, 0.033, waist, 0.058 * girth, outfit.top)
     add(waist, 0.058 * girth, hips @ np.array([0, -0.03, 0]), 0.053 * girth, outfit.top)
     add(points["right_hip"], 0.06 * girth, points["left_hip"], 0.06 * girth, outfit.bottom)
-    for side in _SIDES.values():
+    for side in SIDES.values():
         upper = waist + chest @ np.array([-side * 0.07, -0.17, 0])
         middle = waist + chest @ np.array([-side * 0.042, 0, 0])
         lower = hips @ np.array([-side * 0.047, -0.015, 0])
         add(upper, 0.045 * girth, middle, 0.052 * girth, outfit.top)
         add(middle, 0.052 * girth, lower, 0.058 * girth, outfit.top)
         add(lower, 0.061 * girth, lower + hips @ np.array([0, 0.03, 0]), 0.062 * girth, outfit.bottom)
-    for name in _SIDES:
+    for name in SIDES:
         _add_arm(cones, points, name, outfit)
         _add_leg(cones, points, name, outfit)
     _add_head(cones, points, outfit)
@@ -370,22 +277,3 @@ def random_color(rng: np.random.Generator) -> Array:
     # each channel falls from 1 to 0 between one and two sixths of the circle from its own hue
     pure = (min(max(2 - abs((6 * hue - own + 3) % 6 - 3), 0), 1) for own in (4, 2, 0))
     return np.array([value * (1 - saturation * (1 - share)) for share in pure])
-
-
-def _mixed(easy: tuple[float, ...], hard: tuple[float, ...], difficulty: float) -> Array:
-    return (1 - difficulty) * np.array(easy) + difficulty * np.array(hard)
-
-
-def _rx(angle: float) -> Array:
-    c, s = math.cos(angle), math.sin(angle)
-    return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
-
-
-def _ry(angle: float) -> Array:
-    c, s = math.cos(angle), math.sin(angle)
-    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-
-
-def _rz(angle: float) -> Array:
-    c, s = math.cos(angle), math.sin(angle)
-    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])

@@ -24,26 +24,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpm_port.annotations.samples import Person, Sample
-from cpm_port.drawn._kernels import CONE, SHAPE_FIELDS, cast, complete, shade
-from cpm_port.drawn.people import (
-    Cone,
-    Palette,
-    Skeleton,
-    body_cones,
-    joint_radii,
-    random_outfit,
-    random_skeleton,
-)
+from cpm_port.drawn.people import Palette, body_cones, random_outfit
+from cpm_port.drawn.picture import Placed, draw_picture, joints_of, random_lamp
+from cpm_port.drawn.postures import Skeleton, random_posture, skeleton
 from cpm_port.drawn.scenes import random_background, random_clutter, random_obstacles
 from cpm_port.errors import UsageError
 from cpm_port.parts import CPM14
 from cpm_port.records.record import Record, record_of, stored_order
-from cpm_port.release import MPII_PERSON_HEIGHT
 
 __all__ = ["DrawnCrowds", "DrawnPeople", "DrawnRecords"]
 
 Array = NDArray[np.float64]
-_FAR = -1e9
 _CROWDS = 1  # so that scenes share no stream of numbers with the people of the same seed
 _TRIES = 20
 
@@ -186,15 +177,6 @@ class DrawnRecords:
 
 
 @dataclass
-class _Placed:
-    """A person in the scene: joints in px with depth, and their surface's distance, px."""
-
-    joints: Array
-    radii: Array
-    stature: float
-
-
-@dataclass
 class _Scene:
     """One image in the making."""
 
@@ -213,31 +195,21 @@ class _Scene:
         placed = self._people(width, height)
         stature = placed[0].stature
         self.shapes.append(random_obstacles(rng, width, height, self.palette, self.difficulty, stature))
-        shapes = complete(np.concatenate(self.shapes))
-        shapes = shapes[np.argsort(-(shapes[:, 2] + shapes[:, 3]), kind="stable")]
-        depth = np.full((height, width), _FAR, np.float32)
-        seen = np.full((height, width), -1, np.int16)
-        cast(shapes, depth, seen)
-        light = np.array([rng.uniform(-0.7, 0.7), rng.uniform(-0.9, -0.1), rng.uniform(0.4, 1)])
-        light /= np.linalg.norm(light)
-        lamp = np.array([*light, rng.uniform(0.4, 0.75), rng.uniform(0, 8)], np.float32)
-        planes = np.empty((3, height, width), np.uint8)
-        shade(shapes, np.stack(self.palette.rows), lamp, seen, background, noise % 2**32, planes)
-        return planes, [_annotated(person, depth) for person in placed]
+        return draw_picture(placed, self.shapes, self.palette, random_lamp(rng), background, noise)
 
-    def _people(self, width: int, height: int) -> list[_Placed]:
+    def _people(self, width: int, height: int) -> list[Placed]:
         rng = self.rng
-        skeleton = random_skeleton(rng, self.difficulty)
-        joints = _joints(skeleton)
+        points = skeleton(random_posture(rng, self.difficulty))
+        joints = joints_of(points)
         low, high = joints[:, :2].min(axis=0), joints[:, :2].max(axis=0)
         room = np.array([width, height]) * rng.uniform(0.6, 0.9, 2)
         stature = float(min(*(room / np.maximum(high - low, 0.25)), 1.3 * height))
         spare = np.array([width, height]) - stature * (high - low)
         origin = rng.uniform(0.3, 0.7, 2) * spare - stature * low
-        people = [self._add(skeleton, origin, 0.0, stature)]
+        people = [self._add(points, origin, 0.0, stature)]
         chances = np.array([1.0, 0, 0, 0]) + self.difficulty * np.array([-0.55, 0.3, 0.15, 0.1])
         for number in range(int(rng.choice(4, p=chances))):
-            other = random_skeleton(rng, self.difficulty)
+            other = skeleton(random_posture(rng, self.difficulty))
             own = stature * rng.uniform(0.7, 1.15)
             ahead = rng.random() < 0.25
             distance = stature * (rng.uniform(0.3, 0.6) if ahead else rng.uniform(0.15, 0.8))
@@ -246,11 +218,11 @@ class _Scene:
             people.append(self._add(other, place, (number + 1) * 1.5 * stature * (1 if ahead else -1), own))
         return people
 
-    def _add(self, skeleton: Skeleton, origin: Array, depth: float, stature: float) -> _Placed:
+    def _add(self, points: Skeleton, origin: Array, depth: float, stature: float) -> Placed:
         outfit = random_outfit(self.rng, self.palette)
-        offset = np.array([*origin, depth])
-        self.shapes.append(_rows(body_cones(self.rng, skeleton, outfit), offset, stature))
-        return _Placed(_joints(skeleton) * stature + offset, joint_radii() * stature, stature)
+        placed = Placed(points, body_cones(self.rng, points, outfit), np.array([*origin, depth]), stature)
+        self.shapes.append(placed.shapes)
+        return placed
 
 
 @dataclass
@@ -259,13 +231,13 @@ class _Crowd(_Scene):
 
     people: int = 1
 
-    def _people(self, width: int, height: int) -> list[_Placed]:
+    def _people(self, width: int, height: int) -> list[Placed]:
         rng = self.rng
-        placed: list[_Placed] = []
+        placed: list[Placed] = []
         hips: list[tuple[Array, float]] = []
         for _ in range(_TRIES * self.people):
-            skeleton = random_skeleton(rng, self.difficulty)
-            joints = _joints(skeleton)[:, :2]
+            points = skeleton(random_posture(rng, self.difficulty))
+            joints = joints_of(points)[:, :2]
             low, high = joints.min(axis=0), joints.max(axis=0)
             stature = float(rng.uniform(0.3, 0.85) * height / max(float((high - low)[1]), 0.5))
             stature = min(stature, 0.95 * width / max(float((high - low)[0]), 0.25))
@@ -274,36 +246,7 @@ class _Crowd(_Scene):
             if any(np.hypot(*(origin - other)) < 0.25 * min(stature, own) for other, own in hips):
                 continue
             hips.append((origin, stature))
-            placed.append(self._add(skeleton, origin, -1.5 * height * len(placed), stature))
+            placed.append(self._add(points, origin, -1.5 * height * len(placed), stature))
             if len(placed) == self.people:
                 break
         return placed
-
-
-def _joints(skeleton: Skeleton) -> Array:
-    return np.stack([skeleton[part] for part in CPM14.parts])
-
-
-def _rows(cones: list[Cone], offset: Array, stature: float) -> Array:
-    """Place cones in the scene: rows of `SHAPE_FIELDS`."""
-    rows = np.empty((len(cones), len(SHAPE_FIELDS)))
-    starts, first_radii, ends, last_radii, materials = zip(*cones, strict=True)
-    rows[:, 0:3] = np.array(starts) * stature + offset
-    rows[:, 3] = np.array(first_radii) * stature
-    rows[:, 4:7] = np.array(ends) * stature + offset
-    rows[:, 7] = np.array(last_radii) * stature
-    rows[:, 8], rows[:, 9], rows[:, 10] = CONE, materials, stature
-    return rows
-
-
-def _annotated(person: _Placed, depth: NDArray[np.float32]) -> Person:
-    """Look whether something stands before each joint, and make the annotation."""
-    xy = person.joints[:, :2]
-    cell = np.floor(xy + 0.5).astype(int)
-    inside = (cell >= 0).all(axis=1) & (cell < np.array(depth.shape[::-1])).all(axis=1)
-    front = np.full(len(xy), np.inf)
-    front[inside] = depth[cell[inside, 1], cell[inside, 0]]
-    visible = front <= person.joints[:, 2] + 2.2 * person.radii
-    low, high = xy.min(axis=0), xy.max(axis=0)
-    center = (float(low[0] + high[0]) / 2, float(low[1] + high[1]) / 2)
-    return Person(xy, visible, center, person.stature / MPII_PERSON_HEIGHT)

@@ -12,7 +12,7 @@ Data flows from a picture to its joints, and every file calls only those below i
 - `notebook.py`: several people as the release's notebook finds them; `people.py`: what any finder of people offers;
 - `model.py`: a model's files -> a net that is ready; `whole_picture.py`: where to look when no place is given;
 - `crowd.py`: where everybody is, with `sureness.py` (the thresholds on beliefs); `together.py`: several people of one
-  image; `tracking.py`: who is who in a video;
+  image; `tracking.py`, `colours.py`: who is who in a video;
 - `stream.py`: many people, reading while the net runs;
 - `whereabouts.py`: what a user or a data set gives -> where to look; `predict.py`: one person: pyramid, net, peaks;
 - `interface.py`: what the pipeline must know of a net; `beliefs.py`, `peaks.py`, `joints.py`: belief maps back on the

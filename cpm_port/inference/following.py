@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cpm_port.errors import UsageError
 from cpm_port.imaging.pyramid import ScaleSearch, mpii_search
 from cpm_port.imaging.video import CameraReader
+from cpm_port.inference.colours import limb_colours
 from cpm_port.inference.crowd import CrowdFinder
 from cpm_port.inference.model import ReadyNet
 from cpm_port.inference.people import PersonFinder
@@ -59,7 +60,7 @@ class Follower:
             found = [ScaleSearch(person.center_xy, person.base_scale, SCALES) for person in self._finder.find(frame)]
             searches += [self._where.search(size, box_size, one) for one in found]
         predictions = predict_together(self._model, frame, searches, self._where.mode)
-        poses = [_pose(prediction, i) for i, prediction in enumerate(predictions)]
+        poses = [_pose(frame, prediction, i) for i, prediction in enumerate(predictions)]
         count = len(self._tracker.expected())
         seen = self._tracker.update(poses[:count], poses[count:])
         return [person_result(predictions[pose.index], track=number) for number, pose in seen]
@@ -74,8 +75,9 @@ class Follower:
         return self._where.search(size, box_size, ScaleSearch(at.center_xy, at.base_scale, SCALES))
 
 
-def _pose(found: Prediction, index: int) -> Pose:
-    return Pose(found.joints_image, float(np.clip(found.scores / found.peak_limit, 0.0, 1.0).mean()), index)
+def _pose(frame: Image, found: Prediction, index: int) -> Pose:
+    score = float(np.clip(found.scores / found.peak_limit, 0.0, 1.0).mean())
+    return Pose(found.joints_image, score, index, limb_colours(frame, found.joints_image, found.part_order))
 
 
 def show_camera(index: int, model: ReadyNet, where: Whereabouts) -> int:

@@ -7,13 +7,15 @@ The rule, ours:
 
 1. *Where they will be.* Each person is looked for where they were, moved on by their velocity (a running mean), in a
    box as large as their joints' was: a look from there, at the caller's scales (one, as a rule).
-2. *Who else.* In the first frame, in every `SEARCH_EVERY`-th one, and where nobody is in sight, a finder looks at the
-   whole picture.
-3. *Who is it?* People claim what was seen, the surest of them first: sure is a high mean score, and joints like the
-   ones before (object keypoint similarity). A pose that is `SAME` as one already claimed, or whose mean score is below
-   `KEEP`, is nobody's: that person is lost for this frame. So two who cross do not both become the one in front.
+2. *Who else.* In the first frame, in every `SEARCH_EVERY`-th one, where nobody is in sight, and after `SEARCH_LOST`
+   frames without somebody, a finder looks at the whole picture.
+3. *Who is it?* Of what was seen doubles go (object keypoint similarity of `SAME`, the surest stay). The rest and the
+   people known are paired so that their affinities add up to the most: joints like those expected, a place near it,
+   and above all colours like the ones before. Nobody is paired with a pose out of reach, one whose mean score is below
+   `KEEP` (`PERSON`, after they were lost), or one in other colours (likeness below `UNLIKE`). So two who cross do not
+   exchange their numbers, nor both become the one in front.
 4. *Back again.* Whoever is lost is looked for on for `LOST` frames, ever slower: their velocity fades. Somebody whom
-   the finder sees and nobody claims is the nearest lost person of about their height within reach, else somebody new.
+   the finder sees, and who is nobody known, is new.
 
 Conventions: joints are 0-based image px; scores are from 0 to 1.
 """
@@ -26,39 +28,51 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
-from cpm_port.evaluation.oks import joints_area, keypoint_similarity
+from cpm_port.evaluation.oks import distinct_poses, joints_area, keypoint_similarity
+from cpm_port.inference.colours import colour_likeness
 from cpm_port.inference.sureness import KEEP, PERSON
 from cpm_port.parts import PartOrder
 
 __all__ = ["Pose", "Tracker"]
 
 SEARCH_EVERY = 25
+SEARCH_LOST = (4, 10, 20, 40)
 LOST = 50
 SAME = 0.5
+UNLIKE = 0.65
 MOST_TRACKS = 20
 _NEW_VELOCITY = 0.3
 _FADING = 0.8
 _REACH = 0.6  # of a height, and as much more for every second of a lost person
 _SAME_HEIGHT = 1.5
+_COLOURS = 3.0  # what colours weigh beside joints and place
+_NEW_COLOURS = 0.1
+_APART = 0.5  # of a height: whoever stands nearer to somebody has their colours mixed with the other's
 
 
 @dataclass(frozen=True, eq=False)
 class Pose:
-    """A pose in a frame: joints (P, 2), image px, and its mean score, 0 to 1; `index` says which of the caller's."""
+    """A pose in a frame: joints (P, 2), image px, and its mean score, 0 to 1; `index` says which of the caller's.
+
+    `colours` are `limb_colours`; without them, joints and place tell alone.
+    """
 
     joints: NDArray[np.float64]
     score: float
     index: int
+    colours: NDArray[np.float64] | None = None
 
 
 @dataclass(eq=False)
 class _Track:
-    """A person: number, joints as last seen, velocity in px a frame, frames since then."""
+    """A person: number, joints as last seen, velocity in px a frame, colours, frames since then."""
 
     number: int
     joints: NDArray[np.float64]
     velocity: NDArray[np.float64]
+    colours: NDArray[np.float64] | None
     lost: int = 0
 
     @property
@@ -86,7 +100,8 @@ class Tracker:
     @property
     def wants_search(self) -> bool:
         """Whether the whole of the next frame should be searched."""
-        return self._frame % SEARCH_EVERY == 0 or not any(track.lost == 0 for track in self._tracks)
+        lost = [track.lost for track in self._tracks]
+        return self._frame % SEARCH_EVERY == 0 or 0 not in lost or any(frames in SEARCH_LOST for frames in lost)
 
     def expected(self) -> list[NDArray[np.float64]]:
         """Return the joints, (P, 2), that people will have in the next frame: where to look for each of them."""
@@ -107,61 +122,61 @@ class Tracker:
         list of (int, Pose)
             The numbers of the people in sight, from 1, and their poses; by number.
         """
-        claims = sorted(zip(self._tracks, looked, strict=True), key=self._sureness, reverse=True)
-        seen: list[tuple[_Track, Pose]] = []
-        for track, pose in claims:
-            least = KEEP if track.lost == 0 else PERSON
-            if pose.score >= least and not self._claimed(pose, seen) and self._is_near(track, pose):
-                seen.append((track, pose))
-        for pose in sorted(found, key=lambda pose: -pose.score):
-            if pose.score < PERSON or self._claimed(pose, seen):
-                continue
-            known = self._returning(pose, [track for track, _ in seen]) or self._new(pose)
-            if known is not None:
-                seen.append((known, pose))
+        poses = sorted((*looked, *found), key=lambda pose: -pose.score)
+        poses = [poses[i] for i in distinct_poses([pose.joints for pose in poses], SAME, self._order)]
+        seen = self._paired(poses)
+        known = [pose for _, pose in seen]
+        for pose in poses:
+            if pose in found and pose not in known and pose.score >= PERSON:
+                seen += self._new(pose)
         self._move_on(seen)
         self._frame += 1
         return sorted(((track.number, pose) for track, pose in seen), key=lambda one: one[0])
 
-    def _sureness(self, claim: tuple[_Track, Pose]) -> float:
-        track, pose = claim
-        return pose.score + self._similarity(track.expected, pose.joints) - min(track.lost, LOST) / LOST
+    def _paired(self, poses: Sequence[Pose]) -> list[tuple[_Track, Pose]]:
+        """Return who is known, each with their pose, so that the affinities add up to the most."""
+        affinities = np.array([[self._affinity(track, pose) for pose in poses] for track in self._tracks])
+        if not affinities.size:
+            return []
+        pairs = zip(*linear_sum_assignment(affinities, maximize=True), strict=True)
+        return [(self._tracks[i], poses[j]) for i, j in pairs if affinities[i, j] > 0]
 
-    def _claimed(self, pose: Pose, seen: Sequence[tuple[_Track, Pose]]) -> bool:
-        return any(self._similarity(other.joints, pose.joints) >= SAME for _, other in seen)
-
-    def _similarity(self, one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-        return keypoint_similarity(one, other, max(joints_area(one), joints_area(other)), self._order)
-
-    def _is_near(self, track: _Track, pose: Pose) -> bool:
-        away = _middle(pose.joints) - _middle(track.expected)
-        return float(np.hypot(*away)) <= _REACH * track.height * (1 + track.lost / SEARCH_EVERY)
-
-    def _returning(self, pose: Pose, taken: Sequence[_Track]) -> _Track | None:
-        """Return the nearest person out of sight who may be this one."""
+    def _affinity(self, track: _Track, pose: Pose) -> float:
+        """Return how well a pose suits a person; 0 where they cannot be the same."""
+        expected = track.expected
         height = max(float(np.ptp(pose.joints, axis=0).max()), 1.0)
-        near = [
-            track
-            for track in self._tracks
-            if track not in taken
-            and abs(math.log(track.height / height)) <= math.log(_SAME_HEIGHT)
-            and self._is_near(track, pose)
-        ]
-        return min(near, key=lambda t: float(np.hypot(*(_middle(pose.joints) - _middle(t.expected)))), default=None)
+        away = float(np.hypot(*(_middle(pose.joints) - _middle(expected))))
+        reach = _REACH * track.height * (1 + track.lost / SEARCH_EVERY)
+        least = KEEP if track.lost == 0 else PERSON
+        like = 1.0
+        if track.colours is not None and pose.colours is not None:
+            like = colour_likeness(track.colours, pose.colours)
+        other = away > reach or pose.score < least or like < UNLIKE
+        if other or (track.lost and abs(math.log(track.height / height)) > math.log(_SAME_HEIGHT)):
+            return 0.0
+        area = max(joints_area(expected), joints_area(pose.joints))
+        similar, near = keypoint_similarity(expected, pose.joints, area, self._order), 1 - away / reach
+        coloured, fresh = (like - UNLIKE) / (1 - UNLIKE), 1 - min(track.lost, LOST) / LOST
+        return similar + near + _COLOURS * coloured + fresh
 
-    def _new(self, pose: Pose) -> _Track | None:
+    def _new(self, pose: Pose) -> list[tuple[_Track, Pose]]:
+        """Take up somebody who was not known, if there are not too many."""
         if len(self._tracks) >= MOST_TRACKS:
-            return None
-        track = _Track(self._next, pose.joints, np.zeros(2))
+            return []
+        track = _Track(self._next, pose.joints, np.zeros(2), pose.colours)
         self._next += 1
         self._tracks.append(track)
-        return track
+        return [(track, pose)]
 
     def _move_on(self, seen: Sequence[tuple[_Track, Pose]]) -> None:
         for track, pose in seen:
             surprise = (_middle(pose.joints) - _middle(track.expected)) / (track.lost + 1)
             track.velocity = track.velocity + _NEW_VELOCITY * surprise
             track.joints, track.lost = pose.joints, 0
+            others = [_middle(other.joints) for _, other in seen if other is not pose]
+            apart = all(np.hypot(*(_middle(pose.joints) - other)) > _APART * track.height for other in others)
+            if apart and track.colours is not None and pose.colours is not None:
+                track.colours = track.colours + _NEW_COLOURS * (pose.colours - track.colours)
         in_sight = {track.number for track, _ in seen}
         for track in self._tracks:
             if track.number not in in_sight:

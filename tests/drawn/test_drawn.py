@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from cpm_port.drawn import _kernels as kernels
-from cpm_port.drawn.people import Palette, random_material, random_outfit, random_skeleton
+from cpm_port.drawn.people import Palette, random_material, random_outfit
+from cpm_port.drawn.postures import random_posture, skeleton
 from cpm_port.drawn.scenes import random_background
 from cpm_port.drawn.source import DrawnPeople, DrawnRecords
 from cpm_port.errors import UsageError
@@ -104,7 +105,7 @@ def test_a_joint_is_visible_where_no_obstacle_lies_before_it(monkeypatch: pytest
         kernels.cast(shapes, depth, seen)
         shown.append((shapes, seen.copy()))
 
-    monkeypatch.setattr("cpm_port.drawn.source.cast", cast)
+    monkeypatch.setattr("cpm_port.drawn.picture.cast", cast)
     before = 1e4  # depth: people stand nearer to 0, obstacles far before them
     covered = 0
     for index in range(len(PEOPLE)):
@@ -185,7 +186,7 @@ def test_clothes_do_not_look_like_skin() -> None:
 def test_skeletons_keep_their_proportions() -> None:
     rng = np.random.default_rng(1)
     for _ in range(50):
-        points = random_skeleton(rng, 1.0)
+        points = skeleton(random_posture(rng, 1.0))
         for first, second, length in (("right_hip", "right_knee", 0.245), ("left_elbow", "left_wrist", 0.145)):
             assert np.linalg.norm(points[first] - points[second]) == pytest.approx(length)
         assert np.linalg.norm(points["head_top"] - points["neck"]) == pytest.approx(0.14)

@@ -12,10 +12,11 @@ import pytest
 
 from cpm_port.cli import main
 from cpm_port.imaging.video import VideoWriter
+from cpm_port.inference.colours import colour_likeness, limb_colours
 from cpm_port.inference.following import Follower
 from cpm_port.inference.interface import read_interface
 from cpm_port.inference.model import ReadyNet
-from cpm_port.inference.tracking import LOST, MOST_TRACKS, Pose, Tracker
+from cpm_port.inference.tracking import LOST, MOST_TRACKS, SEARCH_LOST, Pose, Tracker
 from cpm_port.inference.whereabouts import Whereabouts
 from cpm_port.parts import CPM14
 from cpm_port.predictions.result_parts import FileRecord, ModelRecord, PersonRecord
@@ -69,6 +70,49 @@ def test_people_who_cross_keep_their_numbers() -> None:
     assert sorted(seen) == [1, 2]
     assert float(seen[1].mean(axis=0)[0]) == pytest.approx(first)
     assert float(seen[2].mean(axis=0)[0]) == pytest.approx(second)
+
+
+def test_people_who_exchange_their_places_between_two_frames_are_known_by_their_colours() -> None:
+    tracker = Tracker(CPM14)
+    blue, red = np.eye(64)[3], np.eye(64)[60]
+    for _ in range(3):
+        here = [Pose(body(100), 0.8, 0, blue), Pose(body(130), 0.8, 1, red)]
+        tracker.update(here if tracker.expected() else [], [] if tracker.expected() else here)
+    swapped = [Pose(body(100), 0.8, 0, red), Pose(body(130), 0.8, 1, blue)]
+    assert [(number, pose.index) for number, pose in tracker.update(swapped, [])] == [(1, 1), (2, 0)]
+
+
+def test_somebody_in_other_colours_is_nobody_known() -> None:
+    tracker = Tracker(CPM14)
+    tracker.update([], [Pose(body(100), 0.8, 0, np.eye(64)[3])])
+    stranger = Pose(body(100), 0.8, 0, np.eye(64)[60])
+    assert tracker.update([stranger], []) == []
+    assert [number for number, _ in tracker.update([stranger], [stranger])] == [2]
+
+
+def test_colours_are_counted_along_the_limbs() -> None:
+    image = np.zeros((100, 100, 3), np.uint8)
+    image[:50, :, 0], image[50:, :, 2] = 255, 255
+    joints = np.full((14, 2), (50.0, 20.0))
+    joints[[9, 10, 12, 13], 1] = 80.0  # knees and ankles
+    shares = limb_colours(image, joints, CPM14)
+    assert shares.shape == (64,)
+    assert shares[[3 * 16, 3]].sum() == shares.sum() == pytest.approx(1.0)
+    assert shares[3] == pytest.approx(3 / 13)  # two shanks, and the lower halves of two thighs, of thirteen limbs
+    assert colour_likeness(shares, shares) == pytest.approx(1.0)
+    assert colour_likeness(np.eye(64)[3], np.eye(64)[60]) == 0.0
+
+
+def test_while_somebody_is_lost_the_whole_picture_is_searched_now_and_then() -> None:
+    tracker = Tracker(CPM14)
+    here = Pose(body(100), 0.8, 0)
+    tracker.update([], [here, Pose(body(400), 0.8, 1)])
+    searched = []
+    for frame in range(1, 24):
+        if tracker.wants_search:
+            searched.append(frame)
+        tracker.update([here, Pose(body(400), 0.05, 1)], [])
+    assert searched == [1 + frames for frames in SEARCH_LOST if frames < 23]
 
 
 def test_who_comes_back_in_time_is_known_and_who_comes_too_late_is_new() -> None:
