@@ -147,8 +147,8 @@ def _who_is_who(frames: Sequence[Mapping[int, int]], people: int) -> dict[str, A
 
 
 def _crossings(truth: Sequence[Sequence[Person]]) -> int:
-    """Count how often two people pass each other, by the middles of their joints."""
-    x = np.array([[person.center[0] for person in people] for people in truth])
+    """Count how often two people pass each other, by the means of their joints."""
+    x = np.array([[person.joints[:, 0].mean() for person in people] for people in truth])
     first, second = np.triu_indices(x.shape[1], 1)
     side = np.sign(x[:, first] - x[:, second])
     return int((side[1:] * side[:-1] < 0).sum())
