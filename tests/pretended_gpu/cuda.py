@@ -39,6 +39,7 @@ def pretend(library: ctypes.CDLL) -> None:
         for name, value in answers.items():
             setattr(owner, name, value)
     torch.empty = _empty(torch.empty)
+    torch.compile = functools.partial(torch.compile, backend="aot_eager")  # traced; no Triton writes kernels for it
     torch.cuda.memory.mem_get_info = torch.cuda.mem_get_info
 
 

@@ -97,7 +97,7 @@ class Graph:
         self.writes: set[int] = set()
         self.own: set[int] = set()
         self.shares: int | None = None
-        self.stream = 0
+        self.device = self.stream = 0
         self.mode = "global"
 
     def capture_begin(self, pool: int | None = None, capture_error_mode: str = "global") -> None:
@@ -175,10 +175,12 @@ class Runtime:
         rest = {key: value for key, value in kwargs.items() if key not in out}
         host_kwargs = _map({k: _on_host(v) for k, v in rest.items()}, view)
         arithmetic = _rounded if _rounds(name) else _same
+        kinds = [str(argument.type) for argument in op._schema.arguments]
 
         def compute() -> Any:
             fresh = {key: torch.empty(0, dtype=value.dtype) for key, value in out.items()}
-            return op(*arithmetic(host_args), **arithmetic(host_kwargs), **fresh)
+            given = (_as_tensor(*each) for each in zip(arithmetic(host_args), kinds, strict=False))
+            return op(*given, **arithmetic(host_kwargs), **fresh)
 
         changes = [a for a in op._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
         in_place = bool(changes) and not out
@@ -397,7 +399,7 @@ class Runtime:
                 raise RuntimeError("CUDA graphs must be captured on a non-default stream")
             if self._captures:
                 raise RuntimeError("a graph is being captured already")
-            graph.stream = queue[1]
+            graph.device, graph.stream = queue
             self._thread.graph = graph
             self._captures.append(graph)
             self._first_own = _block(torch.empty(1, device=f"cuda:{queue[0]}"))
@@ -415,7 +417,7 @@ class Runtime:
             if gone:
                 raise GpuFaultError(f"the graph uses memory that was given back since its capture ({len(gone)} blocks)")
             pool = set() if graph.shares is None else {-1 - graph.shares}
-            self._note(self.queue(), graph.reads | graph.writes | pool, graph.writes | pool)
+            self._note(self.queue(graph.device), graph.reads | graph.writes | pool, graph.writes | pool)
             for call in graph.calls:
                 result = call.run()
                 results = result if isinstance(result, tuple | list) else (result,)
@@ -486,6 +488,11 @@ def _map(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(tree, dict):
         return {key: _map(each, function) for key, each in tree.items()}
     return _on_host(tree)
+
+
+def _as_tensor(value: Any, kind: str) -> Any:
+    """Return a number as the tensor that an operation takes: the dispatcher gives Python a number where it was one."""
+    return torch.tensor(value) if kind == "Tensor" and isinstance(value, bool | int | float) else value
 
 
 def _written(op: Any, args: Any, kwargs: Any) -> Iterator[Tensor]:

@@ -483,7 +483,7 @@ def test_training_on_a_gpu_follows_the_cpu(here: Path, cpm: Path) -> None:
 
 @pytest.mark.gpu
 def test_bfloat16_trains_on_a_gpu(here: Path, cpm: Path) -> None:
-    options = RunOptions(cpm, preset="adamw", bfloat16=True, channels_last=True, changes="max_iter: 60 snapshot: 0")
+    options = RunOptions(cpm, preset="adamw", bfloat16=True, channels_last=True, changes="max_iter: 20 snapshot: 0")
     with joined_world("cuda") as world, open_run(options, world) as trainer:
         trainer.step()
         trainer.snapshot()

@@ -71,10 +71,12 @@ class Client:
 
 
 @contextmanager
-def serving(choice: Choice, limits: Limits | None = None, token: str | None = None) -> Iterator[Client]:
+def serving(
+    choice: Choice, limits: Limits | None = None, token: str | None = None, engine: Engine | None = None
+) -> Iterator[Client]:
     """Run a server on a thread."""
     limits = limits or Limits()
-    app = make_app(Offers(offered(choice), Engine(), limits.models), "127.0.0.1", token, limits)
+    app = make_app(Offers(offered(choice), engine or Engine(), limits.models), "127.0.0.1", token, limits)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         config = uvicorn.Config(app, http="h11", ws="none", log_level="error", timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
