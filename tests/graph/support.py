@@ -15,7 +15,7 @@ def relative_error(found: Tensor | None, expected: np.ndarray) -> float:
 
     A gradient that is None counts as zeros: Caffe writes zeros where nothing flows.
     """
-    array = np.zeros_like(expected) if found is None else found.detach().numpy()
+    array = np.zeros_like(expected) if found is None else found.detach().cpu().numpy()
     assert array.shape == expected.shape
     assert array.dtype == expected.dtype
     assert np.array_equal(np.isnan(array), np.isnan(expected)), "NaNs at other places"

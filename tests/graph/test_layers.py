@@ -15,6 +15,7 @@ import torch
 
 from cpm_port.caffe import read_net
 from cpm_port.caffe.layer_types import LAYER_TYPES
+from cpm_port.compute.devices import checked_device
 from cpm_port.engine.cuda import GraphedNet
 from cpm_port.engine.precision import PreciseNet
 from cpm_port.graph import CaffeNet, load_net, supported_types
@@ -87,13 +88,15 @@ def test_of_a_net_without_a_loss_caffe_computes_no_gradient() -> None:
 
 
 @pytest.mark.parametrize("name", WITH_GRADIENT)
-def test_every_gradient_equals_caffes(name: str) -> None:
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_every_gradient_equals_caffes(name: str, device: str) -> None:
     net, golden = load_case(name)
-    inputs = {blob: torch.from_numpy(array).requires_grad_() for blob, array in part(golden, "in").items()}
+    net.to(checked_device(device))
+    inputs = {blob: torch.from_numpy(array).to(device).requires_grad_() for blob, array in part(golden, "in").items()}
     outputs = net(inputs)
     injected = part(golden, "topdiff")
     if injected:
-        sum((outputs[blob] * torch.from_numpy(array)).sum() for blob, array in injected.items()).backward()
+        sum((outputs[blob] * torch.from_numpy(array).to(device)).sum() for blob, array in injected.items()).backward()
     else:
         net.total_loss(outputs).backward()
     for blob, array in part(golden, "indiff").items():
