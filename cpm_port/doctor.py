@@ -32,6 +32,7 @@ _VARIABLES = (
     "OMP_NUM_THREADS", "XDG_CACHE_HOME", "XDG_DATA_HOME",
 )  # fmt: skip
 _EXTRAS = {
+    "lmdb": ("lmdb",),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
     "tensorboard": ("tensorboard",),
     "web": ("starlette", "uvicorn"),

@@ -15,7 +15,8 @@ Parity first: the losses of the timed configuration, and of plain PyTorch, besid
 gradients, of one image, are held to those of direct sums in float64 (which plain float32 is often further from), with
 TanH and average pooling in the place of ReLU and maxima: at their kinks any rounding makes gradients jump.
 
-Without arguments: the full 6-stage net, in bfloat16 at batch 16 on a GPU, at batch 2 in float32 where there is none.
+Without arguments: the full 6-stage net, in bfloat16, channels-last and at batch 16 on a GPU, at batch 2 in float32
+where there is none.
 `--finetune N` also trains that net for N iterations on 40 drawn people, from seeded weights, with the engine and
 without, as `cpm-port train` does: the losses must be the same, and the seconds of both are told.
 """
@@ -79,7 +80,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, help="default: 16 on a GPU, 2 on a CPU")
     parser.add_argument("--amp", choices=("bf16", "none"), help="default: bf16 on a GPU")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument(
+        "--channels-last", action=argparse.BooleanOptionalAction, help="default: on a GPU in bf16, whose layout it is"
+    )
     parser.add_argument("--recompute", action="store_true")
     parser.add_argument(
         "--engine", action=argparse.BooleanOptionalAction, help="default: on a CPU in float32, without the three above"
@@ -98,7 +101,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _run(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     on_gpu = device.type == "cuda"
     amp = None if (args.amp or ("bf16" if on_gpu else "none")) == "none" else "bf16"
-    others = bool(amp or args.compile or args.channels_last or args.recompute)
+    channels_last = on_gpu and amp is not None if args.channels_last is None else args.channels_last
+    others = bool(amp or args.compile or channels_last or args.recompute)
     engine = not (on_gpu or others) if args.engine is None else args.engine
     box, batch = args.box_size, args.batch_size or _BATCH[device.type]
     design = architecture("mpi", stages=args.stages, width=args.width, box=(box, box))
@@ -106,7 +110,7 @@ def _run(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     net = _filled(text)
     inputs = {name: torch.randn(shape) * 0.2 for name, shape in net.inputs.items()}
     exact = Objective(net)({name: value[:1] for name, value in inputs.items()}).detach()
-    layout = torch.channels_last if args.channels_last else torch.contiguous_format
+    layout = torch.channels_last if channels_last else torch.contiguous_format
     net.to(device).to(memory_format=layout)  # type: ignore[call-overload]
     inputs = {name: value.to(device).to(memory_format=layout) for name, value in inputs.items()}
     first = {name: value[:1] for name, value in inputs.items()}
@@ -170,7 +174,7 @@ def _run(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
         "TFLOP per second": operations / seconds / 1e12,
         **{f"TFLOP per second of the {name}": rate / 1e12 for name, rate in rates.items()},
         "net": f"{design.stages} stages, widest layer {max(vars(design.widths).values())}, box {box}, batch {batch}",
-        "how": f"{device}, {amp or 'float32'}, compiled {args.compile}, channels last {args.channels_last}, "
+        "how": f"{device}, {amp or 'float32'}, compiled {args.compile}, channels last {channels_last}, "
         f"recomputed {args.recompute}, engine {engine}, {torch.get_num_threads()} threads",
         "device": torch.cuda.get_device_name(device) if on_gpu else "CPU",
         "peak memory": torch.cuda.max_memory_allocated(device) if on_gpu else None,

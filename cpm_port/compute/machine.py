@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["describe_machine"]
+__all__ = ["describe_machine", "own_cores"]
 
 _VERSIONS = (
     "cpm_port", "numpy", "torch", "protobuf", "opencv-python", "opencv-python-headless", "opencv-contrib-python",
@@ -29,7 +29,7 @@ def describe_machine() -> dict[str, Any]:
             continue
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": own_cores(),
         "threads": torch.get_num_threads(),
         "load before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -37,6 +37,11 @@ def describe_machine() -> dict[str, Any]:
         "commit": _commit(),
         "versions": versions,
     }
+
+
+def own_cores() -> int:
+    """Return how many cores this process may use, which may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _commit() -> str | None:

@@ -394,7 +394,9 @@ def _lmdb() -> Any:
     try:
         import lmdb
     except ImportError as error:
-        raise MissingDependencyError("writing an LMDB needs lmdb, which is not installed: pip install lmdb") from error
+        raise MissingDependencyError(
+            "writing an LMDB needs lmdb, which is not installed: pip install 'cpm_port[lmdb]'"
+        ) from error
     return lmdb
 
 

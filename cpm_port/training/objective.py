@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,7 +64,8 @@ class Objective:
     TrainingError
         The net has no loss.
     UsageError
-        Both `compiled` and `recompute`: recomputing runs the layers one by one; or one of the options with `engine`.
+        Both `compiled` and `recompute`: recomputing runs the layers one by one; or one of the options with `engine`; or
+        nothing can be compiled here, which the first batch may tell.
     """
 
     def __init__(
@@ -107,7 +109,7 @@ class Objective:
         elif bfloat16 and not compiled:
             self._forward = functools.partial(forward_merged, net)
         else:
-            self._forward = torch.compile(net) if compiled else net
+            self._forward = _compiled(net) if compiled else net
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted losses, shape (K,), float32; they carry gradients."""
@@ -122,6 +124,29 @@ class Objective:
         if top in self._masked:
             return masked_euclidean_loss(*(blobs[name] for name in self._masked[top]))
         return blobs[top].float().sum()
+
+
+def _compiled(net: CaffeNet) -> _Forward:
+    """Return the net's forward pass, compiled when it is first called; a UsageError where PyTorch cannot do that."""
+    try:
+        forward = torch.compile(net)
+    except RuntimeError as error:  # such a Python, or such a system
+        raise UsageError(f"compile: {_first_words(error)}; leave it out") from error
+    from torch._dynamo.exc import TorchDynamoException
+
+    def run(*inputs: Any, **options: Any) -> dict[str, Tensor]:
+        try:
+            blobs: dict[str, Tensor] = forward(*inputs, **options)
+        except TorchDynamoException as error:  # no compiler, no Triton
+            raise UsageError(f"compile: {_first_words(error)}; leave it out") from error
+        return blobs
+
+    return run
+
+
+def _first_words(error: Exception) -> str:
+    """Return the first paragraph of an error on one line."""
+    return " ".join(str(error).partition("\n\n")[0].split())
 
 
 def _measures(net: CaffeNet) -> dict[str, int]:

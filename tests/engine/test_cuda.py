@@ -22,7 +22,7 @@ from cpm_port.caffe import parse_net
 from cpm_port.engine import AcceleratedNet
 from cpm_port.engine.cuda import GraphedNet, _Captured
 from cpm_port.engine.modes import fast_net
-from cpm_port.engine.precision import PRECISIONS, PreciseNet, arithmetic
+from cpm_port.engine.precision import PRECISIONS, PreciseNet, arithmetic, check_precision
 from cpm_port.errors import UsageError
 from cpm_port.graph import CaffeNet, load_net
 from cpm_port.inference.predict import predict_person
@@ -308,6 +308,20 @@ def test_precisions_that_are_not_there_are_refused() -> None:
         PreciseNet(small_net(), "tf32")
     with pytest.raises(UsageError, match="'float16': expected one of float32, tf32, bf16"):
         PreciseNet(small_net(), "float16")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_a_gpu_that_only_imitates_a_precision_is_refused(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turing's compute capability is 7.5; Ampere, the first with TF32 and bf16, begins at 8.0."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for found in ((7, 5), (8, 0)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, found=found: found)
+        check_precision("float32", torch.device("cuda"))
+        if found >= (8, 0):
+            check_precision(precision, torch.device("cuda"))
+            continue
+        with pytest.raises(UsageError, match=f"{precision}.*compute capability 8.0 or more, got 7.5"):
+            check_precision(precision, torch.device("cuda"))
 
 
 def test_without_a_gpu_a_graphed_net_just_runs() -> None:

@@ -594,3 +594,26 @@ def test_force_backward_wins_over_propagate_down(forced: str, flows: bool) -> No
     )
     x = normal(2).requires_grad_()
     assert net(x)["y"].requires_grad is flows
+
+
+INDEX = 'bottom: "x" top: "y" top: "index" pooling_param { kernel_h: 15 kernel_w: 20'
+INDEXED = {
+    "argmax": ((300, 1, 1), 'type: "ArgMax" bottom: "x" top: "index" argmax_param { axis: 1 }'),
+    "pooling": ((1, 15, 20), f'type: "Pooling" {INDEX} }}'),
+    "pooling with padding": ((1, 15, 20), f'type: "Pooling" {INDEX} stride: 15 pad: 2 }}'),
+}
+
+
+@pytest.mark.parametrize("place", [257, 299])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("kind", INDEXED)
+def test_indices_stay_whole_in_bfloat16(kind: str, device: str, place: int) -> None:
+    """Bfloat16 has no whole numbers between 256 and 258; by hand: the largest value lies at that place."""
+    (channels, height, width), layer = INDEXED[kind]
+    shape = f"input_shape {{ dim: 1 dim: {channels} dim: {height} dim: {width} }}"
+    net = load_net(parse_net(f'input: "x" {shape} layer {{ name: "i" {layer} }}')).to(device)
+    x = torch.zeros(1, channels, height, width, dtype=torch.bfloat16, device=device)
+    x.view(-1)[place] = 1
+    found = net({"x": x})["index"]
+    assert found.dtype == torch.float32
+    assert place in found.flatten().tolist()

@@ -51,7 +51,7 @@ def load() -> ctypes.CDLL:
     if not library.exists():
         _compile(library)
     loaded = ctypes.CDLL(str(library))
-    for name in ("device", "stream", "new_stream", "bytes", "peak", "freed"):
+    for name in ("device", "stream", "new_stream", "bytes", "peak", "freed", "opened"):
         getattr(loaded, f"pretended_{name}").restype = ctypes.c_int64
     for name in ("stream", "set_device", "set_stream"):
         getattr(loaded, f"pretended_{name}").argtypes = [ctypes.c_int64] * (2 if name == "set_stream" else 1)

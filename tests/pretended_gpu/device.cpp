@@ -29,7 +29,7 @@ constexpr int kDevices = 2;
 
 thread_local int current = 0;
 thread_local int64_t current_stream[kDevices] = {};
-std::atomic<int64_t> next_block{1}, next_stream{1}, bytes_alive{0}, bytes_peak{0};
+std::atomic<int64_t> next_block{1}, next_stream{1}, bytes_alive{0}, bytes_peak{0}, opened{0};
 std::mutex freed_lock;
 std::vector<int64_t> freed;
 
@@ -52,6 +52,7 @@ void give_back(void* context) {
 
 struct Memory final : c10::Allocator {
   c10::DataPtr allocate(size_t bytes) override {
+    opened |= int64_t{1} << current;
     auto* block = new Block{std::malloc(bytes + 64), bytes, next_block++};
     const int64_t alive = bytes_alive += static_cast<int64_t>(bytes);
     if (alive > bytes_peak) bytes_peak = alive;
@@ -194,6 +195,8 @@ int64_t pretended_new_stream() { return next_stream++; }
 int64_t pretended_bytes() { return bytes_alive; }
 int64_t pretended_peak() { return bytes_peak; }
 void pretended_reset_peak() { bytes_peak = bytes_alive.load(); }
+// Which devices memory was asked of: a bit each.
+int64_t pretended_opened() { return opened; }
 // The number of a block that was given back since the last call, 0 where there is none.
 int64_t pretended_freed() {
   std::lock_guard<std::mutex> guard(freed_lock);

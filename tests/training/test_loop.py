@@ -49,6 +49,29 @@ def test_losses_are_named_and_weighted(tmp_path: Path) -> None:
     assert trainer.last_losses == {"loss_a": 4.5, "loss_b": 2.25}
 
 
+def test_iterations_that_are_looked_at_together_have_their_own_pace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU: one iteration late, and two before a snapshot. By hand: every batch of two takes a second."""
+    now = [0.0]
+    for module in ("loop", "progress"):
+        monkeypatch.setattr(f"cpm_port.training.{module}.time.perf_counter", lambda: now[0])
+    inner = ArraySource.next_batch
+
+    def next_batch(source: ArraySource) -> dict[str, np.ndarray]:
+        now[0] += 1.0
+        return inner(source)
+
+    monkeypatch.setattr(ArraySource, "next_batch", next_batch)
+    with Progress(metrics=tmp_path / "m.jsonl") as progress:
+        trainer = _fit("base_lr: 0.1 max_iter: 6 display: 1 snapshot: 2", tmp_path, progress=progress)
+        settle = Trainer._settle
+        monkeypatch.setattr(Trainer, "_settle", lambda self, keep=None: settle(self, 0 if keep is None else 1))
+        trainer.solve()
+    records = [record for record in read_metrics(tmp_path / "m.jsonl") if record["kind"] == "train"]
+    assert [record["samples_per_s"] for record in records] == [2.0] * 6
+
+
 def test_batches_of_two_at_iter_size_two_equal_batches_of_four(tmp_path: Path) -> None:
     arrays = golden_arrays()
     small, large = (golden_trainer("sgd_step", tmp_path / "run", iter_size=size) for size in (2, 1))

@@ -129,6 +129,20 @@ def test_compiling_changes_neither_losses_nor_gradients(
     torch.testing.assert_close(plain, traced, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("when", ["asked for", "first called"])
+def test_where_nothing_can_be_compiled_that_is_said(
+    when: str, cpm: tuple[CaffeNet, dict[str, torch.Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("no compiler\nis here\n\nand more")
+
+    plain = functools.partial(torch.compile, backend=refuse)
+    monkeypatch.setattr(torch, "compile", refuse if when == "asked for" else plain)
+    net, batch = cpm
+    with pytest.raises(UsageError, match=r"compile: .*no compiler is here; leave it out"):
+        Objective(net, compiled=True)(batch)
+
+
 def test_channels_last_gives_the_same_losses_and_gradients(cpm: tuple[CaffeNet, dict[str, torch.Tensor]]) -> None:
     net, batch = cpm
     plain = _losses_and_gradients(Objective(net), net, batch)

@@ -17,7 +17,7 @@ import torch
 
 from cpm_port.caffe import read_weights
 from cpm_port.cli import main
-from cpm_port.compute.devices import joined_world
+from cpm_port.compute.devices import World, joined_world
 from cpm_port.drawn.source import DrawnPeople, DrawnRecords
 from cpm_port.engine import learning
 from cpm_port.errors import CaffeFormatError, MissingFileError, TrainingError, UsageError, WeightsError
@@ -490,6 +490,16 @@ def test_bfloat16_trains_on_a_gpu(here: Path, cpm: Path) -> None:
         first = sum(trainer.last_losses.values())
         trainer.solve()
     assert sum(trainer.last_losses.values()) < first
+
+
+def test_threads_that_make_batches_are_as_many_as_a_gpus_process_has_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "own_cores", lambda: 16)
+    on_gpu, options = World(0, 2, torch.device("cuda")), RunOptions("s.prototxt", workers=None)
+    assert run._workers(options, CPU) == 1
+    assert run._workers(options, on_gpu) == 15
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert run._workers(options, on_gpu) == 7
+    assert run._workers(replace(options, workers=3), on_gpu) == 3
 
 
 def test_a_prefix_that_is_a_folder_is_caffes_place_for_snapshots(here: Path) -> None:
