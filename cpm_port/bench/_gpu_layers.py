@@ -3,9 +3,11 @@
 A kind is a convolution with its ReLU, or a pooling, of one shape; layers of the same kind are counted, not timed
 again. The ways: float32, TF32 and bf16; PyTorch's layout (NCHW) and channels-last (NHWC); cuDNN's own choice of kernel
 and the fastest one that it measures (`measured`: `cudnn.benchmark`); bias and ReLU as kernels of their own, as the
-net's layers have them, or `fused` with the convolution by cuDNN. The roofline is the card's own: its measured matrix
-rate in that precision and its measured bandwidth. A layer is bound by whichever takes longer, and `share %` is that
-time over the fastest way's.
+net's layers have them, or `fused` with the convolution by cuDNN; max-pooling as PyTorch has it on GPUs, which writes
+indices that nobody asked for, or `without indices`, as a maximum over a view of the windows.
+
+The roofline is the card's own: its measured matrix rate in that precision and its measured bandwidth. A layer is bound
+by whichever takes longer, and `share %` is that time over the fastest way's.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,8 +24,10 @@ from torch.nn import functional
 
 from cpm_port.bench._gpu import Sizes, gpu_seconds, rates
 from cpm_port.caffe import infer_shapes, layer_flops, parse_net
-from cpm_port.engine.precision import PRECISIONS, arithmetic
+from cpm_port.engine.precision import PRECISIONS, arithmetic, kernels_measured
 from cpm_port.graph import load_net
+from cpm_port.graph.layers._pool2d import PoolWindow
+from cpm_port.graph.layers.pooling import Pooling
 from cpm_port.models import deploy_text
 from cpm_port.release import BENCHMARK_MULTIPLIERS
 
@@ -111,14 +114,23 @@ def _ways(
         for parameter in module.parameters():
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=memory_format)
-        with arithmetic("tf32" if precision == "tf32" else "float32", device), _cudnn_measures(measured):
-            for fused in (False, True) if kind.rectified else (False,):
-                way = f"{layout}{' measured' if measured else ''}{' fused' if fused else ''}"
-                call = _fused(module, data) if fused else _plain(module, data, kind.rectified)
+        with arithmetic("tf32" if precision == "tf32" else "float32", device), kernels_measured(measured):
+            calls = {"": _plain(module, data, kind.rectified), **_other_calls(module, data, kind.rectified)}
+            for name, call in calls.items():
+                way = f"{layout}{' measured' if measured else ''}{name}"
                 try:
                     yield way, gpu_seconds(call, device, sizes)
                 except (RuntimeError, NotImplementedError) as error:
                     refused[f"{precision} {way}"] = str(error).splitlines()[0]
+
+
+def _other_calls(module: Any, data: Tensor, rectified: bool) -> dict[str, Callable[[], Tensor]]:
+    """Return the ways to run a layer that the net does not take."""
+    if rectified:
+        return {" fused": _fused(module, data)}
+    if isinstance(module, Pooling) and module.fields.pool == "MAX" and module.window.pad == (0, 0):
+        return {" without indices": _without_indices(module.window, data)}
+    return {}
 
 
 def _plain(module: Any, data: Tensor, rectified: bool) -> Callable[[], Tensor]:
@@ -135,11 +147,19 @@ def _fused(module: Any, data: Tensor) -> Callable[[], Tensor]:
     return lambda: torch.cudnn_convolution_relu(data, weight, bias, module.stride, module.pad, module.dilation, groups)
 
 
-@contextmanager
-def _cudnn_measures(wanted: bool) -> Iterator[None]:
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = wanted
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before
+def _without_indices(window: PoolWindow, data: Tensor) -> Callable[[], Tensor]:
+    """Return max-pooling without padding as one reduction over all windows."""
+    sides = (data.shape[2], data.shape[3])
+    reached = [
+        (n - 1) * step + size
+        for n, step, size in zip(window.output_size(*sides), window.stride, window.kernel, strict=True)
+    ]
+    below, right = (
+        end - side for end, side in zip(reached, sides, strict=True)
+    )  # less than 0: the last ones are in no window
+    return lambda: (
+        functional.pad(data, (0, right, 0, below), value=-torch.inf)
+        .unfold(2, window.kernel[0], window.stride[0])
+        .unfold(3, window.kernel[1], window.stride[1])
+        .amax(dim=(4, 5))
+    )

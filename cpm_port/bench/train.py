@@ -39,7 +39,7 @@ from cpm_port.bench._peers import seeded_model
 from cpm_port.bench._timing import take_turns
 from cpm_port.caffe import infer_shapes, layer_flops, parse_net, parse_solver
 from cpm_port.compute.devices import World, checked_device, default_device
-from cpm_port.engine.precision import arithmetic
+from cpm_port.engine.precision import arithmetic, kernels_measured
 from cpm_port.errors import TrainingError
 from cpm_port.graph import CaffeNet, load_net
 from cpm_port.models import (
@@ -94,7 +94,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Return medians, ratios, samples per second, operations per second and the share of the matrix rate."""
     device = torch.device(checked_device(args.device or default_device()))
-    with arithmetic("float32", device):  # bfloat16, where chosen, is the objective's own; nothing is ever in TF32
+    with (
+        arithmetic("float32", device),
+        kernels_measured(device.type == "cuda"),
+    ):  # bfloat16, where chosen, is the objective's own; nothing is ever in TF32
         return _run(args, device)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cpm_port.engine.precision import PreciseNet, Precision
+from cpm_port.engine.precision import PreciseNet, Precision, kernels_measured
 from cpm_port.graph import CaffeNet
 
 __all__ = ["GraphedNet"]
@@ -115,7 +115,7 @@ class GraphedNet(PreciseNet):
                 self._side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             side = self._side
             side.wait_stream(torch.cuda.current_stream())
-            with _kernels_measured():
+            with kernels_measured():
                 with torch.cuda.stream(side):
                     for _ in range(_WARM_UPS):
                         super()._compute(own, blobs)
@@ -126,14 +126,3 @@ class GraphedNet(PreciseNet):
                     results = super()._compute(own, blobs)
             torch.cuda.current_stream().wait_stream(side)
         return _Captured(graph, own, results)
-
-
-@contextmanager
-def _kernels_measured() -> Iterator[None]:
-    """Let cuDNN measure which kernel is fastest for every shape that it meets inside the `with` block."""
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = True
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before

@@ -28,7 +28,7 @@ from cpm_port.errors import UsageError
 from cpm_port.graph import CaffeNet
 from cpm_port.graph.net import Blob
 
-__all__ = ["PRECISIONS", "PreciseNet", "Precision", "arithmetic", "check_precision"]
+__all__ = ["PRECISIONS", "PreciseNet", "Precision", "arithmetic", "check_precision", "kernels_measured"]
 
 Precision = Literal["float32", "tf32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -68,6 +68,17 @@ def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
             yield
     finally:
         put_back()
+
+
+@contextmanager
+def kernels_measured(wanted: bool = True) -> Iterator[None]:
+    """Let cuDNN measure which kernel is fastest, once for every shape, in the `with` block; or let it guess."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = wanted
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def _switch_tf32(on: bool) -> Callable[[], None]:

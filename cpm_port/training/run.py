@@ -23,7 +23,7 @@ from cpm_port.caffe import NetSpec, SolverSpec, read_solver
 from cpm_port.caffe.solverspec import with_changes, with_train_state
 from cpm_port.compute.devices import World, slow_bfloat16
 from cpm_port.compute.machine import own_cores
-from cpm_port.engine.precision import Precision, arithmetic, check_precision
+from cpm_port.engine.precision import Precision, arithmetic, check_precision, kernels_measured
 from cpm_port.errors import DataError, TrainingError, UsageError
 from cpm_port.files.npz import read_npz
 from cpm_port.graph import CaffeNet, load_net
@@ -198,6 +198,8 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
     with ExitStack() as stack:
         if options.tf32:
             stack.enter_context(arithmetic("tf32", world.device))
+        if world.device.type == "cuda":
+            stack.enter_context(kernels_measured())  # the shapes of a run stay the same
         spec = training_net(solver)
         share = (world.rank, world.size)
         source = stack.enter_context(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import time
@@ -21,10 +22,12 @@ import torch
 
 from cpm_port.bench import gpu, precision, train
 from cpm_port.bench._gpu import Sizes
+from cpm_port.bench._gpu_layers import _without_indices
 from cpm_port.bench._records import read_records
 from cpm_port.bench._roofline import CARDS, ideal_seconds, net_work
-from cpm_port.caffe import parse_net
+from cpm_port.caffe import infer_shapes, parse_net
 from cpm_port.cli import main
+from cpm_port.graph import load_net
 from cpm_port.models import architecture, deploy_text
 from tests.inference.nets import COLOURS, colour_net, colour_net_text
 
@@ -68,6 +71,7 @@ def test_layers_are_timed_in_every_way_beside_the_roofline(measured: Any) -> Non
         assert row["layers"] == 2
         assert {"NCHW, ms", "NCHW measured, ms", "NHWC, ms", "NHWC measured, ms"} <= row.keys()
         assert row["GFLOP"] == pytest.approx(28 * 32 * 32 * 4 * (2 * 4 * 81 + 1) / 1e9)
+        assert "NHWC without indices, ms" in table["pool1_stage1"]
         assert row["bound by"] in ("matrix rate", "memory")
         assert row["share %"] == pytest.approx(100 * row["least ms"] / row[f"{row['fastest']}, ms"])
     if not torch.backends.cuda.is_built():
@@ -143,7 +147,7 @@ class SlowClock(subprocess.Popen[bytes]):
     def wait(self, timeout: float | None = None) -> int:
         if timeout != 3:
             return super().wait(timeout)
-        while not Path(self.args[-1]).exists():  # type: ignore[index]
+        while self.poll() is None and not Path(self.args[-1]).exists():  # type: ignore[index]
             time.sleep(0.01)
         raise subprocess.TimeoutExpired(self.args, timeout)
 
@@ -179,6 +183,17 @@ def write(found):
     ]
     assert [record.result[part].get(key) for part, key in zip(children, "abcd", strict=True)] == [1, 2, 3, 4]
     assert "missed: memory: not done in 3 s" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("sides", [(8, 8), (9, 12), (7, 10)])
+@pytest.mark.parametrize("window", ["kernel_size: 3 stride: 2", "kernel_size: 2 stride: 2"])
+def test_pooling_without_indices_is_the_layers(window: str, sides: tuple[int, int]) -> None:
+    text = 'input: "data" input_dim: 1 input_dim: 2 input_dim: {} input_dim: {} layer {{ name: "p" type: "Pooling" '
+    text += 'bottom: "data" top: "p" pooling_param {{ pool: MAX {} }} }}'
+    net = load_net(parse_net(text.format(*sides, window)))
+    data = torch.randn(2, 2, *sides, generator=torch.Generator().manual_seed(0))
+    found = _without_indices(net.get_submodule("p").window, data)()
+    assert torch.equal(found, net({"data": data})["p"])
 
 
 def test_without_a_gpu_the_bench_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,5 +235,8 @@ def test_the_roofline_gives_the_people_a_second_that_the_page_says(card: str, le
     assert sum(each.operations for each in work) / 1e12 == pytest.approx(9.83, abs=0.005)
     assert 2 * sum(each.values for each in work) / 1e9 == pytest.approx(13.6, abs=0.05)
     assert 2 * sum(each.values for each in merged) / 1e9 == pytest.approx(7.6, abs=0.05)
+    shapes = infer_shapes(net, {"data": (4 * 7, 4, 368, 368)})
+    pooled = [shapes[layer.tops[0]] for layer in net.layers if layer.type == "Pooling"][1:]  # but the center map
+    assert 8 * sum(math.prod(shape) for shape in pooled) / 1e9 == pytest.approx(2.5, abs=0.05)
     assert round(4 / ideal_seconds(work, CARDS[card])[0]) == least
     assert round(4 / ideal_seconds(merged, CARDS[card])[1]) == most

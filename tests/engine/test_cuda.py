@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -398,3 +399,33 @@ def test_a_gpu_with_float32_keeps_what_a_cpu_gives() -> None:
     expected = net({"data": x})["conv3"].detach()
     found = fast_net(net.to("cuda"))({"data": x.cuda()})["conv3"].cpu()
     assert largest(found, expected) < 1e-5
+
+
+@pytest.mark.gpu
+def test_graphs_of_all_shapes_are_captured_on_one_stream_with_measured_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = set()
+    capture = torch.cuda.graph
+
+    def noted(graph: object, **options: Any) -> Any:
+        seen.add((options["pool"], options["stream"], torch.backends.cudnn.benchmark))
+        return capture(graph, **options)
+
+    monkeypatch.setattr(torch.cuda, "graph", noted)
+    before = torch.backends.cudnn.benchmark
+    graphed = GraphedNet(small_net("cuda"))
+    for images in (1, 2, 3):
+        graphed({"data": data(images).cuda()})
+    assert len(graphed._graphs) == 3
+    ((_, _, measured),) = seen
+    assert measured
+    assert torch.backends.cudnn.benchmark == before
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("precision", "laid_out"), [("float32", False), ("tf32", True), ("bf16", True)])
+def test_a_gpus_matrix_units_get_channels_last_and_float32_its_own_layout(precision: str, laid_out: bool) -> None:
+    net = small_net("cuda")
+    GraphedNet(net, precision)({"data": data().cuda()})  # type: ignore[arg-type]
+    weight = net.params["conv1"][0]
+    assert weight.is_contiguous(memory_format=torch.channels_last) == laid_out
+    assert weight.is_contiguous() != laid_out
