@@ -13,6 +13,7 @@ def test_a_demo_whose_two_forms_differ_ends_with_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo, "SAME", -1.0)
+    monkeypatch.setattr(demo, "PEOPLE", 2)  # fewer are faster
     assert demo.main(["--out", str(tmp_path)]) == 1
     assert "THEY DIFFER" in capsys.readouterr().out
 

@@ -20,7 +20,7 @@ from cpm_port.inference import remeasured
 from cpm_port.parts import LSP14, Convention, Joints
 from cpm_port.predictions.values import Predictions
 
-PEOPLE = 20
+PEOPLE = 8
 """Of each data set: some seconds."""
 
 HITS = [14, 13, 12]

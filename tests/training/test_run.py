@@ -391,11 +391,11 @@ def test_own_data_with_own_parts_trains_flips_and_validates(here: Path, capsys: 
     assert "layer 'data': flips exchange no parts of 5 in an LMDB" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("nodes", [1, 2])
-def test_two_and_four_processes_equal_one(nodes: int, cpm: Path, here: Path) -> None:
+def test_four_processes_on_two_nodes_equal_one(cpm: Path, here: Path) -> None:
     """Under torchrun with gloo, two processes a node: each makes its part of every augmented batch; gradients add up
-    over two passes and are clipped.
+    over two passes and are clipped. (`test_processes.py` holds two processes to one.)
     """
+    nodes = 2
     train = (cpm.parent / "mpi_train.prototxt").read_text()
     Path("mpi_train.prototxt").write_text(train.replace("std: 0.01", "std: 0.1"))  # so that every layer learns
     Path("solver.prototxt").write_text(cpm.read_text())
