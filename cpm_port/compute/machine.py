@@ -9,8 +9,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import torch
-
 __all__ = ["describe_machine", "own_cores"]
 
 _VERSIONS = (
@@ -21,6 +19,8 @@ _VERSIONS = (
 
 def describe_machine() -> dict[str, Any]:
     """Describe what figures are measured on, and how busy it is: other work is in every time that is taken now."""
+    import torch  # a second, which the help of a command that says so can save
+
     versions = {"python": platform.python_version()}
     for package in _VERSIONS:
         try:

@@ -28,7 +28,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from cpm_port.evaluation.oks import distinct_poses, joints_area, keypoint_similarity
 from cpm_port.inference.colours import colour_likeness
@@ -138,6 +137,8 @@ class Tracker:
         affinities = np.array([[self._affinity(track, pose) for pose in poses] for track in self._tracks])
         if not affinities.size:
             return []
+        from scipy.optimize import linear_sum_assignment  # a tenth of a second, which a picture can save
+
         pairs = zip(*linear_sum_assignment(affinities, maximize=True), strict=True)
         return [(self._tracks[i], poses[j]) for i, j in pairs if affinities[i, j] > 0]
 
