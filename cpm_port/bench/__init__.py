@@ -10,6 +10,6 @@ A bench's module opens with what it compares and what exactly is timed, and offe
 
 Every other quantity (a rate, a share) goes under a key of its own.
 
-Modules that begin with an underscore are no benches: peers, timing, and what `--record` keeps (`_records.py`) and
-`cpm-port bench report` makes of it (`_report.py`).
+Modules that begin with an underscore are no benches: peers, timing, the parts of `gpu`, and what `--record` keeps
+(`_records.py`) and `cpm-port bench report` makes of it (`_report.py`).
 """

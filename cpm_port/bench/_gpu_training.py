@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,10 @@ def training(device: torch.device, sizes: Sizes) -> Iterator[dict[str, Any]]:
     plain = train.run(parser.parse_args(words))
     yield {"batches on the device": plain}
     yield {"missed": plain.get("missed", [])}
-    with _run(device, sizes, sizes.iterations + _WARM_UP, snapshot=0) as trainer:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        _run(device, sizes, sizes.iterations + _WARM_UP, bf16=True, folder=Path(name)) as trainer,
+    ):
         for _ in range(_WARM_UP):
             trainer.step()
         torch.cuda.synchronize(device)
@@ -54,36 +58,34 @@ def training(device: torch.device, sizes: Sizes) -> Iterator[dict[str, Any]]:
 
 
 def resume(device: torch.device, sizes: Sizes) -> Iterator[dict[str, Any]]:
-    """Train without a stop, and again with one and a snapshot in the middle; compare the weights."""
-    weights = []
+    """Train without a stop, and again with one and a snapshot in the middle; compare the weights, in float32."""
+    small = replace(sizes, batch=max(1, sizes.batch // 4))
+    weights, began_at = [], []
     for stops in ((2 * _RESUMED,), (_RESUMED, 2 * _RESUMED)):
         with tempfile.TemporaryDirectory() as name:
             for iterations in stops:
-                with _run(device, sizes, iterations, snapshot=_RESUMED, folder=Path(name)) as trainer:
+                with _run(device, small, iterations, bf16=False, folder=Path(name)) as trainer:
+                    began_at.append(trainer.iteration)
                     trainer.solve()
                     last = {key: value.detach().cpu() for key, value in trainer.net.state_dict().items()}
             weights.append(last)
     straight, resumed = weights
     off = max(float((straight[key] - resumed[key]).abs().max() / straight[key].abs().max()) for key in straight)
-    yield {"weights after a resume, off by": off, "iterations": 2 * _RESUMED}
+    yield {"weights after a resume, off by": off, "runs began at": began_at}
     if not off <= _RESUME_TOLERANCE:
         yield {"missed": [f"resumed weights are {off:.1e} of the largest off, at most {_RESUME_TOLERANCE} expected"]}
 
 
 @contextmanager
-def _run(
-    device: torch.device, sizes: Sizes, iterations: int, *, snapshot: int, folder: Path | None = None
-) -> Iterator[Trainer]:
-    """Open a run of the seeded net in bf16 on drawn people, from its latest snapshot in the folder."""
-    with tempfile.TemporaryDirectory() as name:
-        place = folder or Path(name)
-        model = _peers.seeded_model(sizes.design, place)
-        data = TrainingData(f"drawn:count={2 * sizes.batch},size={sizes.side},seed=1", sizes.batch)
-        settings = SolverSettings(max_iter=iterations, display=0, snapshot=snapshot, clip_gradients=100)
-        solver = write_files(sizes.design, place, data, settings)[2]
-        options = RunOptions(
-            solver, weights=[model.caffemodel], snapshot="latest", bfloat16=True, channels_last=True, cached=True,
-            metrics=place / "metrics.jsonl", changes=f'snapshot_prefix: "{place / "run"}"',
-        )  # fmt: skip
-        with open_run(options, World(0, 1, device)) as trainer:
-            yield trainer
+def _run(device: torch.device, sizes: Sizes, iterations: int, *, bf16: bool, folder: Path) -> Iterator[Trainer]:
+    """Open a run of the seeded net on drawn people, from its latest snapshot in the folder."""
+    model = _peers.seeded_model(sizes.design, folder)
+    data = TrainingData(f"drawn:count={2 * sizes.batch},size={sizes.side},seed=1", sizes.batch)
+    settings = SolverSettings(max_iter=iterations, display=0, snapshot=0, clip_gradients=100)
+    solver = write_files(sizes.design, folder, data, settings)[2]
+    options = RunOptions(
+        solver, weights=[model.caffemodel], snapshot="latest", bfloat16=bf16, channels_last=bf16, cached=True,
+        metrics=folder / "metrics.jsonl", changes=f'snapshot_prefix: "{folder / "run"}"',
+    )  # fmt: skip
+    with open_run(options, World(0, 1, device)) as trainer:
+        yield trainer

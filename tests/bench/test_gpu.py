@@ -122,6 +122,7 @@ def test_memory_is_told_for_every_shape_and_does_not_grow(measured: Any) -> None
 @pytest.mark.gpu
 def test_a_resumed_run_is_compared_with_one_that_never_stopped(measured: Any) -> None:
     found = measured("resume")
+    assert found["runs began at"] == [0, 0, 4]
     assert found["weights after a resume, off by"] <= 1e-4
     assert found["missed"] == []
 

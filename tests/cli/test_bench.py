@@ -86,6 +86,15 @@ def test_results_are_recorded_one_file_a_bench(made_up, tmp_path, monkeypatch, w
     assert written["date"].count("-") == 2
 
 
+def test_a_gpus_record_does_not_replace_a_cpus(made_up, tmp_path, monkeypatch):
+    monkeypatch.setattr(_records, "records_folder", lambda: tmp_path / "benchmarks")
+    for device in ("CPU", "NVIDIA H200"):
+        made_up["device"] = device
+        assert run("made_up", "--record") == 0
+    for path, device in (("made_up.json", "CPU"), ("gpu/nvidia-h200/made_up.json", "NVIDIA H200")):
+        assert json.loads((tmp_path / "benchmarks" / path).read_text())["results"]["made_up"]["device"] == device
+
+
 def test_the_report_is_written_from_records(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(_report, "write_report", lambda: [tmp_path / "speed.md"])
     assert run("report") == 0
