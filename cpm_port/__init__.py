@@ -7,7 +7,15 @@
         print(person, dict(zip(person.part_order.parts, person.joints)))
     result.save("results")                      # JSON, and the limbs over the picture
 
-Names to begin with, each imported on first use so that the package stays light:
+    model = cpm_port.load_model()               # or another: load_model("mpii-lsp-6s")
+    for result in model.stream("dance.mp4"):    # a folder, a video, a camera: result by result
+        print(result)
+
+Joints are (x, y) in px of the picture, from 0 at the middle of its first pixel; scores go from 0 to 1. Pictures as
+arrays are BGR, as OpenCV reads them (`rgb=True` for others).
+
+Names to begin with, each imported on first use so that the package stays light; `help(cpm_port.predict)`, and so on,
+shows one with an example:
 
 - `predict(image)`: the people of one picture; `load_model(...)`: a `Model`, called with pictures, folders, videos;
 - `Result` and `PersonResult`: what they give, as values, pictures, files and other people's formats;
@@ -16,6 +24,10 @@ Names to begin with, each imported on first use so that the package stays light:
 - `CPM`: the paper's net, written to be read;
 - `DrawnPeople`: drawn pictures with known joints, for trying things out;
 - `CpmPortError`: the root of every error that is raised on purpose.
+
+Of the package's contents, listed below, users come to `caffe` (Caffe's files), `graph` (nets out of them),
+`inference` (pictures to joints), `evaluation` (joints to scores), `data` and `training`, `zoo` (models by name),
+`pycaffe` (for code that calls pycaffe), and `errors`. The shell's `cpm-port --help` lists the commands.
 """
 
 from __future__ import annotations
@@ -74,5 +86,8 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Name what is imported on first use too, so that `help` and completion show it."""
-    return sorted({*globals(), *__all__})
+    """Name what is imported on first use too, so that `help` and completion show it.
+
+    The two nets are left out: of each, `help` of the package would show a thousand lines that are torch's own.
+    """
+    return sorted({*globals(), *__all__} - {"CPM", "CaffeNet"})

@@ -68,6 +68,13 @@ class Augment:
         Probability of a mirror image.
     extras : Extras
         What the release does not have: colours, grey, full turns, patches that hide.
+
+    Examples
+    --------
+    >>> from cpm_port.data import Augment, PoseDataset
+    >>> upright = PoseDataset("drawn:count=4,size=64", box=64, augment=Augment(rotate=10.0, flip=0.0))
+    >>> upright.parameters.max_rotate_degree
+    10.0
     """
 
     scale: tuple[float, float] = release.TRAIN_SCALES
@@ -228,6 +235,14 @@ def collate(examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     -------
     dict
         `data` (N, 4, box, box), `label` stacked where it is a tensor (else a list), `index` (N,), and `names`, a list.
+
+    Examples
+    --------
+    >>> from cpm_port.data import PoseDataset, collate
+    >>> dataset = PoseDataset("drawn:count=4,size=64", box=64)
+    >>> batch = collate([dataset[0], dataset[3]])
+    >>> batch["data"].shape, batch["label"].shape, batch["index"].tolist()
+    (torch.Size([2, 4, 64, 64]), torch.Size([2, 30, 8, 8]), [0, 3])
     """
     told = [example["label"] for example in examples]
     stacks = all(isinstance(one, Tensor) for one in told)
@@ -250,6 +265,13 @@ def split_label(label: Tensor) -> tuple[Tensor, Tensor]:
     ------
     ShapeError
         Another number of axes, or an odd one of channels.
+
+    Examples
+    --------
+    >>> import torch
+    >>> person, everybody = split_label(torch.zeros(2, 30, 8, 8))
+    >>> person.shape
+    torch.Size([2, 15, 8, 8])
     """
     if label.ndim != 4 or label.shape[1] % 2:
         raise ShapeError(f"label is {tuple(label.shape)}; expected (N, 2 (P + 1), h, w)")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cpm_port import errors
+from cpm_port.bench._records import read_records
 from cpm_port.cli import VERBS
 from cpm_port.evaluation.own import OWN_PROTOCOLS
 from cpm_port.evaluation.protocols import PROTOCOLS
@@ -250,16 +251,17 @@ def results_page() -> str:
         NOTE,
         "",
         """\
-Every number that this project claims, from `reference_results/`. *Recomputed*: from the authors' or others'
-prediction files, by `cpm-port regress --data ROOT`, which fails when one changes (the tests do the same). *Measured
-here*: on data or with a model of our own. *Published*: cited, for no file can give it again. How to run them one by
-one: [score my file](../how-to/score_my_file.md#every-published-number).
+Every number that this project claims, from `reference_results/`: what was published, what came out here, the command,
+and the day on which it last did. *Recomputed*: from the authors' or others' prediction files. *Measured here*: on data
+or with a model of our own. *Published*: cited, for no file can give it again. `ROOT` is a folder that you fill
+([where the files come from](../how-to/score_my_file.md#every-published-number)). `cpm-port regress --data ROOT` runs
+all rows of the tables at once, and fails when one changes (the tests do the same).
 """,
     ]
     for reference in load_all():
         lines += [f"## {reference.title}", ""]
         if reference.rows:
-            lines += ["| model | protocol | published | ours | status |", "| --- | --- | --- | --- | --- |"]
+            lines += ["| model | protocol | published | ours | status | on | command |", "| --- " * 7 + "|"]
             lines += [_result_row(row) for row in reference.rows]
         for fact in reference.facts:
             lines.append(f"- {fact.statement} (*published*: {fact.source})")
@@ -267,18 +269,35 @@ one: [score my file](../how-to/score_my_file.md#every-published-number).
         lines += ["", *(f"- {note}" for note in notes), ""] if notes else [""]
     record = default_record()
     if record is not None:
-        lines += ["## The default model", "", "| data | protocol | ours, % | command |", "| --- | --- | --- | --- |"]
+        lines += ["## The default model", "", "| data | protocol | ours, % | on | command |", "| --- " * 5 + "|"]
         for score in record["scores"]:
             lines.append(
                 f"| {score['dataset']}, {score['split']} | `{score['protocol']}` @{score['threshold']:g} "
-                f"| {_values(score['values'])} | `{_cell(score['source'])}` |"
+                f"| {_values(score['values'])} | {record.get('date', '-')} | `{_cell(score['source'])}` |"
             )
         lines += ["", "Measured again, all of it, by `python -m cpm_port.scorecard`; more in the model card.", ""]
+    lines += _people_found()
     lines += [
         "## Speed", "",
         "Times, machine, versions and date stand on the page of [speed](speed.md), written from recorded runs.", "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _people_found() -> list[str]:
+    """What the benches of several people recorded: of pictures and of a film."""
+    records = read_records(DOCS.parent / "reference_results" / "benchmarks")
+    lines = ["## Several people", "", "| drawn | ours, % | on | command |", "| --- " * 4 + "|"]
+    for name, data, wanted in (
+        ("crowd", "scenes_are", ("recall", "recall_visible", "precision", "pck_found", "first")),
+        ("crossing", "film", ("right_id", "frames_right", "recall", "recall_visible", "precision")),
+    ):
+        if name in records:
+            bench = records[name]
+            values = _values({key.replace("_", " "): round(bench.result[key], 1) for key in wanted})
+            lines.append(f"| `{bench.result[data]}` | {values} | {bench.date} | `{bench.command}` |")
+    words = "What each is: the first lines of `cpm_port/bench/crowd.py` and `crossing.py`."
+    return [*lines, "", f"{words} With the default model of that day.", ""]
 
 
 def _result_row(row: Row) -> str:
@@ -287,7 +306,19 @@ def _result_row(row: Row) -> str:
     measured = {name: row.measured["values"][name] for name in wanted if name in row.measured.get("values", {})}
     published = _values(row.published) if row.published else "-"
     ours = _values(measured) if measured else "-"
-    return f"| {row.id.split('/', 1)[1].split('@')[0]} | `{row.protocol}`{at} | {published} | {ours} | {row.status} |"
+    name = row.id.split("/", 1)[1].split("@")[0]
+    done = f"{row.measured.get('date', '-')} | {_command(row)}" if row.inputs is not None else "- | -"
+    return f"| {name} | `{row.protocol}`{at} | {published} | {ours} | {row.status} | {done} |"
+
+
+def _command(row: Row) -> str:
+    """The command that gives a row alone; `regress` where no other does."""
+    assert row.inputs is not None
+    if row.inputs.predictions.startswith("embedded/") or row.inputs.slip is not None:
+        return f"`{row.measured.get('command', 'cpm-port regress')}`"
+    at = "" if row.threshold == PROTOCOLS[row.protocol].threshold else f" --threshold {row.threshold:g}"
+    files = f"--predictions ROOT/{row.inputs.predictions} --ground-truth ROOT/{row.inputs.truth}"
+    return f"`cpm-port evaluate --protocol {row.protocol} {files}{at}`"
 
 
 def _values(values: Any) -> str:

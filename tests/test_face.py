@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import pydoc
 import subprocess
 import sys
 from pathlib import Path
@@ -50,7 +51,14 @@ def image() -> np.ndarray:
 
 def test_the_public_names_are_these() -> None:
     assert set(cpm_port.__all__) == NAMES
-    assert set(dir(cpm_port)) >= NAMES
+    assert set(dir(cpm_port)) >= NAMES - {"CPM", "CaffeNet"}
+
+
+def test_the_packages_help_is_of_the_package_not_of_torch() -> None:
+    page = pydoc.plain(pydoc.render_doc(cpm_port))
+    assert "Names to begin with" in page
+    assert len(page.splitlines()) < 1000
+    assert "register_forward_hook" not in page
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--record",
         action="store_true",
-        help="write counts, command and hashes of the inputs of what passed into reference_results/",
+        help="write counts, command, date and hashes of the inputs of what passed into reference_results/",
     )
 
 

@@ -2,6 +2,7 @@
 
 Of it are read
 
+- `date`: when it was measured (older records lack it);
 - `weights`: `sha256` and `bytes` of the shipped file;
 - `scores`: a list of `dataset`, `split`, `protocol`, `threshold`, `values` (by column, percent), `hits`, `count` and
   `source` (the command that measured them); to be measured again, also `data` (the data set's folder, relative to what

@@ -66,9 +66,10 @@ def _check_row(row: Row, where: str) -> None:
         raise DataError(f"{where}: {', '.join(strange)}: {row.protocol} has {', '.join(sorted(known))}")
     recorded = row.measured.get("inputs", {})
     needed = {row.inputs.predictions, row.inputs.truth}
-    if row.measured and (set(row.measured) != {"command", "inputs", "values", "counts"} or set(recorded) != needed):
+    keys = {"command", "date", "inputs", "values", "counts"}
+    if row.measured and (set(row.measured) != keys or set(recorded) != needed):
         raise DataError(
-            f"{where}: measured needs command, values, counts and the hashes of {', '.join(sorted(needed))}"
+            f"{where}: measured needs command, date, values, counts and the hashes of {', '.join(sorted(needed))}"
         )
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -261,7 +262,7 @@ def outcome_json(outcome: RowOutcome) -> dict[str, Any]:
 
 
 def record(references: Sequence[Reference], outcomes: Sequence[RowOutcome], data: Path | None) -> list[Path]:
-    """Write what was measured into the reference files: command, hashes of the inputs, values and counts.
+    """Write what was measured into the reference files: command, date, hashes of the inputs, values and counts.
 
     Only rows that passed are written, so a regression cannot record itself.
 
@@ -271,7 +272,7 @@ def record(references: Sequence[Reference], outcomes: Sequence[RowOutcome], data
         The files that were rewritten.
     """
     passed = {outcome.row.id: outcome for outcome in outcomes if outcome.verdict == "pass"}
-    written = []
+    written, today = [], datetime.now(UTC).date().isoformat()
     for reference in references:
         content = read_json(reference.file)
         for row, entry in zip(reference.rows, content.get("rows", []), strict=True):
@@ -290,6 +291,7 @@ def record(references: Sequence[Reference], outcomes: Sequence[RowOutcome], data
             own = row.inputs.predictions.startswith("embedded/")
             entry["measured"] = {
                 "command": "cpm-port regress" if own else "cpm-port regress --data ROOT",
+                "date": today,
                 "inputs": hashes,
                 "values": values,
                 "counts": {name: [score.hits, score.count] for name, score in scores.items()},

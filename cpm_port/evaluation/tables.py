@@ -4,7 +4,7 @@ One JSON file per published table in `reference_results/` (the wheel carries the
 
 - `published`: typed once from a source, which is named with its place;
 - `target`: what recomputing from files must give, with its tolerance;
-- `measured`: counts, command and SHA-256 of the inputs, written only by `cpm-port regress --record`.
+- `measured`: counts, command, date and SHA-256 of the inputs, written only by `cpm-port regress --record`.
 
 A row's `status` follows: *published* (cited, and no file can recompute it), *recomputed* (inputs exist and are hashed),
 *measured here* (on data that this package makes itself, `embedded.py`).
@@ -198,7 +198,7 @@ def _row(content: Any, where: str) -> Row:
     measured = _keys(
         row.get("measured", {}),
         {},
-        {"command": str, "inputs": dict, "values": dict, "counts": dict},
+        {"command": str, "date": str, "inputs": dict, "values": dict, "counts": dict},
         f"{where}: measured",
     )
     return Row(

@@ -33,6 +33,12 @@ class Looking:
     people : {"one", "all"}, PersonFinder or BoxesByName
         One person, everybody whom the net itself finds, or whomever a finder finds, or a file of boxes names. A
         `Notebook` goes its own way.
+
+    Examples
+    --------
+    >>> from cpm_port.inference.looking import Looking
+    >>> Looking(people="all").people
+    'all'
     """
 
     where: Whereabouts = field(default_factory=Whereabouts)
@@ -59,6 +65,12 @@ class Wanted:
     ------
     UsageError
         Of these, two contradict each other.
+
+    Examples
+    --------
+    >>> from cpm_port.inference.looking import Wanted
+    >>> Wanted(boxes=((60.0, 40.0, 120.0, 300.0),)).boxed, Wanted(people="all").boxed
+    (True, False)
     """
 
     where: Whereabouts = field(default_factory=Whereabouts)

@@ -59,6 +59,12 @@ class Output:
         A contact sheet of all images.
     person_score : float
         A person of a lower mean score, 0 to 1, counts as nobody in what is said; the files have them.
+
+    Examples
+    --------
+    >>> from cpm_port.inference.run import Output
+    >>> Output(maps=False, formats=("json", "coco")).pictures
+    True
     """
 
     pictures: bool = True
@@ -213,6 +219,20 @@ def predict_files(
     ------
     Done
         Close the generator (`contextlib.closing`) where it is not exhausted.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import cpm_port
+    >>> from cpm_port.imaging.writing import write_png
+    >>> from cpm_port.inference.whereabouts import Whereabouts
+    >>> write_png(Path("drawn.png"), cpm_port.DrawnPeople(seed=2, difficulty=0)[0][1])
+    >>> Path("results").mkdir()
+    >>> targets = name_results([Path("drawn.png")], Path("results"))
+    >>> near = Looking(Whereabouts(box=(0.0, 0.0, 256.0, 256.0), multipliers=(1.0,)))
+    >>> for done in predict_files(targets, cpm_port.load_model(), near, Output(maps=False)):
+    ...     print(done.target.json.name, done.error, len(done.result))
+    drawn.json None 1
     """
     looking, output = looking or Looking(), output or Output()
     images = [target for target in targets if not target.is_video]

@@ -18,6 +18,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,7 @@ def measure_all(entry: ModelEntry, data: Path, before: Mapping[str, Any]) -> tup
 
     record = {
         "title": before["title"],
+        "date": datetime.now(UTC).date().isoformat(),
         **describe_files(entry, net, before["net"]["command"]),
         "scores": [
             measuring.score_section(

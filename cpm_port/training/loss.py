@@ -35,6 +35,13 @@ def masked_euclidean_loss(prediction: Tensor, target: Tensor) -> Tensor:
     ------
     ShapeError
         The shapes differ: nothing is broadcast.
+
+    Examples
+    --------
+    >>> import torch
+    >>> target = torch.tensor([[1.0, float("nan")]])  # the second cell has no label
+    >>> float(masked_euclidean_loss(torch.tensor([[3.0, 5.0]]), target))
+    2.0
     """
     if prediction.shape != target.shape:
         raise ShapeError(f"Euclidean loss: prediction is {tuple(prediction.shape)}, target {tuple(target.shape)}")

@@ -95,6 +95,12 @@ class Recipe:
     flip : bool
         Whether examples are mirrored; not where left and right look alike and the parts tell them apart by their place.
     seed : int
+
+    Examples
+    --------
+    >>> from cpm_port.training.recipe import Recipe
+    >>> Recipe(iterations=200, rate=1e-4).patience
+    6
     """
 
     iterations: int = 2000
@@ -196,6 +202,14 @@ def finetune(
         Of the annotations and their images.
     TrainingError
         No rate worked.
+
+    Examples
+    --------
+    >>> from cpm_port.training.recipe import Recipe, finetune
+    >>> finetune("people.json", "own", recipe=Recipe(iterations=200))
+    Traceback (most recent call last):
+    ...
+    cpm_port.errors.MissingFileError: people.json is not there; get it from ...
     """
     recipe, out = recipe or Recipe(), Path(out)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:

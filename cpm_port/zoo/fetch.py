@@ -122,6 +122,14 @@ def download(
         No address gave the file; the message says why each did not, and what to do.
     WriteError
         What comes cannot be written to the folder of installed models.
+
+    Examples
+    --------
+    >>> from cpm_port.zoo import download, model_named
+    >>> download(model_named("default"))
+    Traceback (most recent call last):
+    ...
+    cpm_port.errors.UsageError: default ships with the package; there is nothing to fetch
     """
     if entry.embedded:
         raise UsageError(f"{entry.name} ships with the package; there is nothing to fetch")

@@ -55,6 +55,14 @@ class OwnModel:
         Names of its files.
     sha256 : mapping of str to str
         Of these files.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from cpm_port.parts import CPM14
+    >>> from cpm_port.zoo import OwnModel
+    >>> OwnModel(Path("own"), CPM14, box=184, center_sigma=10.5, title="climbers").weights
+    'weights.caffemodel'
     """
 
     folder: Path
@@ -69,7 +77,19 @@ class OwnModel:
 
 
 def write_own_model(model: OwnModel) -> Path:
-    """Write a folder's `model.json`; its net and weights must be there. Return the file's path."""
+    """Write a folder's `model.json`; its net and weights must be there. Return the file's path.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from cpm_port.parts import CPM14
+    >>> from cpm_port.zoo import OwnModel, write_own_model
+    >>> model = OwnModel(Path("."), CPM14, box=184, center_sigma=10.5, title="climbers")
+    >>> for name in (model.net, model.weights):  # yours
+    ...     Path(name).touch()
+    >>> write_own_model(model).name
+    'model.json'
+    """
     content = {
         "format": _FORMAT,
         "title": model.title,
@@ -98,6 +118,15 @@ def read_own_model(folder: Path) -> OwnModel:
         There is no `model.json` in it.
     ModelFileError
         It is none of ours, or a file that it names is not there or has changed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from cpm_port.zoo import read_own_model
+    >>> read_own_model(Path("nowhere"))
+    Traceback (most recent call last):
+    ...
+    cpm_port.errors.MissingFileError: nowhere/model.json: no such file
     """
     path = folder / DESCRIPTION
     content = read_json(path)

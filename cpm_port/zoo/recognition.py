@@ -55,6 +55,14 @@ def recognise(path: str | Path, name: str | None = None, *, file_name: str | Non
     UsageError
         Several models fit and neither `name` nor the file's name says which; `name` is none of them; or the file has
         the name of another of them.
+
+    Examples
+    --------
+    >>> from cpm_port.zoo import recognise
+    >>> recognise("model.caffemodel")
+    Traceback (most recent call last):
+    ...
+    cpm_port.errors.MissingFileError: model.caffemodel...
     """
     path = Path(path)
     fitting = check_weights(path, list(ENTRIES.values()))

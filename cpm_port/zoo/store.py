@@ -161,6 +161,14 @@ def add(
     MissingFileError, ModelFileError, UsageError
         As `recognise`; ModelFileError also where the SHA-256 is not the expected one, or the file changes while it is
         copied; UsageError also where `sha256` is none, or another file is installed under the model's name.
+
+    Examples
+    --------
+    >>> from cpm_port.zoo import add
+    >>> add("pose_iter_985000_addLEEDS.caffemodel")  # where it is not there
+    Traceback (most recent call last):
+    ...
+    cpm_port.errors.MissingFileError: pose_iter_985000_addLEEDS.caffemodel...
     """
     path = Path(path)
     called = path.name if origin is None else url_file_name(origin)
