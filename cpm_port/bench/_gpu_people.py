@@ -17,9 +17,9 @@ from cpm_port.bench._gpu import Sizes, drawn_person, gpu_seconds, rates
 from cpm_port.engine.modes import fast_net
 from cpm_port.engine.precision import PRECISIONS
 from cpm_port.imaging.pyramid import build_pyramid
-from cpm_port.inference.beliefs import bands, way_back
+from cpm_port.inference.beliefs import way_back
 from cpm_port.inference.interface import read_interface
-from cpm_port.inference.joints import PeakSearch
+from cpm_port.inference.peaks import queue_peaks
 from cpm_port.inference.predict import run_people
 from cpm_port.inference.stream import PersonToFind, predict_stream
 
@@ -31,9 +31,9 @@ _GROWTH = 1.01  # of the memory held, when shapes come again: allocators round
 def people(device: torch.device, sizes: Sizes) -> Iterator[dict[str, Any]]:
     """Time people of seven scales through the seeded net, in groups, in every precision.
 
-    Of a group: `net ms` and `way back ms` are the GPU's, `host ms` is one thread's for the pyramids and the way back's
-    matrices; `people a second` is that of a whole stream, image to joints, and `ideal share %` what its convolutions
-    are of the card's matrix rate.
+    Of a group: `net ms` and `way back ms` are the GPU's time, from the first kernel to the last as one thread queues
+    them; `host ms` is one thread's for the pyramids and the way back's matrices; `people a second` is that of a whole
+    stream, image to joints, and `ideal share %` what its convolutions are of the card's matrix rate.
     """
     matrix, _ = rates(device, sizes)
     net = _seeded(sizes, device)
@@ -60,9 +60,7 @@ def people(device: torch.device, sizes: Sizes) -> Iterator[dict[str, Any]]:
             def search(beliefs: Any = beliefs, pyramids: Any = pyramids) -> None:
                 with torch.inference_mode():
                     for maps, pyramid in zip(beliefs, pyramids, strict=True):
-                        peaks = PeakSearch("benchmark")
-                        for row, band in bands(maps.final[:, :-1], pyramid.geometries):
-                            peaks.update(row, band)
+                        queue_peaks(maps.final[:, :-1], pyramid.geometries, "benchmark")
 
             def stream(count: int, fast: Any = fast, group: int = group) -> None:
                 each = (PersonToFind(str(i), *drawn[i % len(drawn)]) for i in range(count))

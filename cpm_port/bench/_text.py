@@ -40,14 +40,21 @@ def _lines(name: str, result: Mapping[str, Any]) -> Iterator[str]:
     for failure in result.get("missed", []):
         yield f"  missed: {failure}"
     for key, value in result.items():
-        if key in _SHOWN:
-            continue
-        if isinstance(value, dict) and value and all(isinstance(item, dict) for item in value.values()):
-            yield f"  {key}:"
-            for item, values in value.items():
-                yield f"    {item}: " + ", ".join(f"{k} {_brief(v)}" for k, v in values.items())
+        if key not in _SHOWN:
+            yield from _told(key, value, "  ")
+
+
+def _told(key: str, value: Any, margin: str) -> Iterator[str]:
+    """Yield a value's line; of a table one line a row, of tables in a table each one below its name."""
+    if not (isinstance(value, dict) and any(isinstance(item, dict) for item in value.values())):
+        yield f"{margin}{key}: {_brief(value)}"
+        return
+    yield f"{margin}{key}:"
+    for item, row in value.items():
+        if isinstance(row, dict) and not any(isinstance(each, dict) for each in row.values()):
+            yield f"{margin}  {item}: " + ", ".join(f"{k} {_brief(v)}" for k, v in row.items())
         else:
-            yield f"  {key}: {_brief(value)}"
+            yield from _told(item, row, f"{margin}  ")
 
 
 def _brief(value: Any) -> str:

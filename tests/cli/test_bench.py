@@ -50,6 +50,12 @@ def test_a_bench_prints_a_table_and_writes_json(made_up, tmp_path, capsys):
     assert {"processor", "cores", "threads", "versions"} <= set(written["machine"])
 
 
+def test_tables_in_a_part_are_printed_row_by_row(made_up, capsys):
+    made_up["part"] = {"seconds": 1.5, "table": {"row": {"a": 1, "b": 0.25}}}
+    assert run("made_up") == 0
+    assert "  part:\n    seconds: 1.5\n    table:\n      row: a 1, b 0.25\n" in capsys.readouterr().out
+
+
 def test_without_a_name_all_benches_run(made_up, tmp_path):
     assert run("--json", str(tmp_path / "out.json")) == 0
     assert list(json.loads((tmp_path / "out.json").read_text())["results"]) == ["made_up"]
