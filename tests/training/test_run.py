@@ -392,8 +392,9 @@ def test_own_data_with_own_parts_trains_flips_and_validates(here: Path, capsys: 
 
 
 def test_four_processes_on_two_nodes_equal_one(cpm: Path, here: Path) -> None:
-    """Under torchrun with gloo, two processes a node: each makes its part of every augmented batch; gradients add up
-    over two passes and are clipped. (`test_processes.py` holds two processes to one.)
+    """Under torchrun with gloo, two processes a node, each with its part of every augmented batch.
+
+    Gradients add up over two passes and are clipped. (`test_processes.py` holds two processes to one.)
     """
     nodes = 2
     train = (cpm.parent / "mpi_train.prototxt").read_text()
