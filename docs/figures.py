@@ -1,4 +1,4 @@
-"""The concept pages' figures, and the paper's 7, from drawn people and the default model: `python docs/figures.py`.
+"""The pages' figures, and the paper's 7, from drawn people and the default model: `python docs/figures.py`.
 
 Half a minute of a core. Everything is seeded, so the same code gives the same pictures.
 """
@@ -13,14 +13,14 @@ import matplotlib
 import numpy as np
 
 import cpm_port
-from cpm_port.drawn.source import DrawnPeople
+from cpm_port.drawn.source import DrawnCrowds, DrawnPeople
 from cpm_port.imaging.gaussians import centered_map
 from cpm_port.imaging.pyramid import build_pyramid, mpii_search
 from cpm_port.inference.interface import read_interface
 from cpm_port.inference.predict import predict_person, run_net
 from cpm_port.parts import CPM14
 from cpm_port.release import BENCHMARK_MULTIPLIERS, BOX_SIZE
-from cpm_port.report.drawing import draw_joints
+from cpm_port.report.drawing import draw_joints, draw_poses
 from cpm_port.training.labels import center_map_at, labels
 from cpm_port.zoo import resolve
 
@@ -28,6 +28,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 PICTURES = Path(__file__).parent / "pictures"
+RESULTS = Path(__file__).parents[1] / "reference_results"
 PEOPLE = DrawnPeople(count=40, size=360, seed=1001, difficulty=50)
 PERSON = 3
 TURNED = 26  # whose left and right the first stage takes for each other
@@ -57,6 +58,7 @@ def main() -> None:
     elbows_and_wrists(net, *PEOPLE[TURNED])
     target_maps()
     protocols()
+    crowds()
 
 
 def what_it_does(net: Any, sample: Any, image: Any) -> None:
@@ -211,7 +213,7 @@ def target_maps() -> None:
 
 def protocols() -> None:
     """One set of predictions under three protocols, from the recorded results."""
-    path = Path(__file__).parents[1] / "reference_results" / "mpii-validation.json"
+    path = RESULTS / "mpii-validation.json"
     rows = {row["id"]: row["measured"]["values"] for row in json.loads(path.read_text())["rows"]}
     shown = {name: rows[f"{name}/tompson"] for name in ("mpii-pytorch-pose", "mpii-official", "mpii-msra")}
     columns = list(next(iter(shown.values())))[:-1]
@@ -224,6 +226,18 @@ def protocols() -> None:
     axis.set_xticks(range(len(columns)), columns)
     axis.legend(frameon=False, loc="upper right", ncols=3, fontsize=8)
     save(figure, "concept_protocols.svg")
+
+
+def crowds() -> None:
+    """The scenes that `cpm-port bench crowd` recorded as its worst, with whom the default model finds there."""
+    recorded = json.loads((RESULTS / "benchmarks" / "crowd.json").read_text())["results"]["crowd"]
+    scenes, model = DrawnCrowds(recorded["scenes"], seed=2016, difficulty=50), cpm_port.load_model()
+    images = [scenes[index][1] for index in recorded["worst_scenes"]]
+    figure, axes = panels(2, 4, 8.0, 4.6)
+    for axis, image in zip(axes.flat, images, strict=True):
+        (found,) = model([image])
+        axis.imshow(draw_poses(image, [person.joints for person in found], CPM14)[:, :, ::-1])
+    save(figure, "crowds.jpg")
 
 
 def panels(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ joints have an object keypoint similarity of at least 0.5 with theirs; each is f
 - `first`: scenes in which the person who is told first is somebody, percent;
 - `best_person_belief`: the finder's belief from which on the people listed would be right most often (highest F1 of
   recall and precision), to be compared with `cpm_port.inference.sureness.PERSON`, with which all the rest is counted;
+- `worst_scenes`: numbers of the scenes with the largest share of people missed and wrongly seen;
 - `cpu_seconds_a_scene`: of all threads together, the predictions of people who are not sure enough left in.
 
 There is no peer here: other packages' finders bring trained weights. `--pictures DIR` draws the worst scenes.
@@ -84,12 +85,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         for pose, truth in pairs.items():
             distance = np.linalg.norm(poses[pose] - truths[truth], axis=1)
             right, joints = right + int((distance <= THRESHOLD * _torso(truths[truth])).sum()), joints + len(distance)
-        if args.pictures is not None:
-            missed = len(people) - len(pairs) + len(poses) - len(pairs)
-            worst.append((missed / (len(people) + len(poses)), index, draw_poses(image, poses, CPM14)))
-            worst = sorted(worst, key=lambda one: -one[0])[:WORST]
-    for _, index, picture in worst:
-        _write(args.pictures / f"scene_{index:04d}.png", picture)
+        missed = len(people) - len(pairs) + len(poses) - len(pairs)
+        worst.append((missed / (len(people) + len(poses)), index, draw_poses(image, poses, CPM14)))
+        worst = sorted(worst, key=lambda one: -one[0])[:WORST]
+    if args.pictures is not None:
+        for _, index, picture in worst:
+            _write(args.pictures / f"scene_{index:04d}.png", picture)
     _, everybody, hits, false = np.sum(list(tally.values()), axis=0).tolist()
     return {
         "scenes": len(scenes),
@@ -105,6 +106,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             for number, counts in sorted(tally.items())
         },
         "best_person_belief": _best_belief(beliefs, everybody),
+        "worst_scenes": [index for _, index, _ in worst],
         "cpu_seconds_a_scene": (time.process_time() - start) / len(scenes),
         "weights": model.record.weights.sha256,
     }
