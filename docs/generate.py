@@ -255,7 +255,8 @@ Every number that this project claims, from `reference_results/`: what was publi
 and the day on which it last did. *Recomputed*: from the authors' or others' prediction files. *Measured here*: on data
 or with a model of our own. *Published*: cited, for no file can give it again. `ROOT` is a folder that you fill
 ([where the files come from](../how-to/score_my_file.md#every-published-number)). `cpm-port regress --data ROOT` runs
-all rows of the tables at once, and fails when one changes (the tests do the same).
+all rows of the tables at once, and fails when one changes (the tests do the same). What they say of
+[the paper, figure by figure](../paper.md).
 """,
     ]
     for reference in load_all():

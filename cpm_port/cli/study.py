@@ -16,6 +16,7 @@ import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
+from cpm_port.errors import UsageError
 from cpm_port.files.atomic import require_writable_folder
 
 __all__ = ["configure", "run"]
@@ -43,13 +44,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the study, or write the report; print where the results are."""
-    if args.name == _REPORT:
-        return _report()
     from cpm_port.studies import StudySize, default_scale, file_stem, run_study, study_module
+
+    asked = {f.name: getattr(args, f.name) for f in fields(StudySize) if getattr(args, f.name) is not None}
+    if args.name == _REPORT:
+        if asked or args.record or args.seeds != 1:
+            raise UsageError(f"study {_REPORT}: it draws what is recorded; it takes no size, --seeds or --record")
+        return _report()
     from cpm_port.studies.report import spread
 
     require_writable_folder(args.out)
-    asked = {f.name: getattr(args, f.name) for f in fields(StudySize) if getattr(args, f.name) is not None}
     sizes = [text for name, value in asked.items() for text in (f"--{name.replace('_', '-')}", str(value))]
     command = shlex.join(["cpm-port", "study", args.name, "--seeds", str(args.seeds), *sizes])
     record = run_study(

@@ -56,6 +56,8 @@ def run_study(
 ) -> dict[str, Any]:
     """Run a study and write its record and picture, `<name>.json` and `<name>.svg`, into the folder `out`.
 
+    The record is written after every seed, so that a run that is broken off keeps those that are done.
+
     Parameters
     ----------
     name : str
@@ -86,22 +88,24 @@ def run_study(
     if seeds < 1:
         raise UsageError(f"{seeds} seeds: expected at least 1")
     folders = [out, *([studies_folder()] if keep else [])]
-    started, machine = time.process_time(), describe_machine()
-    runs = []
+    machine = {key: value for key, value in describe_machine().items() if key not in ("commit", "load before", "gpu")}
+    started = time.process_time()
+    runs: list[dict[str, Any]] = []
+    record: dict[str, Any] = {}
     for seed in range(scale.seed, scale.seed + seeds):
         heard = say if seeds == 1 else _with_seed(say, seed)
         runs.append({"seed": seed, **module.run(replace(scale, seed=seed), heard)})
-    record = {
-        "study": name,
-        "command": command,
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": {key: value for key, value in machine.items() if key not in ("commit", "load before", "gpu")},
-        "cpu_minutes": round((time.process_time() - started) / 60, 1),
-        "size": vars(scale),
-        "runs": runs,
-    }
-    for folder in folders:
-        write_record(folder / f"{file_stem(name)}.json", record)
+        record = {
+            "study": name,
+            "command": command,
+            "date": datetime.now(UTC).date().isoformat(),
+            "machine": machine,
+            "cpu_minutes": round((time.process_time() - started) / 60, 1),
+            "size": vars(scale),
+            "runs": runs,
+        }
+        for folder in folders:
+            write_record(folder / f"{file_stem(name)}.json", record)
     module.plot(record, out / f"{file_stem(name)}.svg")
     return record
 

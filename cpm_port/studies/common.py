@@ -219,7 +219,7 @@ def draw_band(axis: Any, x: Sequence[float], values: NDArray[np.float64], color:
 
 def seeds_in_words(runs: Sequence[Any]) -> str:
     """Say in a picture's title what the bands are; nothing of one run."""
-    return f"; mean and range of {len(runs)} seeds" if len(runs) > 1 else ""
+    return f"\nmean and range of {len(runs)} seeds" if len(runs) > 1 else ""
 
 
 def figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, Any]:

@@ -44,7 +44,7 @@ from cpm_port.training.loop import Trainer
 
 __all__ = ["DEFAULT", "NUMBER", "numbers", "plot", "run"]
 
-NUMBER = "first layer's gradient without supervision over that with it"
+NUMBER = "first layer's gradient: without intermediate supervision / with"
 DEFAULT = StudySize(stages=6, width=16, box=96, batch=4, iterations=61, people=244, held_out=1)
 _LOOKS = 3  # first, middle and last iteration
 _RATE = 2e-6

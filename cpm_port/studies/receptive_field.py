@@ -41,7 +41,7 @@ from cpm_port.studies.size import StudySize
 __all__ = ["DEFAULT", "NUMBER", "numbers", "plot", "run"]
 
 NUMBER = "PCK@0.2, %"
-DEFAULT = StudySize(stages=2, width=16, box=96, batch=8, iterations=300, people=1500, held_out=200)
+DEFAULT = StudySize(stages=2, width=16, box=96, batch=8, iterations=150, people=1000, held_out=200)
 
 _KERNELS = ((1, 3), (3, 3), (5, 3), (9, 3), (9, 7), (9, 11))
 """Largest kernel on the image, kernel on the beliefs; the last pair is the paper's."""

@@ -70,11 +70,12 @@ def study_table(record: dict[str, Any]) -> str:
         mean, low, high = spread(values)
         lines.append(f"| {name} | {mean} | {low} to {high} |")
     seeds = ", ".join(str(run["seed"]) for run in runs)
+    others = f" to train on and {size['held_out']} others to measure on" if size["held_out"] > 1 else ""
     lines += [
         "",
-        f"`{record['command']}`, {record['date']}: {record['cpu_minutes']:.0f} min of a core; seeds {seeds}; "
+        f"`{record['command']}`, {record['date']}: {record['cpu_minutes']:.2g} min of a core; seeds {seeds}; "
         f"{size['iterations']} iterations of {size['batch']}, box {size['box']} px, {size['width']} channels, "
-        f"{size['people']} drawn people to train on and {size['held_out']} others to measure on.",
+        f"{size['people']} drawn people{others}.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -27,7 +27,7 @@ from cpm_port.studies.size import StudySize
 __all__ = ["DEFAULT", "NUMBER", "numbers", "plot", "run"]
 
 NUMBER = "PCK@0.2, %"
-DEFAULT = StudySize(stages=3, width=16, box=96, batch=8, iterations=800, people=1500, held_out=200)
+DEFAULT = StudySize(stages=3, width=16, box=96, batch=8, iterations=600, people=1000, held_out=200)
 
 _TITLES = {
     "joint": "(i) joint, a loss at every stage",

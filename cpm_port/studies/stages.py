@@ -15,7 +15,7 @@ from cpm_port.studies.size import StudySize
 __all__ = ["DEFAULT", "NUMBER", "numbers", "plot", "run"]
 
 NUMBER = "PCK@0.2, %"
-DEFAULT = StudySize(stages=6, width=16, box=96, batch=8, iterations=600, people=1500, held_out=200)
+DEFAULT = StudySize(stages=6, width=16, box=96, batch=8, iterations=250, people=1000, held_out=200)
 
 
 def run(scale: StudySize, say: Say) -> dict[str, Any]:

@@ -21,8 +21,10 @@ from cpm_port.evaluation.protocols import protocol_named
 from cpm_port.evaluation.truth import read_truth
 from cpm_port.evaluation.viewpoints import VIEWS, by_view, views_of
 from cpm_port.parts import MPII16
+from cpm_port.predictions.files import read_predictions
 from tests.annotations.test_mpii import point, rect, struct
 from tests.evaluation.support import drawn_case, drawn_people
+from tests.support import ROOT
 
 OFFICIAL = protocol_named("mpii-official")
 
@@ -92,7 +94,7 @@ def test_the_command_prints_and_draws_the_viewpoints(
 
 
 def test_the_validation_people_stand_as_they_are_said_to_face(shared: Path) -> None:
-    """The meaning of MPII's rotation, by the labelled joints."""
+    """The meaning of MPII's rotation, by the labelled joints; and the table of the paper's page."""
     folder = shared / "datasets/mpii_val"
     truth = read_truth(OFFICIAL.dataset, folder / "tompson_valid_detections.mat")
     facing = truth.facing
@@ -106,6 +108,11 @@ def test_the_validation_people_stand_as_they_are_said_to_face(shared: Path) -> N
     radians = np.radians(facing[known])
     assert _correlation(np.cos(radians), shoulders) > 0.7  # who faces the camera has the left on the image's right
     assert _correlation(np.sin(radians), wrists) > 0.5  # and who faces the right has the hands there
+    page = (ROOT / "docs/paper.md").read_text(encoding="utf-8")
+    assert f"| people | {' | '.join(str((views_of(facing) == place).sum()) for place in range(8))} |" in page
+    for file, name in {"bearpaw-hg_s2_b1.mat": "hourglass", "tompson.h5": "Tompson et al."}.items():
+        views = by_view(measure(OFFICIAL, read_predictions(folder / file, centric="person"), truth), truth)
+        assert f"| {name} | {' | '.join(f'{view.total.percent:.1f}' for view in views.values())} |" in page
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

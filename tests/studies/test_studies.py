@@ -13,7 +13,7 @@ import pytest
 
 from cpm_port.cli import main
 from cpm_port.errors import UsageError
-from cpm_port.studies import STUDIES, StudySize, default_scale, gradients, receptive_field, run_study, schemes
+from cpm_port.studies import STUDIES, StudySize, default_scale, gradients, receptive_field, run_study, schemes, stages
 from cpm_port.studies.common import average_curves, design, draw_people, stage_of, train, train_spec, with_stages
 from cpm_port.studies.receptive_field import _KERNELS, _count_weights, _field, _net
 from cpm_port.studies.records import fingerprint, read_record
@@ -138,6 +138,18 @@ def test_studies_repeat_to_the_digit(tmp_path: Path) -> None:
     assert both[0] == first[0]
     assert both[1]["seed"] == 1
     assert both[1]["pck"] != both[0]["pck"]
+
+
+def test_what_is_done_before_a_run_breaks_off_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(scale: StudySize, _say: Any) -> dict[str, Any]:
+        if scale.seed == 2:
+            raise KeyboardInterrupt
+        return {"pck": {"1": [float(scale.seed)]}}
+
+    monkeypatch.setattr(stages, "run", run)
+    with pytest.raises(KeyboardInterrupt):
+        run_study("stages", StudySize(), tmp_path, _silent, seeds=3)
+    assert [run["seed"] for run in read_record(tmp_path / "stages.json")["runs"]] == [0, 1]
 
 
 def test_curves_count_errors_up_to_the_threshold() -> None:
