@@ -328,7 +328,7 @@ class CaffeNet(nn.Module):
             raise UsageError(
                 f"{self.spec.source}: the net's inputs are {list(self.inputs)}; missing {missing}, unknown {unknown}"
             )
-        like = next(self.parameters(), None)
+        like = next(iter([*self.parameters(), None]))  # TorchDynamo before torch 2.5 knows no `next` with a default
         table = {name: _as_tensor(name, inputs[name], like) for name in self.inputs}
         for name, tensor in table.items():
             if tensor.dim() != len(self.inputs[name]):

@@ -61,5 +61,5 @@ def _round(value: np.float32) -> int:
 def _bins(start: int, size: int, count: int, limit: int) -> list[slice]:
     """Return `count` bins over `size` places from `start`, clipped to `limit` places."""
     step = np.float32(size) / np.float32(count)
-    bounds = [(math.floor(i * step), math.ceil((i + 1) * step)) for i in np.arange(count, dtype=np.float32)]
+    bounds = [(math.floor(i * step), math.ceil((i + np.float32(1)) * step)) for i in np.arange(count, dtype=np.float32)]
     return [slice(*(min(max(start + bound, 0), limit) for bound in pair)) for pair in bounds]
