@@ -15,6 +15,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +237,18 @@ def test_every_question_has_an_answer_to_go_to() -> None:
     rows = [line for line in TEXTS["questions.md"].splitlines() if line.startswith("| ")][2:]
     assert len([row for row in rows if "](" in row]) >= 25
     assert not [row for row in rows if len(row.strip("| ").split(" | ", 1)) < 2]
+
+
+def test_the_table_of_versions_gives_what_the_package_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [
+        *project["dependencies"],
+        *project["optional-dependencies"]["lmdb"],
+        f"python{project['requires-python']}",
+    ]
+    rows = [line.strip("| ").split(" | ") for line in TEXTS["reference/versions.md"].splitlines()]
+    told = {row[0].removesuffix(" (an extra)"): row[1:] for row in rows if len(row) > 2}
+    for name, least in (requirement.split(">=") for requirement in wanted):
+        assert told[name][0] == least, name
+        oldest = told[name][1]
+        assert f"{oldest}.".startswith(f"{least}."), f"{name}: {least} is asked for, {oldest} was tried"

@@ -353,7 +353,7 @@ def test_a_tensor_of_a_kind_of_its_own_sees_the_plain_layers(net: CaffeNet) -> N
     assert fast.transformed_bytes == 0
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # by torch's own jvp
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # by torch's own jvp
 def test_what_torch_does_with_functions_it_does_with_the_net(net: CaffeNet) -> None:
     """Mapped over, differentiated forwards, called with other parameters: as the plain net."""
     fast, x = accelerate(net), data(2)

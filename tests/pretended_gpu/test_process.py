@@ -23,11 +23,12 @@ def test_what_needs_a_gpu_runs_on_the_pretended_one() -> None:
         pytest.skip("the tests marked gpu run here on the GPU of this machine, or on a pretended one already")
     if reason := why_absent():
         pytest.skip(reason)
+    marked = [str(path) for path in sorted(TESTS.rglob("test_*.py")) if "mark.gpu" in path.read_text(encoding="utf-8")]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.pretended_gpu.plugin", "-p", "no:cacheprovider"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment["PYTHONPATH"] = os.pathsep.join([str(TESTS.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [*command, "-m", "gpu", str(TESTS)],
+        [*command, "-m", "gpu", *marked],
         cwd=TESTS.parent,
         env=environment,
         capture_output=True,

@@ -5,6 +5,7 @@ Source: caffe `clip_layer.cpp`.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from cpm_port.graph.module import LayerModule
@@ -22,4 +23,5 @@ class Clip(LayerModule):
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Return one top of the bottom's shape."""
         p = self.fields
-        return (x.clamp(p.min, p.max),)
+        # From torch 2.15 on, `clamp` passes no gradient on the bounds.
+        return (torch.where((x >= p.min) & (x <= p.max), x, x.detach().clamp(p.min, p.max)),)

@@ -5,8 +5,6 @@ The tops are views of the bottom, so slicing copies nothing. Source: caffe `slic
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from torch import Tensor
 
 from cpm_port.graph.module import LayerModule
@@ -27,4 +25,5 @@ class Slice(LayerModule):
         axis = p.slice_dim if "slice_dim" in self.given else p.axis
         size, tops = x.shape[axis], len(self.spec.tops)
         points = p.slice_point or tuple(size // tops * part for part in range(1, tops))
-        return tuple(x.narrow(axis, begin, end - begin) for begin, end in pairwise((0, *points, size)))
+        parts = zip((0, *points), (*points, size), strict=True)  # TorchDynamo before torch 2.5 knows no `pairwise`
+        return tuple(x.narrow(axis, begin, end - begin) for begin, end in parts)
