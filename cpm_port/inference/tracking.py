@@ -13,9 +13,12 @@ The rule, ours:
    people known are paired so that their affinities add up to the most: joints like those expected, a place near it,
    and above all colours like the ones before. Nobody is paired with a pose out of reach, one whose mean score is below
    `KEEP` (`PERSON`, after they were lost), or one in other colours (likeness below `UNLIKE`). So two who cross do not
-   exchange their numbers, nor both become the one in front.
-4. *Back again.* Whoever is lost is looked for on for `LOST` frames, ever slower: their velocity fades. Somebody whom
-   the finder sees, and who is nobody known, is new.
+   exchange their numbers, nor both become the one in front. Colours are learned while nobody else is near, and only
+   from poses that are alike (`LIKE`): of two who overlap, the pose of the one behind lies on the one in front.
+4. *Back again.* Whoever is lost is looked for on for `LOST` frames, ever slower: their velocity fades. They come back
+   near the place, or anywhere in the same colours (`LIKE`), after `LOST` frames in these alone; `MOST_GONE` such people
+   are remembered. Somebody whom the finder sees, and who is nobody known, is new; where they turn out to wear the
+   colours of somebody lost, they get that number.
 
 Conventions: joints are 0-based image px; scores are from 0 to 1.
 """
@@ -40,13 +43,17 @@ SEARCH_EVERY = 25
 SEARCH_LOST = (4, 10, 20, 40)
 LOST = 50
 SAME = 0.5
-UNLIKE = 0.65
+UNLIKE = 0.7
+LIKE = 0.85
 MOST_TRACKS = 20
+MOST_GONE = 20
 _NEW_VELOCITY = 0.3
-_FADING = 0.8
-_REACH = 0.6  # of a height, and as much more for every second of a lost person
+_FADING = 0.9
+_REACH = 0.6  # of a height, and as much more for every `_FARTHER` frames of a lost person
+_FARTHER = 10
 _SAME_HEIGHT = 1.5
-_COLOURS = 3.0  # what colours weigh beside joints and place
+_UNKNOWN = 0.8  # likeness where colours are not known; below LIKE
+_COLOURS = 6.0  # what colours weigh beside joints and place
 _NEW_COLOURS = 0.1
 _APART = 0.5  # of a height: whoever stands nearer to somebody has their colours mixed with the other's
 
@@ -71,12 +78,17 @@ class _Track:
     number: int
     joints: NDArray[np.float64]
     velocity: NDArray[np.float64]
-    colours: NDArray[np.float64] | None
+    colours: NDArray[np.float64] | None = None
     lost: int = 0
 
     @property
     def height(self) -> float:
         return max(float(np.ptp(self.joints, axis=0).max()), 1.0)
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody looks for them any more."""
+        return self.lost > LOST
 
     @property
     def expected(self) -> NDArray[np.float64]:
@@ -99,12 +111,12 @@ class Tracker:
     @property
     def wants_search(self) -> bool:
         """Whether the whole of the next frame should be searched."""
-        lost = [track.lost for track in self._tracks]
+        lost = [track.lost for track in self._tracks if not track.gone]
         return self._frame % SEARCH_EVERY == 0 or 0 not in lost or any(frames in SEARCH_LOST for frames in lost)
 
     def expected(self) -> list[NDArray[np.float64]]:
         """Return the joints, (P, 2), that people will have in the next frame: where to look for each of them."""
-        return [track.expected for track in self._tracks]
+        return [track.expected for track in self._tracks if not track.gone]
 
     def update(self, looked: Sequence[Pose], found: Sequence[Pose]) -> list[tuple[int, Pose]]:
         """Take in a frame.
@@ -147,24 +159,27 @@ class Tracker:
         expected = track.expected
         height = max(float(np.ptp(pose.joints, axis=0).max()), 1.0)
         away = float(np.hypot(*(_middle(pose.joints) - _middle(expected))))
-        reach = _REACH * track.height * (1 + track.lost / SEARCH_EVERY)
-        least = KEEP if track.lost == 0 else PERSON
-        like = 1.0
-        if track.colours is not None and pose.colours is not None:
-            like = colour_likeness(track.colours, pose.colours)
-        other = away > reach or pose.score < least or like < UNLIKE
-        if other or (track.lost and abs(math.log(track.height / height)) > math.log(_SAME_HEIGHT)):
+        reach = _REACH * track.height * (1 + track.lost / _FARTHER)
+        if pose.score < (KEEP if track.lost == 0 else PERSON):
+            return 0.0
+        like = (
+            _UNKNOWN if track.colours is None or pose.colours is None else colour_likeness(track.colours, pose.colours)
+        )
+        by_colours = _COLOURS * (like - UNLIKE) / (1 - UNLIKE)
+        grown = track.lost > 0 and abs(math.log(track.height / height)) > math.log(_SAME_HEIGHT)
+        if track.gone or away > reach or grown:  # colours alone can tell
+            return by_colours if track.lost and like >= LIKE else 0.0
+        if like < UNLIKE:
             return 0.0
         area = max(joints_area(expected), joints_area(pose.joints))
-        similar, near = keypoint_similarity(expected, pose.joints, area, self._order), 1 - away / reach
-        coloured, fresh = (like - UNLIKE) / (1 - UNLIKE), 1 - min(track.lost, LOST) / LOST
-        return similar + near + _COLOURS * coloured + fresh
+        similar = keypoint_similarity(expected, pose.joints, area, self._order)
+        return by_colours + similar + (1 - away / reach) + (1 - track.lost / LOST)
 
     def _new(self, pose: Pose) -> list[tuple[_Track, Pose]]:
         """Take up somebody who was not known, if there are not too many."""
-        if len(self._tracks) >= MOST_TRACKS:
+        if len(self.expected()) >= MOST_TRACKS:
             return []
-        track = _Track(self._next, pose.joints, np.zeros(2), pose.colours)
+        track = _Track(self._next, pose.joints, np.zeros(2))
         self._next += 1
         self._tracks.append(track)
         return [(track, pose)]
@@ -176,15 +191,30 @@ class Tracker:
             track.joints, track.lost = pose.joints, 0
             others = [_middle(other.joints) for _, other in seen if other is not pose]
             apart = all(np.hypot(*(_middle(pose.joints) - other)) > _APART * track.height for other in others)
-            if apart and track.colours is not None and pose.colours is not None:
-                track.colours = track.colours + _NEW_COLOURS * (pose.colours - track.colours)
+            if apart and track.colours is None and pose.colours is not None:
+                track.colours = pose.colours
+                self._take_over(track)
+            elif apart and track.colours is not None and pose.colours is not None:
+                alike = colour_likeness(track.colours, pose.colours) >= LIKE
+                track.colours = track.colours + alike * _NEW_COLOURS * (pose.colours - track.colours)
         in_sight = {track.number for track, _ in seen}
         for track in self._tracks:
             if track.number not in in_sight:
                 track.joints = track.expected
-                track.velocity = track.velocity * (_FADING if track.lost > 10 else 1.0)
+                track.velocity = track.velocity * _FADING
                 track.lost += 1
-        self._tracks = [track for track in self._tracks if track.lost <= LOST]
+        gone = sorted((track for track in self._tracks if track.gone), key=lambda track: -track.lost)
+        for track in gone[: max(len(gone) - MOST_GONE, 0)]:
+            self._tracks.remove(track)
+
+    def _take_over(self, new: _Track) -> None:
+        """Give somebody whose colours have just come to be known the number of whoever was lost and wears the same."""
+        lost = [track for track in self._tracks if track.lost and track.colours is not None and track is not new]
+        alike = [(colour_likeness(track.colours, new.colours), track) for track in lost]
+        likeness, known = max(alike, key=lambda one: one[0], default=(0.0, new))
+        if likeness >= LIKE:
+            new.number = known.number
+            self._tracks.remove(known)
 
 
 def _middle(joints: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -72,22 +72,55 @@ def test_people_who_cross_keep_their_numbers() -> None:
     assert float(seen[2].mean(axis=0)[0]) == pytest.approx(second)
 
 
+BLUE, RED = np.eye(64)[3], np.eye(64)[60]
+
+
 def test_people_who_exchange_their_places_between_two_frames_are_known_by_their_colours() -> None:
     tracker = Tracker(CPM14)
-    blue, red = np.eye(64)[3], np.eye(64)[60]
-    for _ in range(3):
-        here = [Pose(body(100), 0.8, 0, blue), Pose(body(130), 0.8, 1, red)]
-        tracker.update(here if tracker.expected() else [], [] if tracker.expected() else here)
-    swapped = [Pose(body(100), 0.8, 0, red), Pose(body(130), 0.8, 1, blue)]
+    here = [Pose(body(100), 0.8, 0, BLUE), Pose(body(145), 0.8, 1, RED)]
+    tracker.update([], here)
+    tracker.update(here, [])
+    swapped = [Pose(body(100), 0.8, 0, RED), Pose(body(145), 0.8, 1, BLUE)]
     assert [(number, pose.index) for number, pose in tracker.update(swapped, [])] == [(1, 1), (2, 0)]
 
 
 def test_somebody_in_other_colours_is_nobody_known() -> None:
     tracker = Tracker(CPM14)
-    tracker.update([], [Pose(body(100), 0.8, 0, np.eye(64)[3])])
-    stranger = Pose(body(100), 0.8, 0, np.eye(64)[60])
+    tracker.update([], [Pose(body(100), 0.8, 0, BLUE)])
+    stranger = Pose(body(100), 0.8, 0, RED)
     assert tracker.update([stranger], []) == []
     assert [number for number, _ in tracker.update([stranger], [stranger])] == [2]
+
+
+def test_colours_are_not_learned_from_somebody_who_stands_before_others() -> None:
+    tracker = Tracker(CPM14)
+    tracker.update([], [Pose(body(100), 0.8, 0, BLUE), Pose(body(300), 0.8, 1, RED)])
+    mixed = 0.55 * BLUE + 0.45 * RED
+    for _ in range(40):
+        tracker.update([Pose(body(100), 0.8, 0, mixed), Pose(body(300), 0.8, 1, RED)], [])
+    back = [Pose(body(100), 0.8, 0, RED), Pose(body(300), 0.8, 1, BLUE)]
+    assert [number for number, _ in tracker.update(back, [])] == []
+
+
+def test_who_was_gone_for_long_is_known_by_their_colours_and_nobody_looks_for_them() -> None:
+    tracker = Tracker(CPM14)
+    tracker.update([], [Pose(body(100), 0.8, 0, BLUE)])
+    while tracker.expected():
+        tracker.update([Pose(body(100), 0.05, 0, BLUE)], [])
+    assert tracker.update([], [Pose(body(700), 0.8, 0, RED)])[0][0] == 2
+    seen = tracker.update([Pose(body(700), 0.8, 0, RED)], [Pose(body(400), 0.8, 1, BLUE)])
+    assert [(number, pose.index) for number, pose in seen] == [(1, 1), (2, 0)]
+
+
+def test_somebody_found_beside_others_gets_the_number_back_as_soon_as_their_colours_show() -> None:
+    tracker = Tracker(CPM14)
+    tracker.update([], [Pose(body(100), 0.8, 0, BLUE), Pose(body(500), 0.8, 1, RED)])
+    tracker.update([Pose(body(100), 0.05, 0, RED), Pose(body(500), 0.8, 1, RED)], [])
+    mixed = 0.4 * BLUE + 0.6 * np.eye(64)[30]
+    beside = [Pose(body(100), 0.05, 0, RED), Pose(body(500), 0.8, 1, RED)]
+    assert [n for n, _ in tracker.update(beside, [Pose(body(535), 0.8, 2, mixed)])] == [2, 3]
+    alone = [Pose(body(100), 0.05, 0, RED), Pose(body(500), 0.8, 1, RED), Pose(body(560), 0.8, 2, BLUE)]
+    assert [n for n, _ in tracker.update(alone, [])] == [1, 2]
 
 
 def test_colours_are_counted_along_the_limbs() -> None:
