@@ -162,9 +162,9 @@ class Tracker:
         reach = _REACH * track.height * (1 + track.lost / _FARTHER)
         if pose.score < (KEEP if track.lost == 0 else PERSON):
             return 0.0
-        like = (
-            _UNKNOWN if track.colours is None or pose.colours is None else colour_likeness(track.colours, pose.colours)
-        )
+        like = _UNKNOWN
+        if track.colours is not None and pose.colours is not None:
+            like = colour_likeness(track.colours, pose.colours)
         by_colours = _COLOURS * (like - UNLIKE) / (1 - UNLIKE)
         grown = track.lost > 0 and abs(math.log(track.height / height)) > math.log(_SAME_HEIGHT)
         if track.gone or away > reach or grown:  # colours alone can tell
@@ -189,6 +189,7 @@ class Tracker:
             surprise = (_middle(pose.joints) - _middle(track.expected)) / (track.lost + 1)
             track.velocity = track.velocity + _NEW_VELOCITY * surprise
             track.joints, track.lost = pose.joints, 0
+        for track, pose in seen:
             others = [_middle(other.joints) for _, other in seen if other is not pose]
             apart = all(np.hypot(*(_middle(pose.joints) - other)) > _APART * track.height for other in others)
             if apart and track.colours is None and pose.colours is not None:
@@ -209,8 +210,12 @@ class Tracker:
 
     def _take_over(self, new: _Track) -> None:
         """Give somebody whose colours have just come to be known the number of whoever was lost and wears the same."""
-        lost = [track for track in self._tracks if track.lost and track.colours is not None and track is not new]
-        alike = [(colour_likeness(track.colours, new.colours), track) for track in lost]
+        assert new.colours is not None
+        alike = [
+            (colour_likeness(track.colours, new.colours), track)
+            for track in self._tracks
+            if track.lost and track.colours is not None
+        ]
         likeness, known = max(alike, key=lambda one: one[0], default=(0.0, new))
         if likeness >= LIKE:
             new.number = known.number
