@@ -73,11 +73,6 @@ for verb in {list(VERBS)!r}:
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
-def test_what_is_imported_on_first_use_is_named_before() -> None:
-    assert set(cpm_port.__all__) <= set(dir(cpm_port))
-    assert cpm_port.load_net.__name__ == "load_net"
-
-
 def test_an_interrupted_command_says_so_without_a_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
