@@ -57,7 +57,7 @@ _TRANSFORM = 1.35e9  # values a second through one transform
 _TRAFFIC = 30e9  # bytes a second to and from memory
 _PASS = 1e-4  # seconds to start three passes
 
-_WORTH_COMPILING = 0.8  # of a pass's estimate with direct convolutions, at most
+_WORTH_COMPILING = 0.75  # of a pass's estimate with direct convolutions, at most
 _WORTH_MEASURING = 2.5  # times the estimate of the fastest way
 
 
@@ -134,7 +134,7 @@ def estimate(job: ConvJob, workspace: int) -> list[Way]:
 
 
 def without_small_gains(ways: Mapping[_Key, list[Way]]) -> dict[_Key, list[Way]]:
-    """Return the direct ways alone where the others would save less than a fifth of the whole pass, else all."""
+    """Return the direct ways alone where the others would save less than a quarter of the whole pass, else all."""
     direct = {key: [way for way in options if way.size == 0] for key, options in ways.items()}
     fastest, plain = (sum(min(w.seconds for w in options) for options in some.values()) for some in (ways, direct))
     return direct if fastest > _WORTH_COMPILING * plain else dict(ways)
