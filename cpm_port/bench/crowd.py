@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     beliefs: list[tuple[float, bool]] = []
     tally: dict[int, list[int]] = {}
     right = joints = visible = visible_found = first = 0
-    worst: list[tuple[float, int, NDArray[np.uint8]]] = []
+    worst: list[tuple[float, int, NDArray[np.uint8], list[NDArray[np.float64]]]] = []
     start = time.process_time()
     for index in tqdm(range(len(scenes)), unit="scene", file=sys.stderr):
         people, image = scenes[index]
@@ -86,11 +86,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             distance = np.linalg.norm(poses[pose] - truths[truth], axis=1)
             right, joints = right + int((distance <= THRESHOLD * _torso(truths[truth])).sum()), joints + len(distance)
         missed = len(people) - len(pairs) + len(poses) - len(pairs)
-        worst.append((missed / (len(people) + len(poses)), index, draw_poses(image, poses, CPM14)))
+        worst.append((missed / (len(people) + len(poses)), index, image, poses))
         worst = sorted(worst, key=lambda one: -one[0])[:WORST]
     if args.pictures is not None:
-        for _, index, picture in worst:
-            _write(args.pictures / f"scene_{index:04d}.png", picture)
+        for _, index, image, poses in worst:
+            _write(args.pictures / f"scene_{index:04d}.png", draw_poses(image, poses, CPM14))
     _, everybody, hits, false = np.sum(list(tally.values()), axis=0).tolist()
     return {
         "scenes": len(scenes),
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             for number, counts in sorted(tally.items())
         },
         "best_person_belief": _best_belief(beliefs, everybody),
-        "worst_scenes": [index for _, index, _ in worst],
+        "worst_scenes": [index for _, index, *_ in worst],
         "cpu_seconds_a_scene": (time.process_time() - start) / len(scenes),
         "weights": model.record.weights.sha256,
     }

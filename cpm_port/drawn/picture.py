@@ -96,8 +96,7 @@ def draw_picture(
 
     Returns
     -------
-    planes : ndarray, shape (3, H, W), uint8
-        Blue, green, red.
+    picture : ndarray, shape (H, W, 3), uint8, BGR
     people : list of Person
         In the order given.
     """
@@ -108,7 +107,7 @@ def draw_picture(
     cast(rows, depth, seen)
     planes = np.empty_like(background)
     shade(rows, np.stack(palette.rows), lamp, seen, background, noise % 2**32, planes)
-    return planes, [_annotated(person, depth) for person in people]
+    return np.ascontiguousarray(planes.transpose(1, 2, 0)), [_annotated(person, depth) for person in people]
 
 
 def _annotated(person: Placed, depth: NDArray[np.float32]) -> Person:

@@ -86,12 +86,12 @@ class DrawnPeople:
             raise IndexError(index)
         rng = np.random.default_rng([self.seed, index])
         scene = _Scene(rng, self.size, self.difficulty / 100)
-        planes, people = scene.draw(self.seed * 7919 + index)
+        image, people = scene.draw(self.seed * 7919 + index)
         target, *others = people
         name = f"drawn_{self.seed}_{index:06d}"
-        size = (planes.shape[2], planes.shape[1])
+        size = (image.shape[1], image.shape[0])
         sample = Sample("DRAWN", name, None, "train", CPM14, "person", target, tuple(others), image_size=size)
-        return sample, np.ascontiguousarray(planes.transpose(1, 2, 0))
+        return sample, image
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,8 @@ class DrawnCrowds:
             raise IndexError(index)
         rng = np.random.default_rng([_CROWDS, self.seed, index])
         scene = _Crowd(rng, self.size, self.difficulty / 100, people=int(rng.integers(1, self.most + 1)))
-        planes, people = scene.draw(self.seed * 7919 + index)
-        return people, np.ascontiguousarray(planes.transpose(1, 2, 0))
+        image, people = scene.draw(self.seed * 7919 + index)
+        return people, image
 
 
 class DrawnRecords:

@@ -119,8 +119,8 @@ class DrawnWalkers:
         place = self._place
         placed = [walker.at(index / self.rate, self.size[0] / 2) for walker in place.walkers]
         shapes, noise = [place.clutter, *(person.shapes for person in placed)], self.seed * 7919 + index
-        planes, people = draw_picture(placed, shapes, place.palette, place.lamp, place.background, noise)
-        return people, np.ascontiguousarray(planes.transpose(1, 2, 0))
+        frame, people = draw_picture(placed, shapes, place.palette, place.lamp, place.background, noise)
+        return people, frame
 
     @cached_property
     def _place(self) -> _Place:
