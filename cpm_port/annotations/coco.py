@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cpm_port.annotations.labelled import HALF_PIXEL, Labelled, Labels, finite
+from cpm_port.annotations.labelled import HALF_PIXEL, NOBODY, Labelled, Labels, finite
 from cpm_port.errors import DataError, UsageError
 from cpm_port.files.json_text import read_json
 
@@ -32,7 +32,8 @@ def read_coco_keypoints(path: Path, category: str | None = None) -> Labels:
     MissingFileError
         There is no such file.
     DataError
-        It is no such file: no category has keypoints, a list is missing, counts contradict each other.
+        It is no such file: no category has keypoints, a list is missing, counts contradict each other, two images have
+        one id.
     UsageError
         There is no such category, or there are several to choose from.
     """
@@ -41,8 +42,8 @@ def read_coco_keypoints(path: Path, category: str | None = None) -> Labels:
         raise DataError(f"{path}: expected COCO's object of images, annotations and categories")
     images, annotations, categories = (_objects(content, name, path) for name in _LISTS)
     chosen = _category(categories, category, path)
-    number, parts = chosen["id"], tuple(chosen["keypoints"])
-    named = {str(image.get("id")): image for image in images}
+    number, parts = str(chosen["id"]), tuple(chosen["keypoints"])
+    named = _by_id(images, path)
     others = {str(c.get("id")): str(c.get("name", c.get("id"))) for c in categories}
     people = []
     for index, annotation in enumerate(annotations):
@@ -51,13 +52,17 @@ def read_coco_keypoints(path: Path, category: str | None = None) -> Labels:
         if image is None or not isinstance(image.get("file_name"), str):
             raise DataError(f"{where}: image_id {annotation.get('image_id')!r}: no such image with a file_name")
         joints, left_out = {}, ""
-        if annotation.get("category_id", number) != number:
+        if str(annotation.get("category_id", number)) != number:
             left_out = f"of another category: {others.get(str(annotation.get('category_id')), 'unknown')}"
         elif annotation.get("iscrowd"):
             left_out = "a crowd"
         elif "keypoints" in annotation:
             joints = _joints(annotation["keypoints"], parts, where)
         people.append(Labelled(image["file_name"], where, joints, _size(image), _box(annotation, where), left_out))
+    told = {str(annotation.get("image_id")) for annotation in annotations}
+    for key, image in named.items():
+        if key not in told and isinstance(image.get("file_name"), str):
+            people.append(Labelled(image["file_name"], f"{path}: image {key}", {}, left_out=NOBODY))
     return Labels(people, parts, _skeleton(chosen, parts, path))
 
 
@@ -69,6 +74,18 @@ def _objects(content: dict[str, Any], name: str, path: Path) -> list[dict[str, A
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise DataError(f"{path}: {name}: expected a list of objects")
     return found
+
+
+def _by_id(images: list[dict[str, Any]], path: Path) -> dict[str, dict[str, Any]]:
+    """Return the images by their ids, which joined files may have twice."""
+    named: dict[str, dict[str, Any]] = {}
+    for image in images:
+        key = str(image.get("id"))
+        if key in named:
+            names = f"{named[key].get('file_name')} and {image.get('file_name')}"
+            raise DataError(f"{path}: {names} have the same id {key}, expected one id per image")
+        named[key] = image
+    return named
 
 
 def _category(categories: list[dict[str, Any]], wanted: str | None, path: Path) -> dict[str, Any]:
@@ -115,8 +132,8 @@ def _box(annotation: dict[str, Any], where: str) -> tuple[float, float, float, f
 def _skeleton(category: dict[str, Any], parts: tuple[str, ...], path: Path) -> tuple[tuple[str, str], ...]:
     pairs = category.get("skeleton") or []
     numbers = set(range(1, len(parts) + 1))
-    if not isinstance(pairs, list) or not all(isinstance(p, list) and len(p) == 2 for p in pairs):
-        raise DataError(f"{path}: skeleton: expected pairs of numbers")
-    if not all(type(n) is int and n in numbers for pair in pairs for n in pair):
-        raise DataError(f"{path}: skeleton: expected numbers from 1 to {len(parts)}")
+    for pair in pairs if isinstance(pairs, list) else [pairs]:
+        right = isinstance(pair, list) and len(pair) == 2 and all(type(n) is int and n in numbers for n in pair)
+        if not right:
+            raise DataError(f"{path}: skeleton: {pair!r:.40}, expected two parts' numbers, from 1 to {len(parts)}")
     return tuple((parts[a - 1], parts[b - 1]) for a, b in pairs if a != b)

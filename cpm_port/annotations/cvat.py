@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from cpm_port.annotations.labelled import HALF_PIXEL, Labelled, Labels, finite, parts_seen
-from cpm_port.errors import DataError
+from cpm_port.annotations.labelled import HALF_PIXEL, NOBODY, Labelled, Labels, finite, parts_seen
+from cpm_port.errors import DataError, UsageError
 from cpm_port.files.xml_text import read_xml
 
 __all__ = ["read_cvat"]
@@ -25,8 +25,14 @@ _TAG = re.compile(r"<\w+[^>]*>")
 _ATTRIBUTE = re.compile(r'([\w-]+)\s*=\s*"([^"]*)"')
 
 
-def read_cvat(path: Path) -> Labels:
+def read_cvat(path: Path, category: str | None = None) -> Labels:
     """Read an XML file.
+
+    Parameters
+    ----------
+    path : Path
+    category : str, optional
+        Which label's skeletons are taken; needed where several labels have skeletons.
 
     Raises
     ------
@@ -34,20 +40,37 @@ def read_cvat(path: Path) -> Labels:
         There is no such file.
     DataError
         It is no such file, or a value is not what it should be.
+    UsageError
+        No skeleton has the category as its label, or there are several to choose from.
     """
     root = read_xml(path)
     images = root.findall("image")
     if root.tag != "annotations" or not images:
         raise DataError(f"{path}: expected 'annotations' with 'image' elements, CVAT's format for images")
-    people = [person for image in images for person in _people(image, path)]
-    skeletons = [_skeleton(svg.text or "") for svg in root.findall("meta//label/svg")]
+    category = _category(root, category, path)
+    people = [person for image in images for person in _people(image, category, path)]
+    if not any(person.joints or person.left_out != NOBODY for person in people):
+        kinds = sorted({shape.tag for image in images for shape in image})
+        raise DataError(f"{path}: no points and no skeletons; there are {', '.join(kinds) or 'no shapes'}")
+    labels = [label for label in root.findall("meta//label") if category in (None, label.findtext("name"))]
+    skeletons = [_skeleton(label.findtext("svg") or "") for label in labels]
     listed = tuple(dict.fromkeys(name for names, _ in skeletons for name in names))
     parts = listed + tuple(part for part in parts_seen(people) if part not in listed)
     joined = dict.fromkeys(pair for _, pairs in skeletons for pair in pairs)
     return Labels(people, parts, tuple(joined))
 
 
-def _people(image: Element, path: Path) -> Iterable[Labelled]:
+def _category(root: Element, wanted: str | None, path: Path) -> str | None:
+    """Return the label whose skeletons are meant, None where there are none."""
+    labels = list(dict.fromkeys(one.get("label", "") for one in root.findall("image/skeleton")))
+    if wanted is not None and wanted not in labels:
+        raise UsageError(f"{path}: no skeletons of {wanted!r}; there are {', '.join(labels) or 'none'}")
+    if wanted is None and len(labels) > 1:
+        raise UsageError(f"{path}: {len(labels)} labels have skeletons: {', '.join(labels)}; say which with --category")
+    return wanted or next(iter(labels), None)
+
+
+def _people(image: Element, category: str | None, path: Path) -> Iterable[Labelled]:
     name = image.get("name", "")
     where = f"{path}: image {name!r}"
     if not name:
@@ -62,8 +85,12 @@ def _people(image: Element, path: Path) -> Iterable[Labelled]:
         groups.setdefault(point.get("group_id") or "0", []).append(point)
     found = [(f"skeleton {i + 1}", list(one), one) for i, one in enumerate(image.findall("skeleton"))]
     found += [(f"group {group}", points, points[0]) for group, points in groups.items()]
+    if not found:
+        yield Labelled(name, where, {}, size, left_out=NOBODY)
     for which, points, owner in found:
         joints, wrong = _joints(points, f"{where}: {which}")
+        if owner.tag == "skeleton" and owner.get("label", "") != category:
+            joints, wrong = {}, f"of another category: {owner.get('label')}"
         yield Labelled(name, f"{where}: {which}", joints, size, _box(image, owner.get("group_id"), where), wrong)
 
 

@@ -1,7 +1,8 @@
 """Labels of an annotation tool -> samples to train on, with a report of what was left out and why.
 
 FILES -> SAMPLES: the one door for data of one's own, as `trained.py` is for the published sets. The images are looked
-for in one folder and their sizes are held against what the tool saw. Joints outside their image count as not labelled.
+for in one folder, under their whole names and then under the ends of them (a file of another machine names other
+folders), and their sizes are held against what the tool saw. Joints outside their image count as not labelled.
 Center and scale come from the box that the tool has of the whole person, else from the box around the labelled joints:
 its middle, and its longer side / 200 px (where MPII divides a person's height).
 
@@ -15,7 +16,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -24,7 +26,7 @@ from cpm_port.annotations.cvat import read_cvat
 from cpm_port.annotations.genjson import OWN_ORDER
 from cpm_port.annotations.keypoint_table import read_keypoint_table
 from cpm_port.annotations.label_studio import read_label_studio
-from cpm_port.annotations.labelled import Labelled, Labels
+from cpm_port.annotations.labelled import HALF_PIXEL, Labelled, Labels
 from cpm_port.annotations.labelme import read_labelme
 from cpm_port.annotations.samples import Person, Sample
 from cpm_port.annotations.trained import split_by_image
@@ -43,6 +45,7 @@ TOOLS: dict[str, Callable[[Path], Labels]] = {
     "labelstudio": read_label_studio,
 }
 """Annotation tools and the readers of their files."""
+_WITH_CATEGORIES = {"coco": read_coco_keypoints, "cvat": read_cvat}
 
 DATASET = "OWN"
 _SMALLEST = 10.0  # px of the longer side; smaller people would be enlarged to noise
@@ -57,7 +60,7 @@ class ImportedChoices:
     Attributes
     ----------
     category : str or None
-        COCO: whose keypoints are meant, where several categories have some.
+        COCO and CVAT's skeletons: whose parts are meant, where several categories have some.
     parts : sequence of str
         The parts to keep, in this order; none: all, in the file's order.
     flip_pairs, skeleton : sequence of (str, str)
@@ -130,19 +133,22 @@ def read_imported(
     Raises
     ------
     MissingFileError
-        The file, or every image, is not there.
+        The file, the folder or every image is not there.
     DataError
-        The file is not what it should be, or nobody is left to train on.
+        The file is not what it should be, its coordinates are fractions of the image, or nobody is left to train on.
     UsageError
         An unknown tool, category or part, a part in two pairs, or `validate_every` below 2.
     """
     choices = choices or ImportedChoices()
     if tool not in TOOLS:
         raise UsageError(f"annotations of {tool!r}: expected one of {', '.join(TOOLS)}")
-    if choices.category is not None and tool != "coco":
-        raise UsageError(f"--category is for COCO's files, not for {tool}")
-    read = partial(read_coco_keypoints, category=choices.category) if tool == "coco" else TOOLS[tool]
+    if choices.category is not None and tool not in _WITH_CATEGORIES:
+        raise UsageError(f"--category is for {' and '.join(_WITH_CATEGORIES)}, not for {tool}")
+    read = partial(_WITH_CATEGORIES[tool], category=choices.category) if tool in _WITH_CATEGORIES else TOOLS[tool]
     found = read(Path(labels))
+    _check_pixels(found, labels)
+    if not Path(images).is_dir():
+        raise MissingFileError(f"{images}: no such folder of images")
     order = _order(found, choices, str(labels))
     return _imported(found, order, Path(images), choices.validate_every, Path(labels))
 
@@ -176,7 +182,7 @@ def _imported(found: Labels, order: PartOrder, images: Path, validate_every: int
     outside = 0
     for name, people in by_image.items():
         path = _find(images, name)
-        reason = f"no image {name} in {images}" if path is None else ""
+        reason = f"no such image in {images}" if path is None else ""
         if path is not None and taken.setdefault(path, name) != name:
             reason = f"{name} and {taken[path]} would be the same file {path}"
         try:
@@ -206,8 +212,8 @@ def _imported(found: Labels, order: PartOrder, images: Path, validate_every: int
                 )
             )  # fmt: skip
     if not samples:
-        told = "; ".join(f"{len(who)}: {reason}" for reason, who in list(left_out.items())[:_NAMED])
-        absent = bool(left_out) and all(reason.startswith("no image ") for reason in left_out)
+        told = "; ".join(f"{len(who)}: {reason} ({who[0]})" for reason, who in list(left_out.items())[:_NAMED])
+        absent = bool(left_out) and all(reason.startswith("no such image ") for reason in left_out)
         raise (MissingFileError if absent else DataError)(
             f"{source}: nobody is left to train on, of {len(found.people)} ({told or 'nobody is labelled'})"
         )
@@ -215,17 +221,27 @@ def _imported(found: Labels, order: PartOrder, images: Path, validate_every: int
 
 
 def _who(person: Labelled, source: Path) -> str:
-    return f"{person.image}, {person.where.removeprefix(f'{source}: ')}"
+    which = person.where.removeprefix(f"{source}: ")
+    return person.image if which == person.image else f"{person.image}, {which}"
 
 
 def _find(images: Path, name: str) -> Path | None:
-    """Return where an image is: under its whole name, or under the last part of it; None where there is none."""
-    relative = PurePosixPath(name.replace("\\", "/"))
-    inside = not relative.is_absolute() and ".." not in relative.parts
-    for candidate in (images / relative if inside else None, images / relative.name):
-        if candidate is not None and os.path.isfile(candidate):  # Path's own raises for a name that is too long
-            return candidate
+    """Return where an image is: under its whole name, else under the longest end of it; None where there is none."""
+    for spelled in dict.fromkeys((name, unquote(name))):
+        parts = [part for part in spelled.replace("\\", "/").split("/") if part not in ("", ".")]
+        inside = parts[len(parts) - parts[::-1].index("..") :] if ".." in parts else parts
+        for start in range(len(inside)):
+            candidate = images.joinpath(*inside[start:])
+            if os.path.isfile(candidate):  # Path's own raises for a name that is too long
+                return candidate
     return None
+
+
+def _check_pixels(found: Labels, source: str | Path) -> None:
+    """Refuse coordinates that are fractions of the image, as many programs give them."""
+    places = [place for person in found.people for x, y, _ in person.joints.values() for place in (x, y)]
+    if any(places) and all(-HALF_PIXEL <= place <= 1 for place in places):
+        raise DataError(f"{source}: every coordinate is between 0 and 1, so of the image's size; expected pixels")
 
 
 def _person(one: Labelled, order: PartOrder, size: tuple[int, int]) -> tuple[Person, int]:

@@ -5,7 +5,7 @@ region, or that lie in the same of the image's rectangles; points of neither kin
 work the first that was not cancelled counts; the others are left out, and said. A `choices` or `labels` beside a point
 is not read; a point is seen unless its region is marked `hidden`.
 
-Images are known by the last part of their address, without the eight digits and a dash that an upload puts before it.
+Images are known by the path in their address, without the eight digits and a dash that an upload puts before the name.
 
 Source: Label Studio's page on its export format.
 """
@@ -14,18 +14,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from cpm_port.annotations.labelled import HALF_PIXEL, Labelled, Labels, finite, parts_seen
+from cpm_port.annotations.labelled import HALF_PIXEL, NOBODY, Labelled, Labels, finite, parts_seen
 from cpm_port.annotations.samples import Box
 from cpm_port.errors import DataError
 from cpm_port.files.json_text import read_json
+from cpm_port.imaging.reading import IMAGE_SUFFIXES
 
 __all__ = ["read_label_studio"]
 
-_UPLOADED = re.compile(r"[0-9a-f]{8}-")
+_UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 _Points = dict[str, tuple[float, float, bool]]
 
 
@@ -43,6 +44,11 @@ def read_label_studio(path: Path) -> Labels:
     if not isinstance(tasks, list) or not all(isinstance(task, dict) and "annotations" in task for task in tasks):
         raise DataError(f"{path}: expected Label Studio's list of tasks with 'annotations' (the export named JSON)")
     people = [person for number, task in enumerate(tasks) for person in _people(task, f"{path}: task {number + 1}")]
+    if not any(person.joints for person in people):
+        kinds = sorted(
+            {str(one.get("type")) for task in tasks for each in task["annotations"] for one in each["result"]}
+        )
+        raise DataError(f"{path}: no regions of type keypointlabels; there are {', '.join(kinds) or 'no annotations'}")
     return Labels(people, parts_seen(people))
 
 
@@ -51,11 +57,14 @@ def _people(task: dict[str, Any], where: str) -> Iterator[Labelled]:
     if not isinstance(annotations, list) or not all(isinstance(one, dict) for one in annotations):
         raise DataError(f"{where}: annotations: expected a list of objects")
     image = _image(task.get("data"), where)
-    valid = [one for one in annotations if not one.get("was_cancelled")]
-    for index, annotation in enumerate(valid):
+    for annotation in annotations:
         results = annotation.get("result")
         if not isinstance(results, list) or not all(isinstance(one, dict) for one in results):
             raise DataError(f"{where}: result: expected a list of objects")
+    valid = [one["result"] for one in annotations if not one.get("was_cancelled")]
+    if not any(region.get("type") == "keypointlabels" for results in valid for region in results):
+        yield Labelled(image, where, {}, left_out=NOBODY)
+    for index, results in enumerate(valid):
         another = "" if index == 0 else "another annotator's labels of the same image"
         yield from _annotated(results, image, where, another)
 
@@ -83,16 +92,18 @@ def _annotated(results: list[dict[str, Any]], image: str, where: str, left_out: 
 
 
 def _image(data: Any, where: str) -> str:
-    """Return the image's name: of the values of `data`, the first that is an address of an image."""
-    values = data.values() if isinstance(data, dict) else ()
-    for value in values:
-        if isinstance(value, str) and value:
+    """Return the image's path: of the addresses in `data` the first that ends as an image's, else the first."""
+    found = []
+    for value in data.values() if isinstance(data, dict) else ():
+        if isinstance(value, str):
             parts = urlsplit(value)
-            local = parse_qs(parts.query).get("d", [""])[0]
-            name = (local or unquote(parts.path)).rsplit("/", 1)[-1]
+            path = parse_qs(parts.query).get("d", [""])[0] or unquote(parts.path)
+            folder, slash, name = path.replace("\\", "/").rpartition("/")
             if "." in name:
-                return _UPLOADED.sub("", name, count=1) if _UPLOADED.match(name) else name
-    raise DataError(f"{where}: its data name no image")
+                found.append(folder + slash + _UPLOADED.sub("", name, count=1))
+    if not found:
+        raise DataError(f"{where}: data {data!r:.80}, expected the address of an image")
+    return next((name for name in found if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES), found[0])
 
 
 def _size(region: dict[str, Any], where: str) -> tuple[int, int]:

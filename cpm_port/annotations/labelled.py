@@ -18,9 +18,11 @@ from typing import Any
 from cpm_port.annotations.samples import Box
 from cpm_port.errors import DataError
 
-__all__ = ["HALF_PIXEL", "Labelled", "Labels", "finite", "parts_seen"]
+__all__ = ["HALF_PIXEL", "NOBODY", "Labelled", "Labels", "finite", "parts_seen"]
 
 HALF_PIXEL = 0.5
+NOBODY = "nobody is labelled in the image"
+"""Why an image without labels is left out: a `Labelled` without joints stands for it, so that it is counted."""
 
 
 @dataclass(frozen=True)

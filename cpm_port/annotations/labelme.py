@@ -1,8 +1,8 @@
-"""labelme's JSON files -> labels: one file per image, or a folder of them.
+"""labelme's JSON files -> labels: one file per image, or a folder of them and of such folders.
 
 A person is the points of a file that share a `group_id`; points without one are one person, so a file has one such
 person at most. A rectangle of the same group says how large they are. A point's flag `hidden` or `occluded` marks it as
-hidden.
+hidden. Other shapes are not read.
 
 Source: labelme's own files.
 """
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cpm_port.annotations.labelled import HALF_PIXEL, Labelled, Labels, finite, parts_seen
+from cpm_port.annotations.labelled import HALF_PIXEL, NOBODY, Labelled, Labels, finite, parts_seen
 from cpm_port.annotations.samples import Box
 from cpm_port.errors import DataError
 from cpm_port.files.json_text import read_json
@@ -24,7 +24,7 @@ _HIDDEN = ("hidden", "occluded")
 
 
 def read_labelme(path: Path) -> Labels:
-    """Read a file, or every `.json` of a folder that labelme wrote.
+    """Read a file, or every `.json` of a folder that labelme wrote, with those of the folders in it.
 
     Raises
     ------
@@ -33,14 +33,14 @@ def read_labelme(path: Path) -> Labels:
     DataError
         It is no such file, or a value is not what it should be; or the folder holds none.
     """
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-    people = [person for file in files for person in _people(file)]
-    if not people:
+    files = sorted(path.rglob("*.json")) if path.is_dir() else [path]
+    people = [person for file in files for person in _people(file, path if path.is_dir() else file.parent)]
+    if not any(person.joints for person in people):
         raise DataError(f"{path}: no point is labelled in {len(files)} files of labelme (*.json)")
     return Labels(people, parts_seen(people))
 
 
-def _people(file: Path) -> Iterator[Labelled]:
+def _people(file: Path, folder: Path) -> Iterator[Labelled]:
     content = read_json(file)
     shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
@@ -48,6 +48,7 @@ def _people(file: Path) -> Iterator[Labelled]:
     image = content.get("imagePath")
     if not isinstance(image, str) or not image:
         raise DataError(f"{file}: imagePath {image!r}, expected an image's name")
+    image = (file.parent.relative_to(folder) / image).as_posix()
     width, height = content.get("imageWidth"), content.get("imageHeight")
     size = (width, height) if isinstance(width, int) and isinstance(height, int) else None
     joints: dict[Any, dict[str, tuple[float, float, bool]]] = {}
@@ -68,6 +69,8 @@ def _people(file: Path) -> Iterator[Labelled]:
             flags = shape.get("flags")
             hidden = isinstance(flags, dict) and any(flags.get(flag) for flag in _HIDDEN)
             mine[label] = (*points[0], not hidden)
+    if not joints:
+        yield Labelled(image, str(file), {}, size, left_out=NOBODY)
     for group, found in joints.items():
         which = "points" if group == "None" else f"group {group}"
         box = None if group == "None" else boxes.get(group)

@@ -54,7 +54,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar=("TOOL", "FILE"),
         help="an annotation tool's file: " + ", ".join(_TOOLS) + " (labelme: or its folder)",
     )
-    own.add_argument("--category", metavar="NAME", help="whose keypoints, where several COCO categories have some")
+    own.add_argument(
+        "--category", metavar="NAME", help="whose parts, where several of COCO's categories or CVAT's labels have some"
+    )
     own.add_argument("--parts", nargs="+", default=[], metavar="P", help="the parts to keep, in this order")
     own.add_argument(
         "--flip-pairs",

@@ -88,9 +88,17 @@ def resized(width: int, height: int) -> dict[str, Any]:
         (changed(keypoints=[50, 20, 2] + [0] * 6), "one part and no box: the size is not known", True),
         (resized(90, 120), "labelled on a picture of 90 x 120, this one is 120 x 90, turned by its EXIF", False),
         (resized(240, 180), "labelled on a picture of 240 x 180, this one is 120 x 90, so it was resized", False),
-        (resized(120, 90) | {"images": [*coco()["images"], {"id": 8, "file_name": "c.png"}]}, "no image c.png", False),
+        (
+            resized(120, 90) | {"images": [*coco()["images"], {"id": 8, "file_name": "c.png"}]},
+            "no such image in ",
+            False,
+        ),
         (resized(120, 90) | {"images": [*coco()["images"], {"id": 8, "file_name": "x/a.png"}]}, "same file", False),
-        (resized(120, 90) | {"images": [*coco()["images"], {"id": 8, "file_name": 600 * "c"}]}, "no image ccc", False),
+        (
+            resized(120, 90) | {"images": [*coco()["images"], {"id": 8, "file_name": 600 * "c"}]},
+            "no such image in ",
+            False,
+        ),
     ],
 )
 def test_whoever_is_left_out_is_named_with_the_reason(
@@ -160,6 +168,108 @@ def test_another_annotators_labels_are_left_out_and_cancelled_ones_passed_over(t
     assert all(len(sample.others) == 1 for sample in found.samples)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "b.png",
+        "C:\\joe\\set\\deep\\b.png",
+        "/home/joe/set/deep/b.png",
+        "../set/deep/b.png",
+        "https://a/deep/%62.png",
+    ],
+)
+def test_an_image_is_found_under_the_end_of_the_name_that_another_machine_gave_it(tmp_path: Path, name: str) -> None:
+    inside = tmp_path / "images" / ("deep" if "deep" in name else "")
+    write_image(inside, "b.png")
+    content = resized(*SIZE)
+    content["images"][1]["file_name"] = name
+    assert imported(tmp_path, content).samples[1].image == inside / "b.png"
+
+
+def test_cocos_ids_are_the_same_as_text_and_as_numbers(tmp_path: Path) -> None:
+    content = changed(category_id="1", image_id="7")
+    assert len(imported(tmp_path, content).samples) == 2
+
+
+def test_a_folder_of_images_that_is_not_there_is_said_once(tmp_path: Path) -> None:
+    tool, labels, _ = write(tmp_path, "coco")
+    with pytest.raises(MissingFileError, match="nowhere: no such folder of images"):
+        read_imported(tool, labels, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("kind", ["coco", "cvat", "labelme", "label studio"])
+def test_an_image_in_which_nobody_is_labelled_is_counted(tmp_path: Path, kind: str) -> None:
+    tool, labels, images = write(tmp_path, kind)
+    write_image(images, "b.png")
+    if kind == "coco":
+        labels.write_text(json.dumps(resized(*SIZE) | {"annotations": coco()["annotations"]}))
+    elif kind == "cvat":
+        labels.write_text(labels.read_text().replace("</annotations>", '<image name="b.png"/></annotations>'))
+    elif kind == "labelme":
+        (labels / "b.json").write_text('{"imagePath": "b.png", "shapes": []}')
+    else:
+        task = {"data": {"img": "b.png"}, "annotations": [{"result": []}]}
+        labels.write_text(json.dumps([*labelled_files.label_studio(), task]))
+    ((reason, who),) = read_imported(tool, labels, images).left_out.items()
+    assert (reason, len(who), who[0].startswith("b.png")) == ("nobody is labelled in the image", 1, True)
+
+
+def test_labelmes_files_are_read_from_folders_within_the_folder(tmp_path: Path) -> None:
+    tool, labels, images = write(tmp_path, "labelme")
+    write_image(images / "deep", "b.png")
+    (labels / "deep").mkdir()
+    (labels / "deep" / "b.json").write_text(json.dumps(labelled_files.labelme() | {"imagePath": "b.png"}))
+    found = {sample.image for sample in read_imported(tool, labels, images).samples}
+    assert found == {images / "a.png", images / "deep" / "b.png"}
+
+
+def test_of_several_labels_with_skeletons_in_cvat_one_is_chosen(tmp_path: Path) -> None:
+    tool, labels, images = write(tmp_path, "cvat skeletons")
+    cow = '<skeleton label="cow"><points label="horn" points="1,2"/></skeleton></image>'
+    labels.write_text(labels.read_text().replace("</image>", cow))
+    with pytest.raises(UsageError, match="2 labels have skeletons: horse, cow; say which with --category"):
+        read_imported(tool, labels, images)
+    with pytest.raises(UsageError, match="no skeletons of 'pig'; there are horse, cow"):
+        read_imported(tool, labels, images, ImportedChoices(category="pig"))
+    found = read_imported(tool, labels, images, ImportedChoices(category="horse"))
+    assert (found.order.parts, len(found.samples)) == (PARTS, 2)
+    assert list(found.left_out) == ["of another category: cow"]
+
+
+@pytest.mark.parametrize(
+    ("separator", "comma"), [(";", "."), (";", ","), ("\t", "."), ("\t", ",")]
+)  # as spreadsheets write tables in other countries
+@pytest.mark.parametrize("kind", ["long table", "wide table"])
+def test_a_table_may_have_other_separators_and_decimal_commas(
+    tmp_path: Path, kind: str, separator: str, comma: str
+) -> None:
+    tool, labels, images = write(tmp_path, kind)
+    expected = [sample.person.joints for sample in read_imported(tool, labels, images).samples]
+    text = labels.read_text().replace(",", separator).replace(".0", f"{comma}0")
+    labels.write_text("\ufeff" + text.replace("\n", "\r\n"), encoding="utf-8", newline="")
+    for sample, joints in zip(read_imported(tool, labels, images).samples, expected, strict=True):
+        np.testing.assert_array_equal(sample.person.joints, joints)
+
+
+def test_cells_of_other_programs_mean_what_they_say(tmp_path: Path) -> None:
+    write_image(tmp_path / "images")
+    (tmp_path / "a.csv").write_text(
+        "image,a_x,a_y,a_visible,b_x,b_y,b_visible,c_x,c_y\na.png,1,2,True,30,40,FALSE,NaN,nan\n"
+    )
+    (sample,) = read_imported("csv", tmp_path / "a.csv", tmp_path / "images").samples
+    assert sample.person.visible.tolist() == [True, False, False]
+    assert sample.person.annotated.tolist() == [True, True, False]
+
+
+def test_label_studios_image_is_the_address_that_ends_as_one(tmp_path: Path) -> None:
+    tool, labels, images = write(tmp_path, "label studio")
+    write_image(images / "deep", "b.png")
+    tasks = labelled_files.label_studio()
+    tasks[0]["data"] = {"note": "seen at 9. June", "img": "/data/local-files/?d=sets%5Cdeep%5Cb.png"}
+    labels.write_text(json.dumps(tasks))
+    assert read_imported(tool, labels, images).samples[0].image == images / "deep" / "b.png"
+
+
 def test_validation_takes_whole_images(tmp_path: Path) -> None:
     content = coco()
     for number in range(8, 14):
@@ -184,9 +294,17 @@ def broken(**changes: Any) -> dict[str, Any]:
         (changed(keypoints=[1, 2]), {}, DataError, "annotation 2: 2 numbers in keypoints, expected 3 for each of 3"),
         (changed(keypoints=[None] * 9), {}, DataError, "annotation 2: keypoints: None, expected a number"),
         (changed(image_id=9), {}, DataError, "annotation 2: image_id 9: no such image"),
-        (broken(annotations=[]), {}, DataError, "nobody is left to train on, of 0"),
         (
-            broken(images=[{"id": 7, "file_name": "c.png"}]), {}, MissingFileError, "of 2 .2: no image c.png",
+            broken(images=[*coco()["images"], {"id": "7", "file_name": "b.png"}]), {}, DataError,
+            "a.png and b.png have the same id 7, expected one id per image",
+        ),
+        (
+            broken(categories=[{**coco()["categories"][0], "skeleton": [[0, 1]]}]), {}, DataError,
+            r"skeleton: \[0, 1\], expected two parts' numbers, from 1 to 3",
+        ),
+        (broken(annotations=[]), {}, DataError, "on, of 1 .1: nobody is labelled in the image .a.png, image 7"),
+        (
+        ("cvat", "a.xml", "<annotations><image name='a'><box/></image></annotations>", "no points .*; there are box"),
         ),
         (
             broken(categories=[*coco()["categories"], {"id": 2, "name": "cow", "keypoints": ["nose"]}]), {}, UsageError,
@@ -219,6 +337,24 @@ def test_what_cannot_be_read_is_said(
         ("labelstudio", "a.json", '[{"kp": []}]', "list of tasks with 'annotations'"),
         ("csv", "a.csv", "a,b\n1,2\n", "its first line is 'a, b'; expected image, part, x, y, or image and NAME_x"),
         ("csv", "a.csv", "image,part,x,y\na.png,nose,1,z\n", "line 2: x, y: 'z', expected a number"),
+        ("csv", "a.csv", "image,part,x,y\n\na.png,nose,1,z\n", "line 3: x, y: 'z', expected a number"),
+        ("csv", "a.csv", "image,part,x,y\na.png,nose,10,5,20,5\n", "line 2: 6 cells, expected 4 .*a decimal comma"),
+        ("csv", "a.csv", "image,a_x,a_y,a_x\n", "its first line has a_x twice"),
+        ("csv", "a.csv", "image,a_x,a_y,b_x,b_Y\n", "its first line has b_x without b_y"),
+        ("csv", "a.csv", "image,part,x,y\na.png,nose,0.5,1\na.png,ear,0.25,0\n", "every coordinate is between 0 and 1"),
+        ("cvat", "a.xml", '<annotations><image name="a"><box/></image></annotations>', "no points .*there are box"),
+        (
+            "labelstudio",
+            "a.json",
+            '[{"data": {"i": "a.png"}, "annotations": [{"result": [{"type": "keypoint"}, {"type": "labels"}]}]}]',
+            "no regions of type keypointlabels; there are keypoint, labels",
+        ),
+        (
+            "labelstudio",
+            "a.json",
+            '[{"data": {"i": "x"}, "annotations": []}]',
+            "{'i': 'x'}, expected the address of an",
+        ),
     ],
 )
 def test_files_of_another_kind_are_refused(tmp_path: Path, tool: str, name: str, text: str, match: str) -> None:
