@@ -304,7 +304,10 @@ def broken(**changes: Any) -> dict[str, Any]:
         ),
         (broken(annotations=[]), {}, DataError, "on, of 1 .1: nobody is labelled in the image .a.png, image 7"),
         (
-        ("cvat", "a.xml", "<annotations><image name='a'><box/></image></annotations>", "no points .*; there are box"),
+            broken(images=[{"id": 7, "file_name": "c.png"}]),
+            {},
+            MissingFileError,
+            "of 2 .2: no such image in .* .c.png",
         ),
         (
             broken(categories=[*coco()["categories"], {"id": 2, "name": "cow", "keypoints": ["nose"]}]), {}, UsageError,
