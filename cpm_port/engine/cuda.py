@@ -8,6 +8,9 @@ fixed, so cuDNN measures its kernels before a capture and takes the fastest. Wei
 read where they were when the graph was captured: values loaded into the parameters are seen, parameters that were
 moved make the net capture anew.
 
+A net with a layer that does more than compute tops from bottoms (`LayerModule.replayable`) runs uncaptured: a replay
+would begin with the state of the capture, repeat its draws, or write no file.
+
 On a CPU, `GraphedNet` runs as `PreciseNet` does. No GPU has run this module yet: the tests pretend one
 (`tests/pretended_gpu`), and no speed-up is measured.
 """
@@ -23,7 +26,7 @@ import torch
 from torch import Tensor
 
 from cpm_port.engine.precision import PreciseNet, Precision, kernels_measured
-from cpm_port.graph import CaffeNet
+from cpm_port.graph import CaffeNet, LayerModule
 
 __all__ = ["GraphedNet"]
 
@@ -69,13 +72,14 @@ class GraphedNet(PreciseNet):
         self._start()
 
     def _compute(self, inputs: Mapping[str, Tensor], blobs: Sequence[str] | None) -> dict[str, Tensor]:
-        if self.device.type != "cuda":
+        layers = (module for module in self.net.modules() if isinstance(module, LayerModule))
+        if self.device.type != "cuda" or not all(layer.replayable for layer in layers):
             return super()._compute(inputs, blobs)
         return self._replay(inputs, blobs)
 
     def _replay(self, inputs: Mapping[str, Tensor], blobs: Sequence[str] | None) -> dict[str, Tensor]:
         """Run the inputs through the graph of their shapes, captured now where there is none."""
-        places = [parameter.data_ptr() for parameter in self.net.parameters()]
+        places = [tensor.data_ptr() for tensor in (*self.net.parameters(), *self.net.buffers())]
         if places != self._places:
             self._graphs.clear()
             self._places, self._pool = places, None

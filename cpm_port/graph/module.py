@@ -116,6 +116,15 @@ class LayerModule(nn.Module):
         return self.training_phase and self.training
 
     @property
+    def replayable(self) -> bool:
+        """Whether a pass may be recorded once and replayed, as on a GPU: it only computes tops from bottoms.
+
+        Not so where a pass changes something (running sums, states, files), draws numbers, or needs a tensor's values
+        on the host.
+        """
+        return not self.shaped_by_values
+
+    @property
     def _known_without_torch(self) -> bool:
         entry = LAYER_TYPES.get(self.spec.type)
         return entry is not None and not entry.by_module

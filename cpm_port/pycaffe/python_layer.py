@@ -169,6 +169,8 @@ class PythonModule(LayerModule):
         Blobs of the layer's own: what `setup` sees, and what `forward` copies through.
     """
 
+    replayable = False  # the caller's code runs on the host
+
     def __init__(self, spec: LayerSpec, bottom_shapes: Sequence[Shape]) -> None:
         with torch.device("cpu"):  # also where the module is made for its shapes alone
             layer = _layer_class(spec)(spec.params.message())

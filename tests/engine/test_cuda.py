@@ -12,8 +12,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -368,6 +370,54 @@ def test_a_graph_replays_what_the_net_computes(precision: str) -> None:
             assert list(found) == list(expected)
             for name, blob in expected.items():
                 assert largest(found[name], blob) < 1e-5
+
+
+@pytest.mark.gpu
+def test_dropout_draws_anew_in_every_pass_and_is_captured_when_it_draws_nothing() -> None:
+    text = NET + 'layer { name: "d" type: "Dropout" bottom: "data" top: "d" }'
+    graphed = GraphedNet(load_net(parse_net(text, phase="TRAIN"), device="cuda"))
+    x = data().cuda()
+    first, second = graphed({"data": x})["d"].cpu(), graphed({"data": x})["d"].cpu()
+    assert set((first / x.cpu()).unique().tolist()) == {0.0, 2.0}
+    assert not torch.equal(first, second)
+    assert not graphed._graphs
+    graphed.eval()
+    assert torch.equal(graphed({"data": x})["d"].cpu(), x.cpu())
+    assert len(graphed._graphs) == 1
+    graphed.train()
+    assert not torch.equal(graphed({"data": x})["d"].cpu(), x.cpu())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "layer",
+    [
+        'type: "Nms" bottom: "data" nms_param { threshold: 0.3 num_parts: 3 max_peaks: 6 }',
+        'type: "PriorBox" bottom: "data" bottom: "data" prior_box_param { min_size: 20 }',
+        'type: "ROIPooling" bottom: "data" bottom: "rois" roi_pooling_param { pooled_h: 2 pooled_w: 2 }',
+    ],
+)
+def test_what_needs_values_on_the_host_runs_uncaptured(layer: str) -> None:
+    rois = 'layer { name: "r" type: "Input" top: "rois" input_param { shape { dim: 1 dim: 5 } } }'
+    net = load_net(parse_net(f'{NET} {rois} layer {{ name: "l" top: "l" {layer} }}'))
+    inputs = {"data": data(1), "rois": torch.tensor([[0.0, 3, 4, 20, 30]])}
+    expected = net(inputs)["l"]
+    graphed = GraphedNet(net.to("cuda"))
+    for _ in range(2):
+        assert torch.equal(graphed({name: tensor.cuda() for name, tensor in inputs.items()})["l"].cpu(), expected)
+    assert not graphed._graphs
+
+
+@pytest.mark.gpu
+def test_every_pass_of_a_graphed_net_writes_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "out.h5"
+    layer = f'type: "HDF5Output" bottom: "data" bottom: "data" hdf5_output_param {{ file_name: "{file}" }}'
+    text = f'{NET} layer {{ name: "h" {layer} }}'
+    graphed = GraphedNet(load_net(parse_net(text), device="cuda"))
+    for _ in range(3):
+        graphed({"data": data(1).cuda()})
+    with h5py.File(file) as written:
+        np.testing.assert_array_equal(written["data"], np.concatenate([data(1)] * 3))
 
 
 @pytest.mark.gpu

@@ -40,6 +40,11 @@ class RecurrentModule(LayerModule):
         self.static = has_static_input(spec)
         self._carried: States | None = None
 
+    @property
+    def replayable(self) -> bool:
+        """Whether no state is kept from call to call."""
+        return bool(self.fields.expose_hidden)
+
     def fillers(self) -> list[MessageView | float]:
         """Return the weights' filler for matrices, the bias's for vectors."""
         p = self.fields

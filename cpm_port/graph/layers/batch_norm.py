@@ -111,6 +111,11 @@ class BatchNorm(LayerModule):
             return self.trains
         return not self.fields.use_global_stats
 
+    @property
+    def replayable(self) -> bool:
+        """Whether the running sums stay as they are."""
+        return not self.uses_batch_statistics
+
     @torch.no_grad()
     def _update(self, mean: Tensor, variance: Tensor, count: int, fraction: float) -> None:
         """Move the running sums by one batch of `count` values per channel."""

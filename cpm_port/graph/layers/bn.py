@@ -53,16 +53,26 @@ class BN(LayerModule):
         if not self.stored and p.bn_mode == "INFERENCE":
             return (x * scale + shift,)
         eps = p.eps if self.stored else _SEGNET_EPS
-        if self.stored and (p.frozen or not self.trains):
+        if self.stored and not self._moves:
             mean, variance = statistics
             return ((x - mean) / torch.sqrt(variance + eps) * scale + shift,)
         dims = [dim for dim in range(x.dim()) if dim != 1]
         mean = mean_over_processes(x.mean(dims, keepdim=True))
         centered = x - mean
         variance = mean_over_processes(centered.square().mean(dims, keepdim=True))
-        if self.stored:
+        if self._moves:
             self._move(mean.detach(), variance.detach())
         return (centered / torch.sqrt(variance + eps) * scale + shift,)
+
+    @property
+    def replayable(self) -> bool:
+        """Whether the stored statistics stay as they are."""
+        return not self._moves
+
+    @property
+    def _moves(self) -> bool:
+        """Whether a pass normalizes by the batch's statistics and moves the stored ones towards them."""
+        return self.stored and self.trains and not self.fields.frozen
 
     @torch.no_grad()
     def _move(self, mean: Tensor, variance: Tensor) -> None:

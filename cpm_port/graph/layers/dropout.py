@@ -20,6 +20,11 @@ class Dropout(LayerModule):
 
     message = "dropout_param"
 
+    @property
+    def replayable(self) -> bool:
+        """Whether nothing is drawn."""
+        return not self.trains
+
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Return one top of the bottom's shape."""
         return (F.dropout(x, self.fields.dropout_ratio, training=self.trains),)

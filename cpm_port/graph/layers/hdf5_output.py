@@ -30,6 +30,7 @@ class HDF5Output(LayerModule):
     """Two blobs to a file."""
 
     message = "hdf5_output_param"
+    replayable = False  # every pass writes
 
     written = False
 

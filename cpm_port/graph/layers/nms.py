@@ -30,6 +30,7 @@ class Nms(LayerModule):
     """Maps to lists of peaks."""
 
     message = "nms_param"
+    replayable = False  # peaks are counted on the host
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> tuple[Tensor]:

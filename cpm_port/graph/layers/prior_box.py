@@ -26,6 +26,7 @@ class PriorBox(LayerModule):
     """Boxes as numbers."""
 
     message = "prior_box_param"
+    replayable = False  # boxes are made on the host
 
     def forward(self, x: Tensor, image: Tensor | None = None) -> tuple[Tensor]:
         """Return the boxes for maps of `x`'s height and width, and an image of `image`'s."""

@@ -26,6 +26,7 @@ class ROIPooling(LayerModule):
     """Regions of any size to maps of one size."""
 
     message = "roi_pooling_param"
+    replayable = False  # regions are read on the host
 
     def forward(self, x: Tensor, regions: Tensor) -> tuple[Tensor]:
         """Return shape (R, C, pooled_h, pooled_w)."""
