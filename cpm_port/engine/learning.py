@@ -27,7 +27,7 @@ from torch import Tensor
 from cpm_port.compute.memory import Workspace
 from cpm_port.engine.fft import LANES, NO_POOL, TILE_SIZES, tile_geometry
 from cpm_port.engine.gradients import convolve
-from cpm_port.engine.net import MEMORY_BOUND, AcceleratedNet
+from cpm_port.engine.net import MEMORY_BOUND, PLANS, AcceleratedNet
 from cpm_port.engine.program import Operation, Program, compile_program, is_plain_convolution
 from cpm_port.graph import CaffeNet, LayerModule, Shape
 from cpm_port.graph.net import Blob
@@ -104,21 +104,23 @@ class LearningNet(AcceleratedNet):
         if not self.is_covered(table):
             return super().forward(table, blobs)
         shapes = {name: tuple(tensor.shape) for name, tensor in table.items()}
-        self._reshape(shapes)
-        program, self.learning_ways = self._learning_plan(shapes, tuple(self._wanted(blobs)))
+        with self._turn:
+            self._reshape(shapes)
+            program, sizes = self._learning_plan(shapes, tuple(self._wanted(blobs)))
+        self.learning_ways = sizes
         values = {program.inputs[name]: _channels_last(tensor) for name, tensor in table.items()}
         for operation in program.operations:
             bottoms = [values[value] for value in operation.reads]
             for position in operation.detached:
                 bottoms[position] = bottoms[position].detach()
-            values.update(zip(operation.writes, self._learn(operation, bottoms), strict=True))
+            values.update(zip(operation.writes, self._learn(operation, bottoms, sizes), strict=True))
             del bottoms
             for value in operation.frees:
                 del values[value]
         return {name: values[value].contiguous() for name, value in program.results.items()}
 
-    def _learn(self, operation: Operation, bottoms: list[Tensor]) -> Sequence[Tensor]:
-        module, size = self.get_submodule(operation.key), self.learning_ways.get(operation.key, 0)
+    def _learn(self, operation: Operation, bottoms: list[Tensor], sizes: Mapping[str, int]) -> Sequence[Tensor]:
+        module, size = self.get_submodule(operation.key), sizes.get(operation.key, 0)
         assert isinstance(module, LayerModule)
         if size:
             weight, *bias = module.blobs
@@ -138,6 +140,8 @@ class LearningNet(AcceleratedNet):
         key = (tuple(shapes.items()), wanted, learns)
         if key not in self._learning_plans:
             self._learning_plans[key] = compile_program(self, wanted), self._sizes()
+            if len(self._learning_plans) > PLANS:
+                del self._learning_plans[next(iter(self._learning_plans))]
         return self._learning_plans[key]
 
     def _sizes(self) -> dict[str, int]:

@@ -28,6 +28,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from cpm_port.compute.memory import Workspace
 from cpm_port.engine.fft import FourierConv
@@ -47,7 +48,7 @@ MEMORY_BOUND = 1792 << 20
 _WORKSPACE = 128 << 20
 _SAMPLES = 64
 _OWN = {"_turn", "_workspace", "_weights_bound", "_plans", "_current_plan", "_transformed"}  # what `_start` makes
-_PLANS = 64  # kept at most, one for each size of inputs and set of wanted blobs; the oldest one goes
+PLANS = 64  # kept at most, one for each size of inputs and set of wanted blobs; the oldest one goes
 
 PlanSource = Literal["model", "measure"]
 _Key = tuple[str, int]  # a layer's key in the net, a tile size
@@ -190,7 +191,7 @@ class AcceleratedNet(CaffeNet):
         """Tell whether somebody follows what the layers do: compiles or exports the net, or has hooks on layers."""
         if _is_traced() or isinstance(inputs, fx.Proxy):
             return True
-        return any(module._forward_hooks or module._forward_pre_hooks for module in self._layer_modules())
+        return _has_any_global_hook() or any(map(_has_hooks, self._layer_modules()))
 
     def is_covered(self, table: Mapping[str, Tensor]) -> bool:
         """Tell whether the engine covers these inputs and the parameters: float32 in this machine's memory."""
@@ -230,7 +231,7 @@ class AcceleratedNet(CaffeNet):
             if self.plan_source == "model":
                 ways = without_small_gains(ways)
             plan = self._plans[key] = _Plan(program, choose(ways, self._weights_bound))
-            if len(self._plans) > _PLANS:
+            if len(self._plans) > PLANS:
                 del self._plans[next(iter(self._plans))]
         if plan is not self._current_plan:
             self._make_room(plan)
@@ -265,6 +266,12 @@ class AcceleratedNet(CaffeNet):
                 outputs, _, kernel, _ = module.blob(0).shape
                 tail = operation.rectify, operation.pool
                 yield operation.key, ConvJob(images, channels, outputs, kernel, height, width, *tail)
+
+
+def _has_hooks(module: LayerModule) -> bool:
+    """Tell whether somebody wants to be called when a layer runs, forward or back."""
+    forward = module._forward_pre_hooks or module._forward_hooks
+    return bool(forward or module._backward_pre_hooks or module._backward_hooks)
 
 
 def _joins_channels(module: Concat, bottoms: list[Tensor]) -> bool:

@@ -155,6 +155,40 @@ def test_what_the_engine_does_not_cover_runs_as_it_is(monkeypatch: pytest.Monkey
     fast({name: value.double() for name, value in batch(net).items()})
 
 
+@pytest.mark.parametrize("hook", ["register_full_backward_hook", "register_full_backward_pre_hook"])
+def test_hooks_on_a_layers_way_back_are_called(hook: str) -> None:
+    net, called = make(stages=1), list[str]()
+    getattr(net.get_submodule("conv4_stage1"), hook)(lambda module, *_: called.append(module.spec.name))
+    LearningNet(net)(batch(net))["loss_stage1"].backward()
+    assert called == ["conv4_stage1"]
+
+
+def test_hooks_on_all_modules_see_every_layer() -> None:
+    fast, seen = LearningNet(make(stages=1)), list[torch.nn.Module]()
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda module, *_: seen.append(module))
+    fast(batch(fast))
+    handle.remove()
+    assert len(seen) == len(fast.steps) + 1  # and the net itself
+
+
+def test_dropout_draws_what_it_draws_in_the_plain_net() -> None:
+    net = make(('(name: "relu1_stage1".*?})', r'\1 layer { name: "drop" type: "Dropout" bottom: "conv1_stage1" '
+                'top: "conv1_stage1" }'), *SMOOTH, stages=1)  # fmt: skip
+    found = []
+    for engine in (True, False):
+        torch.manual_seed(5)
+        found.append(differentiate(net, engine=engine))
+    assert distance(*found) < TOLERANCE
+
+
+def test_only_so_many_plans_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning, "PLANS", 2)
+    fast = LearningNet(make(stages=1))
+    for count in (1, 2, 3, 4):
+        fast({name: value[:1].expand(count, *value.shape[1:]) for name, value in batch(fast).items()})
+    assert len(fast._learning_plans) == 2
+
+
 def test_without_gradients_it_is_an_accelerated_net() -> None:
     fast = LearningNet(make())
     with torch.no_grad():

@@ -1,6 +1,7 @@
 """Dropout: random zeros in phase TRAIN, the identity in phase TEST. Source: caffe `dropout_layer.cpp`.
 
-What is kept is scaled by 1 / (1 - dropout_ratio) while training. The draws are torch's, not Caffe's.
+What is kept is scaled by 1 / (1 - dropout_ratio) while training. The draws are torch's, not Caffe's: one for each value
+in the blob's order, however it lies in memory, so that one seed gives one result.
 """
 
 from __future__ import annotations
@@ -27,4 +28,5 @@ class Dropout(LayerModule):
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Return one top of the bottom's shape."""
-        return (F.dropout(x, self.fields.dropout_ratio, training=self.trains),)
+        in_order = x.contiguous() if self.trains else x
+        return (F.dropout(in_order, self.fields.dropout_ratio, training=self.trains),)
