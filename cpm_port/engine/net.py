@@ -191,7 +191,8 @@ class AcceleratedNet(CaffeNet):
         """Tell whether somebody follows what the layers do: compiles or exports the net, or has hooks on layers."""
         if _is_traced() or isinstance(inputs, fx.Proxy):
             return True
-        return _has_any_global_hook() or any(map(_has_hooks, self._layer_modules()))
+        everywhere = _has_any_global_hook()  # type: ignore[no-untyped-call]
+        return bool(everywhere) or any(map(_has_hooks, self._layer_modules()))
 
     def is_covered(self, table: Mapping[str, Tensor]) -> bool:
         """Tell whether the engine covers these inputs and the parameters: float32 in this machine's memory."""
