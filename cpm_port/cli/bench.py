@@ -15,10 +15,12 @@ from pathlib import Path
 
 import cpm_port.bench
 from cpm_port.errors import UsageError
+from cpm_port.files.atomic import require_writable_folder
 
 __all__ = ["configure", "run"]
 
 _REPORT = "report"
+_MAY_BE_ZERO = ("seed", "difficulty", "level", "finetune", "memory_bound", "bounds")
 _ON_ITS_OWN = "gpu"  # runs other benches, on what is not everywhere: not one of "all of them"
 
 
@@ -61,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
         _add_targets(parser, args.json, args.record)
         module.configure(parser)
         given = parser.parse_args(args.rest)
+        _refuse_nothing(name, given)
         folder = records_folder() if given.record else None
         results[name] = module.run(given)
         print(result_text(name, results[name]))
@@ -79,6 +82,22 @@ def _add_targets(parser: argparse.ArgumentParser, json: Path | None = None, reco
     parser.add_argument(
         "--record", action="store_true", default=record, help="keep them in the checkout's reference_results/benchmarks"
     )
+
+
+def _refuse_nothing(name: str, given: argparse.Namespace) -> None:
+    """Raise a UsageError before anything runs where nothing would be measured, or the results could not be kept."""
+    for option, value in vars(given).items():
+        for number in value if isinstance(value, list | tuple) else [value]:
+            least = 0 if option in _MAY_BE_ZERO else 1
+            found = f"bench {name}: --{option.replace('_', '-')} {number}"
+            if type(number) is int and number < least:
+                raise UsageError(f"{found}: expected {least} or more")
+            if type(number) is float and not number > 0:
+                raise UsageError(f"{found}: expected a number above 0")
+    if given.json is not None:
+        if given.json.is_dir():
+            raise UsageError(f"--json {given.json}: is a folder; expected a file")
+        require_writable_folder(given.json.parent)
 
 
 def _report(rest: list[str]) -> int:

@@ -73,6 +73,32 @@ def test_what_a_bench_itself_calls_missed_is_exit_code_one(made_up, capsys):
     assert "missed: example: 200 per second" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["video", "--frames", "0"], "bench video: --frames 0: expected 1 or more"),
+        (["net", "--repeats", "0"], "bench net: --repeats 0: expected 1 or more"),
+        (["net", "--memory-bound", "-1"], "bench net: --memory-bound -1: expected 0 or more"),
+        (["crossing", "--size", "640", "0"], "bench crossing: --size 0: expected 1 or more"),
+        (["crossing", "--rate", "nan"], "bench crossing: --rate nan: expected a number above 0"),
+        (["score", "--json", "."], "--json .: is a folder; expected a file"),
+    ],
+)
+def test_a_bench_that_would_measure_nothing_or_keep_nothing_is_refused_before_it_runs(
+    words, message, monkeypatch, capsys
+):
+    monkeypatch.setattr(f"cpm_port.bench.{words[0]}.run", None)
+    assert main(["bench", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_nothing_is_recorded_where_there_is_no_checkout(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("cpm_port.files.checkout.resource_dir", lambda name: tmp_path / name)
+    monkeypatch.setattr("cpm_port.bench.score.run", None)
+    assert main(["bench", "score", "--record"]) == 2
+    assert "checkout" in capsys.readouterr().err
+
+
 def test_an_unknown_bench_is_bad_input(capsys):
     assert main(["bench", "nothing"]) == 2
     assert "no bench 'nothing'; there are " in capsys.readouterr().err
