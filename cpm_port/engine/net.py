@@ -164,10 +164,19 @@ class AcceleratedNet(CaffeNet):
         for operation in plan.program.operations:
             tops = self._run(operation, plan.ways.get(operation.key), [values[value] for value in operation.reads])
             values.update(zip(operation.writes, tops, strict=True))
+            self._take_shapes(operation, tops)
             del tops
             for value in operation.frees:
                 del values[value]
         return {name: values[value].contiguous() for name, value in plan.program.results.items()}
+
+    def _take_shapes(self, operation: Operation, tops: Sequence[Tensor]) -> None:
+        """Work out the shapes behind a layer that has told only now how large its tops are."""
+        module = self.get_submodule(operation.key)
+        if isinstance(module, LayerModule) and module.shaped_by_values:
+            found = {name: tuple(top.shape) for name, top in zip(module.spec.tops, tops, strict=True)}
+            position = next(i for i, step in enumerate(self.steps) if step.key == operation.key)
+            self._reshape_behind(position, self._blob_shapes | found)
 
     def forget(self) -> None:
         """Drop all transformed weights and plans; the next run makes them anew."""

@@ -329,6 +329,23 @@ def test_forgetting_frees_the_weights_and_changes_nothing(net: CaffeNet) -> None
     assert torch.equal(run(fast, data())[BELIEFS], before)
 
 
+@pytest.mark.parametrize("kept", [(1, 0, 1, 0), (0, 0, 0, 0), (1, 1, 1, 1)])
+def test_shapes_behind_a_layer_whose_size_its_values_tell_are_those_of_the_plain_net(kept: tuple[int, ...]) -> None:
+    text = """
+        input: "d" input_shape { dim: 4 dim: 4 dim: 24 dim: 20 } input: "s" input_shape { dim: 4 }
+        layer { name: "f" type: "Filter" bottom: "d" bottom: "s" top: "f" }
+        layer { name: "c" type: "Convolution" bottom: "f" top: "c"
+                convolution_param { num_output: 16 kernel_size: 11 pad: 5 weight_filler { type: "xavier" } } }"""
+    plain = load_net(parse_net(text))
+    fast = accelerate(load_net(parse_net(text), dict(plain.params)))
+    inputs = {"d": torch.rand(4, 4, 24, 20), "s": torch.tensor(kept, dtype=torch.float32)}
+    with torch.no_grad():
+        found, expected = fast(inputs)["c"], plain(inputs)["c"]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert fast.blob_shapes == plain.blob_shapes
+    assert fast.blob_shapes["c"][0] == sum(kept)
+
+
 def test_double_precision_runs_the_plain_layers(net: CaffeNet) -> None:
     net.double()
     fast = accelerate(net)
