@@ -51,7 +51,7 @@ DATASETS: dict[str, tuple[PartOrder, Centricity]] = {
 OWN_ORDER = "own"
 """Name of the part order of a file that lists its parts' names."""
 
-_ORIGIN = "the release's training code (genJSON.m writes it), or the JSON files that its page offers"
+_ORIGIN = "`cpm-port records json`, which writes such files, or the release's page, which offers some"
 _FIELDS = (
     "dataset", "isValidation", "img_paths", "img_width", "img_height", "objpos", "joint_self", "scale_provided",
     "joint_others", "scale_provided_other", "objpos_other", "annolist_index", "people_index", "numOtherPeople",

@@ -43,10 +43,9 @@ def check_images(samples: Sequence[Sample], *, decode: bool = False) -> None:
     absent = [sample for sample in samples if sample.image is None or not sample.image.is_file()]
     if absent:
         first = absent[0].image or f"{absent[0].name} (the labels name no image)"
-        origin = _ORIGINS.get(absent[0].dataset, f"wherever {absent[0].dataset} is from")
-        raise MissingFileError(
-            f"{len(absent)} of {len(samples)} images are not there; the first: {first}; get them from {origin}"
-        )
+        origin = _ORIGINS.get(absent[0].dataset)
+        where = "the annotations name other places than they lie in" if origin is None else f"get them from {origin}"
+        raise MissingFileError(f"{len(absent)} of {len(samples)} images are not there; the first: {first}; {where}")
     sizes: dict[Path, tuple[int, int]] = {}
     for sample in samples:
         if not decode and sample.image_size is None:

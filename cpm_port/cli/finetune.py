@@ -31,14 +31,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the model's folder")
     recipe = parser.add_argument_group("the recipe")
     for name, kind, meaning in (
-        ("iterations", int, "at most so many"),
-        ("batch-size", int, "people in each"),
-        ("rate", float, "the highest; a run that it breaks starts again at a quarter of it"),
-        ("validate-interval", int, "iterations between measurements of the people held out"),
-        ("patience", int, "measurements without a better one after which the run ends"),
-        ("box", int, "side of the net's input, px (default: as the model that it starts from)"),
-        ("rotate", float, "degrees, each way"),
-        ("seed", int, "of what is drawn by chance"),
+        ("iterations", int, "at most so many (default 2000)"),
+        ("batch-size", int, "people in each (default 8)"),
+        ("rate", float, "the highest; a run that it breaks starts again at a quarter of it (default 0.0005)"),
+        ("validate-interval", int, "iterations between measurements of the people held out (default 100)"),
+        ("patience", int, "measurements without a better one after which the run ends (default 6)"),
+        ("box", int, "side of the net's input, px, a multiple of 16 (default: as the model that it starts from)"),
+        ("rotate", float, "degrees, each way (default 40)"),
+        ("seed", int, "of what is drawn by chance (default 0)"),
     ):
         recipe.add_argument(f"--{name}", type=kind, metavar="N", help=meaning)
     recipe.add_argument("--no-flip", action="store_true", help="mirror no examples")
@@ -49,6 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train and say what came of it; return 0, or 3 where a signal stopped the run."""
     from cpm_port.training.recipe import Recipe, finetune
+    from cpm_port.training.validation import parts_line
 
     names = ("iterations", "batch_size", "rate", "validate_interval", "patience", "box", "rotate", "seed")
     chosen = {name: value for name in names if (value := getattr(args, name)) is not None}
@@ -63,7 +64,10 @@ def run(args: argparse.Namespace) -> int:
         f"{measured['percent']:.1f} % after {found.record['best_iteration']} iterations, of {measured['people']} "
         "people held out"
     )
-    print("  " + ", ".join(f"{part} {percent:.1f}" for part, percent in measured["parts"].items()))
+    print(f"  {parts_line(measured['parts'])}")
+    if found.record["best_iteration"] == 0:
+        print("no measurement was better than the first, so the weights are those that the training began with;")
+        print("longer training may help, or a look at labels.png (docs/how-to/finetune.md, If it does not work)")
     if not args.no_onnx:
         _write_onnx(found.folder)
     print(f"{found.folder}: look at found.png and curves.svg")

@@ -37,7 +37,7 @@ from cpm_port.annotations.samples import Sample
 from cpm_port.annotations.trained import split_by_image
 from cpm_port.caffe import NetSpec, parse_net, read_net, read_weights, write_weights
 from cpm_port.compute.devices import joined_world
-from cpm_port.errors import DataError, TrainingError, UsageError
+from cpm_port.errors import DataError, LayerError, TrainingError, UsageError
 from cpm_port.files.atomic import atomic_path
 from cpm_port.files.digest import file_sha256
 from cpm_port.files.json_text import read_json
@@ -118,6 +118,8 @@ class Recipe:
         wrong = [f"{name} {getattr(self, name)}" for name, value in least.items() if not getattr(self, name) >= value]
         if not self.rate > 0:
             wrong.append(f"rate {self.rate}")
+        if self.box is not None and self.box < 1:
+            wrong.append(f"box {self.box}")
         if wrong:
             raise UsageError(f"{', '.join(wrong)}: too small")
 
@@ -291,7 +293,10 @@ def _retargeted(choice: Choice, people: _Data, recipe: Recipe) -> _Nets:
     own_box = choice.entry.box[0]
     box = recipe.box or own_box
     sigma = round(choice.entry.center_sigma * box / own_box, 4)
-    deploy_text = deploy_for_parts(source, len(people.order), box)
+    try:
+        deploy_text = deploy_for_parts(source, len(people.order), box)
+    except LayerError as error:
+        raise UsageError(f"box {box} does not suit {choice.net}, a multiple of 16 would: {error}") from error
     deploy = parse_net(deploy_text, source="deploy.prototxt")
     data = TrainingData(
         people.path.name,
@@ -393,7 +398,10 @@ def _check_plan(path: Path, plan: Mapping[str, Any]) -> None:
         if name != "start" and (not isinstance(known, dict) or known.get(name) != value)
     ]
     if differ:
-        raise UsageError(f"{path.parent.parent}: an unfinished run of another kind: {'; '.join(differ)}")
+        raise UsageError(
+            f"{path.parent.parent}: an unfinished run of another kind: {'; '.join(differ)}; "
+            "to begin anew, delete the folder or name another --out"
+        )
 
 
 # -- what is left behind -----------------------------------------------------------------------------------------------
@@ -426,7 +434,7 @@ def _record(
         "loss": [losses[0], losses[-1]] if losses else [],
         "validation": {
             "source": people.path.name,
-            "people": len(people.held),
+            "people": best.get("people", len(people.held)),  # runs before 30 November 2026 did not count them
             "images": len({sample.image for sample in people.held}),
             "protocol": f"PCK by {best['length']}",
             "threshold": THRESHOLD,

@@ -8,12 +8,13 @@ flipped. One scale, one arg-max of the bicubically enlarged maps, in the box: a 
 Conventions: coordinates are crop px, (x, y), 0-based; a joint without a label (code 2) does not count. The normalizer
 is the torso's diameter, left shoulder to right hip, where the parts' order is known and has them (the reordered 14
 parts, sources that know their order, 9 parts of an LMDB as FLIC's; people who lack one of the two are left out), and
-half the larger side of the labelled joints' box elsewhere.
+half the larger side of the labelled joints' box elsewhere, and where there is one part, half the size of the person as
+their scale tells it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -32,12 +33,21 @@ from cpm_port.graph import CaffeNet
 from cpm_port.models.interface import belief_maps, cpm_data_layer
 from cpm_port.parts import PartOrder, release_order
 from cpm_port.records.record import RecordStore, order_of
-from cpm_port.release import PIXEL_DIVISOR, PIXEL_OFFSET
+from cpm_port.release import MPII_PERSON_HEIGHT, PIXEL_DIVISOR, PIXEL_OFFSET
 from cpm_port.training.augment import Augmentation, augment, blob_shapes
 from cpm_port.training.labels import center_map_at
 from cpm_port.training.transform_param import TransformParameters
 
-__all__ = ["HeldOut", "data_and_label", "hold_out", "peaks_in_crop", "stage_errors", "stage_pck", "stage_peaks"]
+__all__ = [
+    "HeldOut",
+    "data_and_label",
+    "hold_out",
+    "parts_line",
+    "peaks_in_crop",
+    "stage_errors",
+    "stage_pck",
+    "stage_peaks",
+]
 
 THRESHOLD = 0.2
 """Of the normalizer; an error equal to it is a hit."""
@@ -109,10 +119,13 @@ def hold_out(records: RecordStore, parameters: TransformParameters, limit: int |
     people = np.stack([example.people[0] for example in examples]).astype(np.float64)
     joints = np.where(people[:, :, 2:] == 2, np.nan, people[:, :, :2])
     order = _order(records, parameters)
-    normalizer, length = _normalizer(joints, order)
+    normalizer, length = _normalizer(joints, order, parameters)
     kept = np.flatnonzero(np.isfinite(normalizer) & (normalizer > 0))
     if not len(kept):
-        raise DataError(f"validation: none of {count} records has the labels that a normalizer needs")
+        raise DataError(
+            f"validation: none of {count} people held out has the labels that errors are measured by, {length}; "
+            "expected two parts or more of a person"
+        )
     return HeldOut(
         np.stack([examples[i].planes for i in kept]),
         np.stack([examples[i].objpos for i in kept]),
@@ -140,20 +153,29 @@ def data_and_label(net: CaffeNet) -> tuple[str, str, TransformParameters]:
 def stage_pck(net: CaffeNet, held_out: HeldOut) -> tuple[dict[str, Any], str]:
     """Return PCK@0.2 in percent: `pck` of the last stage, `stages` by blob, `parts` of the last stage; and a line.
 
-    With the parts' `names`, where they are known, and the `length` that errors are divided by.
+    With the parts' `names`, where they are known, the `length` that errors are divided by, and how many `people` were
+    measured. A part that is labelled on nobody has no score: None.
     """
     stages = list(belief_maps(net.spec, net.blob_shapes).values())
     hits = stage_errors(net, held_out, stages) <= THRESHOLD
     labelled = ~np.isnan(held_out.joints).any(axis=2)
     percent = [100 * float(row.sum()) / int(labelled.sum()) for row in hits]
-    per_part = 100 * hits[-1].sum(axis=0) / np.maximum(labelled.sum(axis=0), 1)
-    values = {"pck": percent[-1], "stages": dict(zip(stages, percent, strict=True)), "parts": per_part.tolist()}
+    counts = labelled.sum(axis=0)
+    per_part = [
+        100 * int(hit) / int(count) if count else None for hit, count in zip(hits[-1].sum(axis=0), counts, strict=True)
+    ]
+    values = {"pck": percent[-1], "stages": dict(zip(stages, percent, strict=True)), "parts": per_part}
     words = ", ".join(f"{name} {value:.1f}" for name, value in values["stages"].items())
     line = f"PCK@{THRESHOLD} {percent[-1]:.2f} % of {labelled.sum()} joints ({words}), by {held_out.length}"
     if held_out.names:
         values |= {"names": list(held_out.names)}
-        line += "; " + ", ".join(f"{name} {value:.1f}" for name, value in zip(held_out.names, per_part, strict=True))
-    return {**values, "length": held_out.length}, line
+        line += f"; {parts_line(dict(zip(held_out.names, per_part, strict=True)))}"
+    return {**values, "length": held_out.length, "people": len(held_out)}, line
+
+
+def parts_line(scores: Mapping[str, float | None]) -> str:
+    """Return parts' scores as a line of text."""
+    return ", ".join(f"{name} {'not labelled' if score is None else f'{score:.1f}'}" for name, score in scores.items())
 
 
 def stage_errors(net: CaffeNet, held_out: HeldOut, stages: Sequence[str], batch: int = 16) -> NDArray[np.float64]:
@@ -235,8 +257,13 @@ def _order(records: RecordStore, parameters: TransformParameters) -> PartOrder |
     return known
 
 
-def _normalizer(joints: NDArray[np.float64], order: PartOrder | None) -> tuple[NDArray[np.float64], str]:
+def _normalizer(
+    joints: NDArray[np.float64], order: PartOrder | None, parameters: TransformParameters
+) -> tuple[NDArray[np.float64], str]:
     """Return the length that errors are divided by, NaN where the labels do not tell it, and what it is."""
     if order is not None and {"left_shoulder", "right_hip"} <= set(order.parts):
         return np.asarray(torso_diameter(joints, order)), "the torso"
+    if joints.shape[1] == 1:
+        size = MPII_PERSON_HEIGHT * parameters.target_dist  # px of the crop, whatever the scale
+        return np.where(np.isnan(joints[:, 0, 0]), np.nan, size / 2), "half the person's size"
     return half_box(joints), "half the labels' box"

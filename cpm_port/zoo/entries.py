@@ -190,7 +190,7 @@ def model_named(name: str) -> ModelEntry:
     'official, trained on MPII and LSP, 6 stages'
     """
     if name not in ENTRIES:
-        raise UsageError(f"model {name!r} is unknown; expected one of {', '.join(ENTRIES)}")
+        raise UsageError(f"model {name!r} is unknown; expected one of {', '.join(ENTRIES)}, or a model's folder")
     return ENTRIES[name]
 
 

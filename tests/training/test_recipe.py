@@ -19,7 +19,7 @@ import pytest
 
 from cpm_port.caffe import read_net, read_weights, write_weights
 from cpm_port.cli import main
-from cpm_port.errors import DataError, TrainingError, UsageError
+from cpm_port.errors import DataError, MissingFileError, TrainingError, UsageError
 from cpm_port.files.digest import file_sha256
 from cpm_port.models import architecture, deploy_text
 from cpm_port.training.loop import Trainer
@@ -212,6 +212,54 @@ def test_a_finished_folder_another_run_and_a_strangers_folder_are_left_alone(
         finetune(data, data.parent, tiny, TINY, device="cpu")
 
 
+def relabelled(data: Path, kept: dict[str, set[str]]) -> Path:
+    """Write the annotations with other parts' labels removed: by "train" and "held", the parts that stay."""
+    content = json.loads(data.read_text())
+    for record in content["root"]:
+        stay = kept["held" if record["isValidation"] else "train"]
+        joints = zip(content["parts"], record["joint_self"], strict=True)
+        record["joint_self"] = [joint if part in stay else [0, 0, 0] for part, joint in joints]
+    other = data.with_name("other.json")
+    other.write_text(json.dumps(content))
+    return other
+
+
+def test_a_part_that_is_labelled_on_nobody_held_out_has_no_score(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    marked = write_own_data(tmp_path / "own", FIVE, range(4), range(4, 6))
+    data = relabelled(marked, {"train": set(FIVE), "held": set(FIVE[1:])})
+    assert main(["finetune", "--data", str(data), "--from", tiny, "--out", str(tmp_path / "out"), *QUICK]) == 0
+    assert f"{FIVE[0]} not labelled, {FIVE[1]} " in capsys.readouterr().out
+    parts = read_own_model(tmp_path / "out").history[-1]["validation"]["parts"]
+    assert [part for part, score in parts.items() if score is None] == [FIVE[0]]
+
+
+def test_people_held_out_without_labels_are_no_measure_and_that_is_said(tiny: str, tmp_path: Path) -> None:
+    marked = write_own_data(tmp_path / "own", FIVE, range(4), range(4, 6))
+    data = relabelled(marked, {"train": set(FIVE), "held": set(FIVE[:1])})
+    said = "none of 2 people held out has the labels .* half the labels' box; expected two parts or more"
+    with pytest.raises(DataError, match=said):
+        finetune(data, tmp_path / "out", tiny, TINY, device="cpu")
+    with pytest.raises(UsageError, match=r"of another kind: --data was .* delete the folder or name another --out"):
+        finetune(marked, tmp_path / "out", tiny, TINY, device="cpu")
+
+
+def test_one_part_alone_is_measured_by_the_persons_size(tiny: str, tmp_path: Path) -> None:
+    data = write_own_data(tmp_path / "own", FIVE[:1], range(4), range(4, 6))
+    measured = finetune(data, tmp_path / "out", tiny, TINY, device="cpu").record["validation"]
+    assert (measured["protocol"], measured["people"]) == ("PCK by half the person's size", 2)
+
+
+def test_a_run_in_which_nothing_got_better_is_said(
+    data: Path, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    same = {"pck": 50.0, "stages": {"last": 50.0}, "parts": [50.0] * 5, "length": "the torso", "people": 1}
+    monkeypatch.setattr("cpm_port.training.run.stage_pck", lambda *_: (same, ""))
+    assert main(["finetune", "--data", str(data), "--from", tiny, "--out", str(tmp_path / "out"), *QUICK]) == 0
+    assert "no measurement was better than the first, so the weights are those" in capsys.readouterr().out
+
+
 def test_several_processes_are_refused(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="finetune runs in one process"):
@@ -300,5 +348,9 @@ def test_annotations_without_names_and_senseless_numbers_are_refused(data: Path,
     )
     with pytest.raises(DataError, match="names no parts"):
         finetune(nameless, tmp_path / "out", tiny, TINY, device="cpu")
-    with pytest.raises(UsageError, match="iterations 0, rate -1: too small"):
-        Recipe(iterations=0, rate=-1)
+    with pytest.raises(UsageError, match="iterations 0, rate -1, box 0: too small"):
+        Recipe(iterations=0, rate=-1, box=0)
+    with pytest.raises(UsageError, match=r"box 60 does not suit .*, a multiple of 16 would: "):
+        finetune(data, tmp_path / "out", tiny, replace(TINY, box=60), device="cpu")
+    with pytest.raises(MissingFileError, match=r"gone.json is not there; get it from `cpm-port records json`"):
+        finetune(data.with_name("gone.json"), tmp_path / "out", tiny, TINY, device="cpu")
