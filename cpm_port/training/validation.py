@@ -164,7 +164,7 @@ def stage_pck(net: CaffeNet, held_out: HeldOut) -> tuple[dict[str, Any], str]:
     per_part = [
         100 * int(hit) / int(count) if count else None for hit, count in zip(hits[-1].sum(axis=0), counts, strict=True)
     ]
-    values = {"pck": percent[-1], "stages": dict(zip(stages, percent, strict=True)), "parts": per_part}
+    values: dict[str, Any] = {"pck": percent[-1], "stages": dict(zip(stages, percent, strict=True)), "parts": per_part}
     words = ", ".join(f"{name} {value:.1f}" for name, value in values["stages"].items())
     line = f"PCK@{THRESHOLD} {percent[-1]:.2f} % of {labelled.sum()} joints ({words}), by {held_out.length}"
     if held_out.names:
