@@ -3,8 +3,8 @@
 JOINTS -> METRICS. The parts' order comes from the label file, so these protocols are made for each one.
 
 - `own-pck`: a joint is found where it lies within the threshold times a length: half the longer side of the box around
-  the person's labelled joints (as a training run validates), or the distance of two named parts. People to whom the
-  labels give no such length do not count.
+  the person's labelled joints, half the size that the person's scale tells where there is one part (both as a training
+  run validates), or the distance of two named parts. People to whom the labels give no such length do not count.
 - `own-oks`: a person is found where their object keypoint similarity (`oks.py`) reaches a level; its error is 1 - OKS,
   so the threshold 0.5 asks for an OKS of 0.5, and the area is the mean over the levels 0.5, 0.51, ..., 1.
 """
@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from cpm_port.errors import UsageError
+from cpm_port.errors import DataError, UsageError
 from cpm_port.evaluation.oks import joints_area, keypoint_similarity
 from cpm_port.evaluation.pck import normalized_errors
 from cpm_port.evaluation.protocols import Protocol
@@ -27,7 +27,8 @@ __all__ = ["OWN_DATASET", "OWN_PROTOCOLS", "half_box", "own_protocol"]
 
 OWN_DATASET = "OWN"
 OWN_PROTOCOLS = {
-    "own-pck": "PCK at 0.2 of half the longer side of the labelled joints' box, or of the distance of two named parts",
+    "own-pck": "PCK at 0.2 of half the longer side of the labelled joints' box (one part: of half the labelled size), "
+    "or of the distance of two named parts",
     "own-oks": "share of people whose object keypoint similarity (COCO's formula) is 0.5 or more",
 }
 _PERSON = "person"
@@ -47,12 +48,14 @@ def own_protocol(name: str, order: PartOrder, length: tuple[str, str] | None = N
     Raises
     ------
     UsageError
-        No such protocol, parts that the order lacks, or a length for OKS.
+        No such protocol, parts that the order lacks, a length for OKS, or OKS of one part, whose labels have no area.
     """
     if name not in OWN_PROTOCOLS:
         raise UsageError(f"no protocol {name!r} of parts of one's own; known: {', '.join(OWN_PROTOCOLS)}")
     if length is not None and (name != "own-pck" or not set(length) <= set(order.parts) or length[0] == length[1]):
         raise UsageError(f"{name} by {' - '.join(length)}: own-pck takes two of {', '.join(order.parts)}")
+    if name == "own-oks" and len(order) == 1:
+        raise UsageError(f"own-oks: one part, {order.parts[0]}, has no area to measure by; --protocol own-pck does")
     convention = Convention(order, 0, "person")
     if name == "own-oks":
         return Protocol(
@@ -86,12 +89,19 @@ def _errors(
     order: PartOrder, length: tuple[str, str] | None, predicted: NDArray[np.float64], truth: Truth
 ) -> NDArray[np.float64]:
     joints = truth.joints.xy
-    if length is None:
-        lengths = half_box(joints)
-    else:
+    if length is not None:
         first, second = (joints[:, order.index(part)] for part in length)
         lengths = np.hypot(*(first - second).T)
+    elif len(order) == 1:
+        lengths = np.full(len(joints), np.nan) if truth.height is None else truth.height / 2
+    else:
+        lengths = half_box(joints)
     counted = np.isfinite(lengths) & (lengths > 0)
+    if not counted.any():
+        raise DataError(
+            "no person's labels give a length to measure by: two parts of a person, or --length's two, or of one part a "
+            "scale"
+        )
     known = np.where(counted[:, None, None], joints, np.nan)
     return normalized_errors(predicted, known, np.where(counted, lengths, 1.0))
 

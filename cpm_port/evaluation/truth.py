@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cpm_port.annotations.samples import Sample, stack_joints
 from cpm_port.annotations.scored import read_scored
 from cpm_port.parts import Centricity, Joints
+from cpm_port.release import MPII_PERSON_HEIGHT
 
 __all__ = ["Truth", "read_truth"]
 
@@ -42,6 +43,8 @@ class Truth:
         Whether the names say who is who; False where they count the rows of a source without names.
     facing : ndarray, shape (N,), or None
         Which way people's torsos face, degrees (see `Person`); NaN or None where nothing is said.
+    height : ndarray, shape (N,), or None
+        Of the person as their scale tells it, px; NaN for people without a scale, None where nobody has one.
     """
 
     joints: Joints
@@ -52,6 +55,7 @@ class Truth:
     source: str
     named: bool = True
     facing: NDArray[np.float64] | None = None
+    height: NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, samples: Sequence[Sample], source: str) -> Truth:
@@ -72,6 +76,7 @@ class Truth:
             source,
             all(sample.named for sample in samples),
             _numbers([person.facing for person in people]),
+            _numbers([None if person.scale is None else MPII_PERSON_HEIGHT * person.scale for person in people]),
         )
 
     def __len__(self) -> int:
@@ -88,6 +93,7 @@ class Truth:
             self.source,
             self.named,
             None if self.facing is None else self.facing[:count],
+            None if self.height is None else self.height[:count],
         )
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from cpm_port.annotations.samples import Person, Sample
 from cpm_port.cli import main
-from cpm_port.errors import UsageError
+from cpm_port.errors import DataError, UsageError
 from cpm_port.evaluation.measure import measure
 from cpm_port.evaluation.own import own_protocol
 from cpm_port.evaluation.truth import Truth
@@ -28,8 +28,8 @@ from tests.zoo.own_model import ORDER, write_own
 LABELS = np.array([[[0.0, 0.0], [100.0, 0.0], [0.0, 40.0]], [[10.0, 10.0], [np.nan, np.nan], [10.0, 10.0]]])
 
 
-def truth(labels: np.ndarray = LABELS) -> Truth:
-    joints = Joints(labels, Convention(ORDER))
+def truth(labels: np.ndarray = LABELS, order: PartOrder = ORDER) -> Truth:
+    joints = Joints(labels, Convention(order))
     names = tuple(str(i) for i in range(len(labels)))
     return Truth(joints, None, None, names, (None,) * len(labels), "labels")
 
@@ -45,6 +45,16 @@ def test_pck_goes_by_half_the_labels_box_and_leaves_out_who_has_none() -> None:
     result = measure(own_protocol("own-pck", ORDER), predicted(found), truth()).result()
     assert {part: score.hits for part, score in result.joints.items()} == {"nose": 1, "left_ear": 0, "right_ear": 1}
     assert result.total.count == 3
+
+
+def test_pck_of_one_part_goes_by_half_the_size_that_the_labels_tell() -> None:
+    order = PartOrder("own", ("nose",), ())
+    labels = np.array([[[20.0, 30.0]], [[20.0, 30.0]], [[20.0, 30.0]]])
+    sized = replace(truth(labels, order), height=np.array([100.0, 100.0, np.nan]))
+    found = labels + np.array([[[10.0, 0.0]], [[0.0, 10.1]], [[0.0, 0.0]]])  # 0.2 of half of 100 px is 10 px
+    errors = measure(own_protocol("own-pck", order), predicted(found, order), sized).errors
+    assert errors[:2, 0] == pytest.approx([0.2, 0.202])
+    assert np.isnan(errors[2, 0])
 
 
 def test_pck_goes_by_two_parts_where_they_are_named() -> None:
@@ -82,6 +92,34 @@ def test_other_orders_are_brought_to_the_labels_by_name() -> None:
 def test_what_makes_no_protocol_is_refused(name: str, length: tuple[str, str] | None, match: str) -> None:
     with pytest.raises(UsageError, match=match):
         own_protocol(name, ORDER, length)
+
+
+def test_labels_that_give_no_length_are_refused() -> None:
+    single = np.where([[[True], [False], [False]]], LABELS[:1], np.nan)
+    with pytest.raises(DataError, match="own-pck: no person's labels give a length to measure by"):
+        measure(own_protocol("own-pck", ORDER), predicted(LABELS[:1]), truth(single))
+
+
+def test_oks_of_one_part_is_refused_with_what_to_type() -> None:
+    with pytest.raises(UsageError, match=r"one part, nose, has no area to measure by; --protocol own-pck does"):
+        own_protocol("own-oks", PartOrder("own", ("nose",), ()))
+
+
+def test_a_model_of_one_part_is_scored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    order = PartOrder("own", ("nose",), ())
+    write_own(tmp_path / "model", order=order)
+    cv2.imwrite("a.png", np.random.default_rng(0).integers(0, 256, (120, 120, 3)).astype(np.uint8))
+    person = Person(np.array([[50.0, 20.0]]), np.ones(1, bool), (50.0, 60.0), 0.4)
+    sample = Sample("OWN", "a_1", tmp_path / "a.png", "train", order, "person", person, image_size=(120, 120))
+    write_genjson("own.json", [sample], ".")
+    words = ["--data", "own.json", "--model", "model", "--save", "p.h5", "--plots", "plots", "--device", "cpu"]
+    assert main(["evaluate", "--protocol", "own-pck", *words]) == 0
+    assert "nose" in capsys.readouterr().out
+    assert main(["evaluate", "--protocol", "own-oks", *words]) == 2
+    assert "--protocol own-pck does" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("protocol", ["own-pck", "own-oks"])
