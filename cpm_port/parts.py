@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from cpm_port.errors import DataError, ShapeError
 
 __all__ = [
+    "BACKGROUND",
     "BODY25",
     "CENTRICITIES",
     "COCO17",
@@ -45,6 +46,9 @@ __all__ = [
     "to_matlab",
     "to_observer_centric",
 ]
+
+BACKGROUND = "background"
+"""What the map that belongs to no part is called."""
 
 Centricity = Literal["person", "observer"]
 CENTRICITIES: tuple[Centricity, ...] = ("person", "observer")

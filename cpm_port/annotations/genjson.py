@@ -37,9 +37,18 @@ from cpm_port.annotations.samples import Person, Sample
 from cpm_port.errors import DataError
 from cpm_port.files.json_text import read_json
 from cpm_port.files.matlab import require_file
-from cpm_port.parts import FLIC9, MPII16, Centricity, PartOrder, from_matlab
+from cpm_port.parts import BACKGROUND, FLIC9, MPII16, Centricity, PartOrder, from_matlab
 
-__all__ = ["DATASETS", "OWN_ORDER", "own_order", "read_beside", "read_genjson", "read_held_out_own", "samples_of"]
+__all__ = [
+    "DATASETS",
+    "OWN_ORDER",
+    "check_part_names",
+    "own_order",
+    "read_beside",
+    "read_genjson",
+    "read_held_out_own",
+    "samples_of",
+]
 
 DATASETS: dict[str, tuple[PartOrder, Centricity]] = {
     "MPI": (MPII16, "person"),
@@ -130,7 +139,7 @@ def own_order(content: Mapping[str, Any], where: str) -> PartOrder | None:
     Raises
     ------
     DataError
-        No list of names, a name twice, or pairs of other names; `where` opens the message.
+        No list of names, a name twice, one that cannot be a part's, or pairs of other names; `where` opens the message.
     """
     names = content.get("parts")
     if names is None:
@@ -139,11 +148,30 @@ def own_order(content: Mapping[str, Any], where: str) -> PartOrder | None:
         raise DataError(f"{where}: parts: expected a list of names, found {names!r:.80}")
     if len(set(names)) < len(names):
         raise DataError(f"{where}: parts: the same name twice in {', '.join(names)}")
+    check_part_names(names, where)
     limbs, pairs = (_pairs(content.get(kind, []), names, f"{where}: {kind}") for kind in ("skeleton", "flip_pairs"))
     paired = [name for pair in pairs for name in pair]
     if len(set(paired)) < len(paired):
         raise DataError(f"{where}: flip_pairs: the same part twice in {', '.join(paired)}")
     return PartOrder(OWN_ORDER, tuple(names), limbs, pairs=pairs)
+
+
+def check_part_names(names: Sequence[str], where: str) -> None:
+    """Refuse names that would be mistaken for something else, in a model's files or on a command line.
+
+    Raises
+    ------
+    DataError
+        A part is called "background", as the map that every net has beside its parts'; or its name holds a comma or a
+        control character, or begins or ends with a space. `where` opens the message.
+    """
+    for name in names:
+        if name == BACKGROUND:
+            raise DataError(f"{where}: a part is called {name!r}, which is the map of no part; give it another name")
+        if name != name.strip() or "," in name or not name.isprintable():
+            raise DataError(
+                f"{where}: a part is called {name!r}; expected a name without commas, line breaks, spaces at its ends"
+            )
 
 
 def _pairs(value: Any, names: Sequence[str], where: str) -> tuple[tuple[str, str], ...]:

@@ -23,7 +23,7 @@ import numpy as np
 
 from cpm_port.annotations.coco import read_coco_keypoints
 from cpm_port.annotations.cvat import read_cvat
-from cpm_port.annotations.genjson import OWN_ORDER
+from cpm_port.annotations.genjson import OWN_ORDER, check_part_names
 from cpm_port.annotations.keypoint_table import read_keypoint_table
 from cpm_port.annotations.label_studio import read_label_studio
 from cpm_port.annotations.labelled import HALF_PIXEL, Labelled, Labels
@@ -161,6 +161,7 @@ def _order(found: Labels, choices: ImportedChoices, source: str) -> PartOrder:
         raise UsageError(f"{source}: no part {', '.join(sorted(unknown))}; there are {', '.join(found.parts)}")
     if len(set(parts)) < len(parts):
         raise UsageError(f"the same part twice in {', '.join(parts)}")
+    check_part_names(parts, source)
     for name, pairs in (("flip pairs", choices.flip_pairs), ("skeleton", choices.skeleton)):
         for pair in pairs:
             if not set(pair) <= set(parts) or pair[0] == pair[1]:

@@ -99,8 +99,8 @@ def _errors(
     counted = np.isfinite(lengths) & (lengths > 0)
     if not counted.any():
         raise DataError(
-            "no person's labels give a length to measure by: two parts of a person, or --length's two, or of one part a "
-            "scale"
+            "no person's labels give a length to measure by: two parts of a person, or --length's two, or of one part "
+            "a scale"
         )
     known = np.where(counted[:, None, None], joints, np.nan)
     return normalized_errors(predicted, known, np.where(counted, lengths, 1.0))

@@ -30,11 +30,10 @@ from cpm_port.caffe import LayerSpec, NetSpec, infer_shapes
 from cpm_port.caffe.shapes import Shape
 from cpm_port.errors import WeightsError
 from cpm_port.models.interface import belief_maps
-from cpm_port.parts import release_order
+from cpm_port.parts import BACKGROUND, release_order
 
-__all__ = ["BACKGROUND", "MoveReport", "move_weights"]
+__all__ = ["MoveReport", "move_weights"]
 
-BACKGROUND = "background"
 _STAGE = re.compile(r"stage(\d+)")
 _Names = list[tuple[str, object]]
 Arrays = Mapping[str, Sequence[NDArray[Any]]]

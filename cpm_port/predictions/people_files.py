@@ -6,8 +6,8 @@ one person per row and refuses a second in a picture.
 Conventions: joints are 0-based image px in memory; scores are from 0 to 1; a part that is not known is NaN. In files:
 
 - COCO: a list of `{image_id, category_id, keypoints, score, bbox, id}`, 17 keypoints of `COCO17`, `x, y, score` each,
-  `0, 0, 0` where the net has no such part; `image_id` is the number that the file is called by, or its stem; 0-based.
-  `pycocotools` reads it with `loadRes`.
+  `0, 0, 0` where the net has no such part (of a model with parts of its own: these, in its order); `image_id` is the
+  number that the file is called by, or its stem; 0-based. `pycocotools` reads it with `loadRes`.
 - OpenPose: one `STEM_keypoints.json` per picture, version 1.3; the 14 parts of `CPM14` are written as OpenPose's MPI
   model orders them (15, the chest `0, 0, 0`), other orders as they are; 0-based.
 - MPII: a `.mat` with `RELEASE.annolist`, as its evaluation server takes it: `image.name`, and for each person
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from cpm_port.errors import DataError, UsageError
 from cpm_port.files.atomic import atomic_path
 from cpm_port.files.matlab import save_matlab
-from cpm_port.parts import COCO17, CPM14, LSP14, MPII16, PartOrder, reorder, to_matlab
+from cpm_port.parts import COCO17, CPM14, LSP14, MPII16, ORDERS, PartOrder, reorder, to_matlab
 
 __all__ = [
     "PEOPLE_FORMATS",
@@ -94,7 +94,7 @@ def coco_rows(people: Sequence[PersonRow], image_id: int | str | None = None) ->
     """Return COCO keypoint results; `image_id` is by default the number that the file is called by, or its stem."""
     rows = []
     for person in people:
-        triples = _triples(person, COCO17)
+        triples = _triples(person, COCO17 if person.order.name in ORDERS else person.order)
         known = person.joints[np.isfinite(person.joints).all(axis=1)]
         low, high = (known.min(axis=0), known.max(axis=0)) if len(known) else (np.zeros(2), np.zeros(2))
         stem = Path(person.image).stem

@@ -98,6 +98,10 @@ def test_pairs_that_are_none_are_refused(tmp_path: Path, told: Any, match: str) 
         ([], "expected a list of names"),
         (["head", ""], "expected a list of names"),
         (["head", "head", "hand"], "parts: the same name twice in head, head, hand"),
+        (["head", "background"], "a part is called 'background', which is the map of no part; give it another name"),
+        (["head", "left, upper"], "a part is called 'left, upper'; expected a name without commas"),
+        (["head", " hand"], "a part is called ' hand'; expected a name without"),
+        (["head", "ha\nnd"], "expected a name without"),
         (["head", "hand"], r"joint_self: shape \(16, 3\), expected \(2, 3\)"),
     ],
 )
@@ -139,7 +143,7 @@ def test_a_file_that_is_no_json_or_not_there(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("[")
     with pytest.raises(DataError, match="not readable JSON"):
         read_genjson(tmp_path / "a.json")
-    with pytest.raises(MissingFileError, match=r"genJSON\.m"):
+    with pytest.raises(MissingFileError, match="cpm-port records json"):
         read_genjson(tmp_path / "b.json")
 
 

@@ -173,7 +173,7 @@ def test_another_annotators_labels_are_left_out_and_cancelled_ones_passed_over(t
     [
         "b.png",
         "C:\\joe\\set\\deep\\b.png",
-        "/home/joe/set/deep/b.png",
+        "/srv/joe/set/deep/b.png",
         "../set/deep/b.png",
         "https://a/deep/%62.png",
     ],
@@ -315,6 +315,10 @@ def broken(**changes: Any) -> dict[str, Any]:
         ),
         (coco(), {"category": "cow"}, UsageError, "no category 'cow' with keypoints; there are horse"),
         (coco(), {"parts": ["tail"]}, UsageError, "no part tail; there are nose, left_ear, right_ear"),
+        (
+            broken(categories=[{**coco()["categories"][0], "keypoints": ["nose", "background", "ear"]}]), {}, DataError,
+            "a part is called 'background', which is the map of no part; give it another name",
+        ),
         (coco(), {"parts": ["nose", "nose"]}, UsageError, "the same part twice"),
         (coco(), {"flip_pairs": [("nose", "tail")]}, UsageError, "flip pairs: nose:tail, expected two of"),
         (coco(), {"skeleton": [("nose", "nose")]}, UsageError, "skeleton: nose:nose, expected two of"),

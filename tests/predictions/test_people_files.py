@@ -14,7 +14,7 @@ import pytest
 
 from cpm_port.annotations.boxes import read_boxes
 from cpm_port.errors import UsageError
-from cpm_port.parts import COCO17, CPM14, LSP14, MPII16, reorder
+from cpm_port.parts import COCO17, CPM14, LSP14, MPII16, PartOrder, reorder
 from cpm_port.predictions.files import read_predictions
 from cpm_port.predictions.people_files import PersonRow, openpose_content, read_people_csv, write_people
 
@@ -40,6 +40,14 @@ def test_coco_results_hold_cocos_keypoints(tmp_path: Path) -> None:
     np.testing.assert_array_equal(shoulder[:2], A.joints[CPM14.index("left_shoulder")])
     low, high = A.joints.min(axis=0), A.joints.max(axis=0)
     assert read_boxes(path).of("1.jpg", (100, 100))[0].box == pytest.approx((*low, *(high - low)))
+
+
+def test_coco_results_of_own_parts_hold_these(tmp_path: Path) -> None:
+    order = PartOrder("own", ("a/b", 'the "tail"', "Pfote"), ())
+    horse = PersonRow("1.jpg", order, A.joints[:3], A.scores[:3], A.center, A.scale)
+    (path,) = write_people("coco", tmp_path, {"1.jpg": [horse]})
+    (row,) = json.loads(path.read_text())
+    np.testing.assert_array_equal(np.reshape(row["keypoints"], (3, 3)), np.c_[A.joints[:3], A.scores[:3]])
 
 
 def test_coco_results_are_read_back(tmp_path: Path) -> None:
