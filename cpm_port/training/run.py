@@ -40,7 +40,7 @@ from cpm_port.training.loop import PeriodicMeasure, Trainer
 from cpm_port.training.objective import Objective
 from cpm_port.training.presets import PRESETS, Preset, fill_like_he, recipe_of
 from cpm_port.training.progress import Progress
-from cpm_port.training.snapshot import Snapshot, latest_snapshot, read_snapshot, snapshot_prefix
+from cpm_port.training.snapshot import Snapshot, read_latest_snapshot, read_snapshot, snapshot_prefix
 from cpm_port.training.solver_nets import locate, testing_nets, training_net
 from cpm_port.training.sources import is_path, open_records
 from cpm_port.training.testnets import mean_outputs, share_parameters
@@ -190,8 +190,10 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
         )
     solver = _read_solver(options)
     prefix = snapshot_prefix(solver)
-    snapshot_path = latest_snapshot(prefix) if options.snapshot == "latest" else options.snapshot
-    snapshot = None if snapshot_path is None else read_snapshot(snapshot_path)
+    if options.snapshot == "latest":
+        snapshot = read_latest_snapshot(prefix)
+    else:
+        snapshot = None if options.snapshot is None else read_snapshot(options.snapshot)
     seed = _seed(options, solver, snapshot)
     precision: Precision = "tf32" if options.tf32 else "bf16" if options.bfloat16 else "float32"
     check_precision(precision, world.device)
@@ -277,7 +279,7 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
         )
         if snapshot is not None:
             trainer.restore(snapshot)
-            progress.say(f"Resuming from {snapshot_path} at iteration {snapshot.iteration}")
+            progress.say(f"Resuming from {snapshot.path} at iteration {snapshot.iteration}")
         yield trainer
 
 

@@ -32,8 +32,16 @@ from typing import Any
 
 import numpy as np
 
-from cpm_port.caffe import NetSpec, SolverSpec, SolverState, read_solverstate, write_solverstate, write_weights
-from cpm_port.errors import MissingFileError, TrainingError
+from cpm_port.caffe import (
+    NetSpec,
+    SolverSpec,
+    SolverState,
+    read_solverstate,
+    read_weights,
+    write_solverstate,
+    write_weights,
+)
+from cpm_port.errors import CaffeFormatError, MissingFileError, TrainingError
 from cpm_port.files.atomic import atomic_path, real_path
 from cpm_port.files.digest import file_sha256
 from cpm_port.files.json_text import read_json
@@ -42,6 +50,7 @@ __all__ = [
     "RunState",
     "Snapshot",
     "latest_snapshot",
+    "read_latest_snapshot",
     "read_snapshot",
     "snapshot_path",
     "snapshot_prefix",
@@ -216,8 +225,11 @@ def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
     return Snapshot(state.iter, state.current_step, path, weights, tuple(state.history), run, found)
 
 
-def latest_snapshot(prefix: str | os.PathLike[str]) -> Path | None:
-    """Return the `.solverstate` of the highest iteration under a `snapshot_prefix`, or None."""
+def latest_snapshot(prefix: str | os.PathLike[str], below: Path | None = None) -> Path | None:
+    """Return the `.solverstate` of the highest iteration under a `snapshot_prefix`, or None.
+
+    With `below`, one of them, the one before it.
+    """
     prefix = Path(prefix)
     pattern = re.compile(re.escape(prefix.name) + r"_iter_(\d+)\.solverstate(\.h5)?")
     found = [
@@ -225,7 +237,35 @@ def latest_snapshot(prefix: str | os.PathLike[str]) -> Path | None:
         for path in (prefix.parent.iterdir() if prefix.parent.is_dir() else ())
         if (match := pattern.fullmatch(path.name))
     ]
-    return max(found)[1] if found else None
+    earlier = sorted(found)
+    if below is not None:
+        earlier = earlier[: [path for _, path in earlier].index(below)]
+    return earlier[-1][1] if earlier else None
+
+
+def read_latest_snapshot(prefix: str | os.PathLike[str]) -> Snapshot | None:
+    """Read the snapshot of `latest_snapshot`, its weights too; None where there is none.
+
+    Raises
+    ------
+    CaffeFormatError
+        One of its files is cut, not there, or not of the others; the message says what to delete, and what the run goes
+        on from then.
+    """
+    path = latest_snapshot(prefix)
+    if path is None:
+        return None
+    try:
+        snapshot = read_snapshot(path)
+        for weights in filter(None, (snapshot.weights, snapshot.averaged)):
+            read_weights(weights)
+    except (CaffeFormatError, MissingFileError, TrainingError) as error:
+        before = latest_snapshot(prefix, below=path)
+        then = "begins anew" if before is None else f"goes on from {before.name}"
+        raise CaffeFormatError(
+            f"the newest snapshot cannot be read: {error}; delete {path} and the same command {then}"
+        ) from error
+    return snapshot
 
 
 def _read_side(side_path: Path, iteration: int, weights: Path) -> RunState:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,8 +21,15 @@ import pytest
 import torch
 
 from cpm_port.caffe import parse_solver, read_solverstate, read_weights, write_solverstate
-from cpm_port.errors import MissingFileError, TrainingError
-from cpm_port.training.snapshot import RunState, latest_snapshot, read_snapshot, snapshot_path, snapshot_prefix
+from cpm_port.errors import CaffeFormatError, MissingFileError, TrainingError
+from cpm_port.training.snapshot import (
+    RunState,
+    latest_snapshot,
+    read_latest_snapshot,
+    read_snapshot,
+    snapshot_path,
+    snapshot_prefix,
+)
 from tests.support import ROOT
 from tests.training.support import SOLVERS, golden_trainer
 
@@ -86,6 +94,24 @@ def test_the_latest_snapshot_is_that_of_the_highest_iteration(tmp_path: Path) ->
     ):
         (tmp_path / name).touch()
     assert latest_snapshot(tmp_path / "run") == tmp_path / "run_iter_10.solverstate"
+
+
+@pytest.mark.parametrize("cut", ["solverstate", "solverstate.json", "caffemodel", "ema.caffemodel"])
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_cut_newest_snapshot_says_what_to_delete_and_what_the_run_goes_on_from(
+    cut: str, earlier: bool, tmp_path: Path
+) -> None:
+    golden_trainer("sgd_step", tmp_path / "run", max_iter=2, snapshot=1 if earlier else 2).solve()
+    shutil.copy(tmp_path / "run_iter_2.caffemodel", tmp_path / "run_iter_2.ema.caffemodel")
+    file = tmp_path / f"run_iter_2.{cut}"
+    file.write_bytes(file.read_bytes()[:-20])
+    then = r"goes on from run_iter_1\.solverstate" if earlier else "begins anew"
+    said = rf"the newest snapshot .*run_iter_2\.{cut}.*; delete .*run_iter_2\.solverstate and the same command {then}"
+    with pytest.raises(CaffeFormatError, match=said):
+        read_latest_snapshot(tmp_path / "run")
+    (tmp_path / "run_iter_2.solverstate").unlink()
+    found = read_latest_snapshot(tmp_path / "run")
+    assert (found and found.iteration) == (1 if earlier else None)
 
 
 def test_a_model_that_is_not_the_snapshots_is_refused(tmp_path: Path) -> None:
