@@ -5,6 +5,9 @@ region, or that lie in the same of the image's rectangles; points of neither kin
 work the first that was not cancelled counts; the others are left out, and said. A `choices` or `labels` beside a point
 is not read; a point is seen unless its region is marked `hidden`.
 
+JSON-MIN holds a row per annotation, with the same regions less their parents and whether they are hidden: so rectangles
+tell people apart, and every point is seen.
+
 Images are known by the path in their address, without the eight digits and a dash that an upload puts before the name.
 
 Source: Label Studio's page on its export format.
@@ -31,7 +34,7 @@ _Points = dict[str, tuple[float, float, bool]]
 
 
 def read_label_studio(path: Path) -> Labels:
-    """Read an export, the JSON one that holds `annotations` (not JSON-MIN).
+    """Read an export, JSON or JSON-MIN.
 
     Raises
     ------
@@ -41,8 +44,12 @@ def read_label_studio(path: Path) -> Labels:
         It is no such file, or a value is not what it should be.
     """
     tasks = read_json(path)
+    if isinstance(tasks, list) and all(isinstance(row, dict) and "annotation_id" in row for row in tasks):
+        tasks = _tasks_of_rows(tasks)
     if not isinstance(tasks, list) or not all(isinstance(task, dict) and "annotations" in task for task in tasks):
-        raise DataError(f"{path}: expected Label Studio's list of tasks with 'annotations' (the export named JSON)")
+        raise DataError(
+            f"{path}: expected Label Studio's list of tasks with 'annotations' (the export named JSON, or JSON-MIN)"
+        )
     people = [person for number, task in enumerate(tasks) for person in _people(task, f"{path}: task {number + 1}")]
     if not any(person.joints for person in people):
         kinds = sorted(
@@ -50,6 +57,23 @@ def read_label_studio(path: Path) -> Labels:
         )
         raise DataError(f"{path}: no regions of type keypointlabels; there are {', '.join(kinds) or 'no annotations'}")
     return Labels(people, parts_seen(people))
+
+
+def _tasks_of_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return JSON-MIN's rows as the tasks of the whole export."""
+    tasks: dict[str, dict[str, Any]] = {}
+    for number, row in enumerate(rows):
+        results = [
+            {**region, "type": kind, "id": f"{tag} {index}", "value": region}
+            for tag, values in row.items()
+            if isinstance(values, list)
+            for index, region in enumerate(values, 1)
+            for kind in ("keypointlabels", "rectanglelabels")
+            if isinstance(region, dict) and kind in region
+        ]
+        task = tasks.setdefault(str(row.get("id", f"row {number}")), {"data": row, "annotations": []})
+        task["annotations"].append({"result": results})
+    return list(tasks.values())
 
 
 def _people(task: dict[str, Any], where: str) -> Iterator[Labelled]:

@@ -154,6 +154,25 @@ def test_label_studios_points_belong_to_the_rectangle_they_lie_in(tmp_path: Path
     assert [int(sample.person.annotated.sum()) for sample in found.samples] == [2, 3]
 
 
+def test_label_studios_json_min_tells_the_same_people(tmp_path: Path) -> None:
+    tasks = labelled_files.label_studio()
+    rows = []
+    for task in tasks:
+        row: dict[str, Any] = {**task["data"], "id": 1, "annotator": 1, "annotation_id": 5, "created_at": "2026-01-01"}
+        for region in task["annotations"][0]["result"]:
+            size = {name: region[name] for name in ("original_width", "original_height")}
+            row.setdefault(region["type"], []).append({**region["value"], **size})
+        rows.append(row)
+    write_image(tmp_path / "images")
+    for name, content in (("whole.json", tasks), ("min.json", rows)):
+        (tmp_path / name).write_text(json.dumps(content).replace('"parentID": "box"', '"parentID": ""'))
+    whole, least = (read_imported("labelstudio", tmp_path / f"{n}.json", tmp_path / "images") for n in ("whole", "min"))
+    assert least.order == whole.order
+    for one, other in zip(least.samples, whole.samples, strict=True):
+        np.testing.assert_array_equal(one.person.joints, other.person.joints)
+        assert (one.person.center, one.person.scale) == (other.person.center, other.person.scale)
+
+
 def test_another_annotators_labels_are_left_out_and_cancelled_ones_passed_over(tmp_path: Path) -> None:
     tasks = labelled_files.label_studio()
     (first,) = tasks[0]["annotations"]
