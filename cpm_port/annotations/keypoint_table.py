@@ -31,6 +31,7 @@ _BOX = ("box_x", "box_y", "box_width", "box_height")
 _TRUTH = {"true": 1, "false": 0}
 _DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d+)$")
 _Row = dict[str, str]
+_Rows = Sequence[tuple[str, _Row]]  # each with where it stands
 
 
 def read_keypoint_table(path: Path) -> Labels:
@@ -56,7 +57,8 @@ def read_keypoint_table(path: Path) -> Labels:
     try:
         columns = [name.strip() for name in next(reader, [])]
         parts = _parts(columns, path)
-        rows = [_row(columns, cells, separator, f"{path}: line {reader.line_num}") for cells in reader if cells]
+        lines_of_cells = ((f"{path}: line {reader.line_num}", cells) for cells in reader if cells)
+        rows = [(where, _row(columns, cells, separator, where)) for where, cells in lines_of_cells]
     except csv.Error as error:
         raise DataError(f"{path}: line {reader.line_num}: not a table ({error})") from error
     if parts:
@@ -84,7 +86,7 @@ def _parts(columns: Sequence[str], path: Path) -> tuple[str, ...]:
 
 
 def _row(columns: Sequence[str], cells: list[str], separator: str, where: str) -> _Row:
-    """Return a line's cells by their columns, and under "" where it stands."""
+    """Return a line's cells by their columns."""
     cells = [cell.strip() for cell in cells]
     if any(cells[len(columns) :]):
         hint = ": a decimal comma, or a comma in a name without quotes?" if separator == "," else ""
@@ -95,15 +97,14 @@ def _row(columns: Sequence[str], cells: list[str], separator: str, where: str) -
             row[name] = _DECIMAL_COMMA.sub(r"\1.\2", row[name])
         if row[name].lower() == "nan":
             row[name] = ""
-    return row | {"": where}
+    return row
 
 
-def _long(rows: Sequence[_Row], path: Path) -> Iterator[Labelled]:
+def _long(rows: _Rows, path: Path) -> Iterator[Labelled]:
     people: dict[tuple[str, str], dict[str, tuple[float, float, bool]]] = {}
     boxes: dict[tuple[str, str], Box | None] = {}
     wrong: dict[tuple[str, str], str] = {}
-    for row in rows:
-        where = row[""]
+    for where, row in rows:
         who, part = (row["image"], row.get("person", "")), row["part"]
         if not row["image"] or not part:
             raise DataError(f"{where}: image {row['image']!r}, part {part!r}; expected two names")
@@ -119,9 +120,8 @@ def _long(rows: Sequence[_Row], path: Path) -> Iterator[Labelled]:
         yield Labelled(who[0], name, joints, None, boxes[who], wrong.get(who, ""))
 
 
-def _wide(rows: Sequence[_Row], parts: Sequence[str]) -> Iterator[Labelled]:
-    for row in rows:
-        where = row[""]
+def _wide(rows: _Rows, parts: Sequence[str]) -> Iterator[Labelled]:
+    for where, row in rows:
         if not row["image"]:
             raise DataError(f"{where}: no image's name")
         places = {part: _place(row, f"{part}_x", f"{part}_y", f"{part}_visible", where) for part in parts}

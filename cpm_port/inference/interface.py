@@ -20,7 +20,7 @@ from cpm_port.caffe import NetSpec
 from cpm_port.caffe.shapes import infer_shapes
 from cpm_port.errors import LayerError, UnsupportedLayerError, UsageError
 from cpm_port.models.interface import belief_maps, image_input
-from cpm_port.parts import PartOrder, release_order
+from cpm_port.parts import BACKGROUND, PartOrder, release_order
 from cpm_port.release import PIXEL_DIVISOR, PIXEL_OFFSET, center_sigma
 
 __all__ = ["BeliefNet", "NetInterface", "described", "numbered_parts", "read_interface"]
@@ -135,7 +135,7 @@ def described(net: NetSpec, sigma: float | None = None, part_order: PartOrder | 
     except (UsageError, LayerError, UnsupportedLayerError):
         return {}
     words = {
-        "parts": ", ".join((*found.part_order.parts, "background")),
+        "parts": ", ".join((*found.part_order.parts, BACKGROUND)),
         "input": f"channels blue, green, red; pixel / {PIXEL_DIVISOR:g} - {PIXEL_OFFSET:g}",
         "box_size": str(found.box_size),
         "stride": f"{found.box_size / shapes[found.output][2]:g}",

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cpm_port.errors import ShapeError
 from cpm_port.imaging.opencv import cv2
 from cpm_port.imaging.pyramid import ScaleSearch
-from cpm_port.parts import PartOrder, side_of
+from cpm_port.parts import BACKGROUND, PartOrder, side_of
 
 __all__ = [
     "Picture",
@@ -244,7 +244,7 @@ def map_grid(
         PAPER,
         np.uint8,
     )
-    for column, name in enumerate((*order.parts, "background")):
+    for column, name in enumerate((*order.parts, BACKGROUND)):
         left = ROW_TITLE + column * (width + GAP)
         words = name.split("_", 1)
         for line, word in enumerate(words):

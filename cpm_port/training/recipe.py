@@ -434,7 +434,7 @@ def _record(
         "loss": [losses[0], losses[-1]] if losses else [],
         "validation": {
             "source": people.path.name,
-            "people": best.get("people", len(people.held)),  # runs before 30 November 2026 did not count them
+            "people": best.get("people", len(people.held)),  # older versions did not count them
             "images": len({sample.image for sample in people.held}),
             "protocol": f"PCK by {best['length']}",
             "threshold": THRESHOLD,

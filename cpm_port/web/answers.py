@@ -22,6 +22,7 @@ from cpm_port.imaging.boxing import BoxGeometry
 from cpm_port.imaging.opencv import cv2
 from cpm_port.inference.beliefs import image_maps
 from cpm_port.inference.results import NOBODY
+from cpm_port.parts import BACKGROUND
 from cpm_port.web.looking import FoundPeople
 from cpm_port.web.uploads import SentPicture
 
@@ -151,7 +152,7 @@ def _drawn(found: FoundPeople, picture: SentPicture, min_score: float) -> bytes:
 def _maps(found: FoundPeople, picture: SentPicture, _least: float) -> bytes:
     """Everybody's maps as NumPy's .npz: `person_1_maps` (stages, levels, P + 1, h, w), ... as they left the net."""
     arrays: dict[str, Any] = {
-        "parts": np.array([*found.interface.part_order.parts, "background"]),
+        "parts": np.array([*found.interface.part_order.parts, BACKGROUND]),
         "stages": np.array(list(found.interface.stages)),
     }
     for number, (person, geometries) in enumerate(zip(found.people, found.geometries, strict=True)):

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import signal
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,17 @@ def test_the_recipe_learns(kind: str, tmp_path: Path) -> None:
     measured = found.record["validation"]
     assert measured["people"] == 8
     assert measured["percent"] > measured["before"] + 5
+
+
+def test_the_help_gives_the_recipes_own_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["finetune", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    numbers = {field.name: field.default for field in fields(Recipe) if field.name not in ("box", "flip")}
+    for name, default in numbers.items():
+        found = re.search(rf"--{name.replace('_', '-')} N [^(]*\(default ([^)]*)\)", told)
+        assert found, name
+        assert float(found[1]) == default, name
 
 
 @pytest.fixture
