@@ -10,7 +10,8 @@ Data flows from records to a trained net:
   state, written and read;
 - `validation.py`, `testnets.py`: how good the net is meanwhile; `progress.py`, `caffe_log.py`, `curves.py`: what a run
   writes about it;
-- `loop.py`: the order of all this; `distributed.py`, `signals.py`: several processes, and stopping them;
+- `loop.py`: the order of all this; `sanity.py`: what tells that a run has gone wrong; `distributed.py`, `signals.py`:
+  several processes, and stopping them;
 - `run.py`, `solver_nets.py`: from a solver file to a run that is ready (`cpm-port train`).
 
 Exports nothing of its own: import from the modules.

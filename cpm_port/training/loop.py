@@ -10,8 +10,8 @@ next one is under way. What decides about files (a snapshot, the end) waits for 
 
 Dropout draws from a generator seeded by (seed, iteration, pass, process), so a resumed run needs no generator state.
 
-Source: BVLC/caffe@9b891540 src/caffe/solver.cpp (Step, Solve, UpdateSmoothedLoss), tools/caffe.cpp. Differs: a loss
-or weight that is not finite, or a loss that explodes, ends the run, and no snapshot is made of it; the loss window of
+Source: BVLC/caffe@9b891540 src/caffe/solver.cpp (Step, Solve), tools/caffe.cpp. Differs: a loss or weight that is not
+finite, or a loss that explodes, ends the run (`sanity.py`), and no snapshot is made of it; the loss window of
 `average_loss` survives a resume; a stop by signal always leaves a snapshot; Caffe's extra forward pass after the last
 iteration, for its last line, is left out; `debug_info` and `snapshot_diff` have no effect.
 """
@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -45,15 +44,12 @@ from cpm_port.training.history import collect_history, restore_history, to_numpy
 from cpm_port.training.lr_policy import Rate
 from cpm_port.training.objective import Objective
 from cpm_port.training.progress import Clock, Progress
+from cpm_port.training.sanity import LossWatch, require_finite_weights
 from cpm_port.training.signals import Wishes, watch_signals
 from cpm_port.training.snapshot import RunState, Snapshot, write_snapshot
 from cpm_port.training.solver import CaffeOptimizer
 
 __all__ = ["BatchSource", "PeriodicMeasure", "Trainer"]
-
-EXPLODED = 100.0
-"""A loss this many times the median of the run's first losses has exploded."""
-_FIRST_LOSSES = 10
 
 
 class BatchSource(Protocol):
@@ -201,14 +197,11 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self._current_step = 0
-        self._window: deque[float] = deque(maxlen=max(self.solver.average_loss, 1))
-        self._first: list[float] = []
-        self._reference: float | None = None
+        self._losses = LossWatch(self.solver.average_loss)
         self._pending: deque[_Pending] = deque()
         self._batch_size = 0
         self._stop = self._wanted = self._enough = False
         self._snapshot_at = -1
-        self._last_samples = ""
         self._clock = Clock(0)
         self._learnable = [entry.tensor for entry in self.net.param_info()]
 
@@ -289,7 +282,7 @@ class Trainer:
         if self._snapshot_at == self.iteration:
             return
         began = time.perf_counter()
-        self._require_finite_weights()
+        require_finite_weights(self.net, self.iteration - 1, self._losses.samples)
         self._snapshot_at = self.iteration
         if self.world.leads:
             self.last_snapshot = self._write_snapshot(self.source.state())
@@ -311,8 +304,8 @@ class Trainer:
                 recipe=self.recipe,
                 seed=self.seed,
                 data=data,
-                losses=tuple(self._window),
-                reference_loss=self._reference,
+                losses=tuple(self._losses.window),
+                reference_loss=self._losses.reference,
                 best=dict(self.best),
             ),
             averaged=None if self.average is None else self.average.blobs(),
@@ -336,7 +329,7 @@ class Trainer:
         if self._snapshot_at != self.iteration:
             if not first_to_claim(self.world, f"snapshot of {self.iteration}"):
                 return said + "another one leaves a snapshot"
-            self._require_finite_weights()
+            require_finite_weights(self.net, self.iteration - 1, self._losses.samples)
             self.last_snapshot = self._write_snapshot(before.data)
         where = self.last_snapshot or "that was just written"
         return f"{said}the snapshot of the {self.iteration} that are done is {where}; --snapshot latest goes on from it"
@@ -365,8 +358,8 @@ class Trainer:
             self.source.skip(snapshot.iteration * self.solver.iter_size)
         if run is not None:
             self.seed = run.seed
-            self._window.extend(run.losses)
-            self._reference = run.reference_loss
+            self._losses.window.extend(run.losses)
+            self._losses.reference = run.reference_loss
             self.best = dict(run.best)
 
     # -- one iteration -------------------------------------------------------------------------------------------------
@@ -405,15 +398,13 @@ class Trainer:
         self._wanted |= snapshot > 0
         count = len(self.objective.names)
         losses = dict(zip(self.objective.names, values[:count], strict=True))
-        total = sum(losses.values())
-        self._require_sane(done, losses, total)
+        self._losses.add(done.iteration, losses, done.samples)
         self.last_losses = losses
-        self._window.append(total)
         if self.world.leads and self.solver.display and done.iteration % self.solver.display == 0:
             self._display(done, losses, values[count:])
 
     def _display(self, done: _Pending, losses: Mapping[str, float], measured: Sequence[float]) -> None:
-        smoothed = statistics.fmean(self._window)
+        smoothed = self._losses.smoothed()
         pace, left = self._clock.look(done.iteration + 1, self.solver.max_iter, done.ended)
         samples = pace * self._batch_size * self.solver.iter_size * self.world.size
         each = ", ".join(f"{name} {value:.6g}" for name, value in losses.items()) if len(losses) > 1 else ""
@@ -428,36 +419,6 @@ class Trainer:
         if measures:
             values["outputs"] = measures
         self.progress.record("train", done.iteration, values)
-
-    def _require_sane(self, done: _Pending, losses: Mapping[str, float], total: float) -> None:
-        bad = [name for name, value in losses.items() if not math.isfinite(value)]
-        where = f"iteration {done.iteration}"
-        samples = self._last_samples = f"samples: {', '.join(done.samples) or 'not named by the data source'}"
-        if bad:
-            raise TrainingError(f"{where}: {', '.join(f'{n} is {losses[n]}' for n in bad)}; {samples}")
-        if self._reference is None:
-            self._first.append(total)
-            if len(self._first) == _FIRST_LOSSES:
-                self._reference = statistics.median(self._first)
-        elif self._reference > 0 and total > EXPLODED * self._reference:
-            worst = max(losses, key=lambda name: losses[name])
-            raise TrainingError(
-                f"{where}: the loss exploded to {total:.6g}, {total / self._reference:.0f} times its first values "
-                f"(most of it: {worst} {losses[worst]:.6g}); {samples}"
-            )
-
-    def _require_finite_weights(self) -> None:
-        bad = [
-            f"{name}[{i}]"
-            for name, blobs in self.net.params.items()
-            for i, blob in enumerate(blobs)
-            if not bool(torch.isfinite(blob).all())
-        ]
-        if bad:
-            raise TrainingError(
-                f"iteration {self.iteration - 1}: weights are not finite after its update: {', '.join(bad)}; "
-                f"no snapshot made; {self._last_samples}"
-            )
 
     # -- around the iterations -----------------------------------------------------------------------------------------
 

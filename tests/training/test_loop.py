@@ -18,8 +18,9 @@ import torch
 from cpm_port.caffe import parse_net, parse_solver
 from cpm_port.errors import DataError, MissingDependencyError, TrainingError
 from cpm_port.graph import load_net
-from cpm_port.training.loop import EXPLODED, PeriodicMeasure, Trainer
+from cpm_port.training.loop import PeriodicMeasure, Trainer
 from cpm_port.training.progress import Progress, read_metrics
+from cpm_port.training.sanity import EXPLODED
 from cpm_port.training.snapshot import latest_snapshot, read_snapshot
 from tests.training.support import ArraySource, golden_arrays, golden_trainer, make_trainer
 
