@@ -13,7 +13,8 @@ from cpm_port.errors import UsageError
 from cpm_port.imaging.writing import write_png
 from cpm_port.inference.results import Result
 from cpm_port.inference.targets import Target
-from cpm_port.predictions.people_files import PEOPLE_FORMATS, PersonRow, write_people
+from cpm_port.parts import PartOrder
+from cpm_port.predictions.people_files import PEOPLE_FORMATS, PersonRow, parts_left_out, write_people
 from cpm_port.report.drawing import Picture, contact_sheet, thumbnail
 
 __all__ = ["FORMATS", "SHEET", "RunOutput"]
@@ -55,6 +56,15 @@ class RunOutput:
         for target in targets:
             if target.path.resolve() in written:
                 raise UsageError(f"{target.path}: a result would overwrite it; choose another --out")
+
+    def remarks(self, order: PartOrder) -> list[str]:
+        """Return, of a net's parts, which ones a format leaves out; UsageError where it has a place for none."""
+        found = {form: parts_left_out(form, order) for form in self._formats}
+        return [
+            f"--format {form}: {', '.join(parts)} left out: the format has no such part"
+            for form, parts in found.items()
+            if parts
+        ]
 
     def add(self, target: Target, result: Result, person_score: float = 0.0) -> None:
         """Take in a picture's result; OpenPose's file of it is written now.

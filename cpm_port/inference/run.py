@@ -142,7 +142,8 @@ def predict_paths(
     engine : Engine, optional
         How the net runs.
     say : callable, optional
-        Is given sentences, as they come up: a file's error, a file that is passed over, a picture without anybody.
+        Is given sentences, as they come up: a file's error, a file that is passed over, a picture without anybody, the
+        parts that a format has no place for.
 
     Raises
     ------
@@ -174,6 +175,8 @@ def predict_paths(
     gathered = RunOutput(out, output.formats, sheet=output.sheet, min_score=output.min_score)
     gathered.refuse_to_overwrite(targets)
     model, looking = _loaded(wanted, choice, person_choice, engine)
+    for sentence in gathered.remarks(model.interface.part_order):
+        say(sentence)
     if output.maps is None:
         output = replace(output, maps=not any(os.path.isdir(path) for path in paths))
     failed, start = 0, time.perf_counter()

@@ -11,10 +11,13 @@ Conventions: joints are 0-based image px in memory; scores are from 0 to 1; a pa
 - OpenPose: one `STEM_keypoints.json` per picture, version 1.3; the 14 parts of `CPM14` are written as OpenPose's MPI
   model orders them (15, the chest `0, 0, 0`), other orders as they are; 0-based.
 - MPII: a `.mat` with `RELEASE.annolist`, as its evaluation server takes it: `image.name`, and for each person
-  `annorect` with `scale`, `objpos` and `annopoints.point` (`x`, `y`, `id`, `score`); 1-based px.
+  `annorect` with `scale`, `objpos` and `annopoints.point` (`x`, `y`, `id`, `score`), of the parts that are among the 16
+  of `MPII16`; 1-based px.
 - The release: a `.mat` with `prediction_all`, parts x 2 x pictures, 1-based px, one person per picture, in `LSP14`
   where the net's parts are those.
 - CSV: `image, person, part, x, y, score`, a row per joint; 0-based.
+
+COCO's and MPII's lists of parts are fixed: `parts_left_out` says which parts of a net have no place there.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ __all__ = [
     "coco_rows",
     "mpii_record",
     "openpose_content",
+    "parts_left_out",
     "read_people_csv",
     "write_people",
 ]
@@ -90,11 +94,41 @@ class PersonRow:
     track: int | None = None
 
 
+def parts_left_out(form: str, order: PartOrder) -> tuple[str, ...]:
+    """Return which parts of an order a format has no place for, in the order's order.
+
+    Parameters
+    ----------
+    form : str
+        As `write_people` takes it.
+    order : PartOrder
+
+    Raises
+    ------
+    UsageError
+        The format has a place for none of them.
+
+    Examples
+    --------
+    >>> from cpm_port.parts import CPM14
+    >>> parts_left_out("coco", CPM14), parts_left_out("mpii", CPM14)
+    (('head_top', 'neck'), ())
+    """
+    written = {"coco": _coco_order(order), "mpii": MPII16}.get(form, order)
+    left_out = tuple(part for part in order.parts if part not in written.parts)
+    if len(left_out) == len(order):
+        raise UsageError(
+            f"format {form}: none of the net's parts has a place in it: {', '.join(order.parts)}; "
+            f"expected some of {', '.join(written.parts)}"
+        )
+    return left_out
+
+
 def coco_rows(people: Sequence[PersonRow], image_id: int | str | None = None) -> list[dict[str, Any]]:
     """Return COCO keypoint results; `image_id` is by default the number that the file is called by, or its stem."""
     rows = []
     for person in people:
-        triples = _triples(person, COCO17 if person.order.name in ORDERS else person.order)
+        triples = _triples(person, _coco_order(person.order))
         known = person.joints[np.isfinite(person.joints).all(axis=1)]
         low, high = (known.min(axis=0), known.max(axis=0)) if len(known) else (np.zeros(2), np.zeros(2))
         stem = Path(person.image).stem
@@ -129,9 +163,13 @@ def openpose_content(people: Sequence[PersonRow]) -> dict[str, Any]:
 
 
 def mpii_record(name: str, people: Sequence[PersonRow]) -> dict[str, Any]:
-    """Return an entry of MPII's `annolist` as plain values: 1-based px, MPII's part numbers."""
+    """Return an entry of MPII's `annolist` as plain values: 1-based px, MPII's part numbers.
+
+    Parts that MPII does not know are left out; UsageError where it knows none.
+    """
     rects = []
     for person in people:
+        parts_left_out("mpii", person.order)
         xy = to_matlab(reorder(person.joints, person.order, MPII16))
         scores = reorder(person.scores[:, None], person.order, MPII16)[:, 0]
         points = [
@@ -166,7 +204,8 @@ def write_people(
     Raises
     ------
     UsageError
-        An unknown format; or the release's MATLAB file of pictures with another number of people than one.
+        An unknown format; one without a place for any part of a person; or the release's MATLAB file of pictures with
+        another number of people than one.
     """
     if form == "openpose":
         return [_write_openpose(folder, image, people, names or {}) for image, people in pictures.items()]
@@ -206,6 +245,11 @@ def read_people_csv(path: Path, order: PartOrder) -> list[PersonRow]:
             except ValueError as error:
                 raise DataError(f"{path}: line {number}: {error}") from error
     return list(people.values())
+
+
+def _coco_order(order: PartOrder) -> PartOrder:
+    """Return the parts that COCO results of an order hold: COCO's, or a model's own."""
+    return COCO17 if order.name in ORDERS else order
 
 
 def _triples(person: PersonRow, order: PartOrder) -> NDArray[np.float64]:

@@ -14,9 +14,11 @@ import pytest
 
 from cpm_port.cli import main
 from cpm_port.imaging.reading import read_image
+from cpm_port.parts import PartOrder
 from cpm_port.predictions.image_results import ImageResult
 from cpm_port.predictions.results import read_result
-from tests.inference.nets import colour_net, colour_net_text
+from cpm_port.zoo import OwnModel, write_own_model
+from tests.inference.nets import BOX, colour_net, colour_net_text
 
 BOXES = ((30.0, 20.0, 140.0, 120.0), (20.0, 40.0, 60.0, 60.0))
 
@@ -27,6 +29,16 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     (folder / "colours.prototxt").write_text(colour_net_text())
     colour_net().save(folder / "colours.caffemodel")
     return ["--net", str(folder / "colours.prototxt"), "--weights", str(folder / "colours.caffemodel")]
+
+
+def named(folder: Path, *parts: str) -> list[str]:
+    """Return the options of the same net as a model whose parts have names."""
+    folder.mkdir()
+    own = OwnModel(folder, PartOrder("own", parts, ()), BOX, center_sigma=4.0, title="colours")
+    (folder / own.net).write_text(colour_net_text())
+    colour_net().save(folder / own.weights)
+    write_own_model(own)
+    return ["--model", str(folder)]
 
 
 @pytest.fixture
@@ -63,8 +75,9 @@ def test_every_box_is_a_person(model: list[str], folder: Path, tmp_path: Path) -
 
 
 def test_a_file_of_boxes_says_who_is_in_which_image(
-    model: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    model = named(tmp_path / "model", "neck", "left_hip", "tail")
     rows = [f"1.png,{','.join(map(str, box))}" for box in BOXES]
     (tmp_path / "boxes.csv").write_text("image,x,y,width,height\n" + "\n".join(rows))
     out = tmp_path / "out"
@@ -79,10 +92,20 @@ def test_a_file_of_boxes_says_who_is_in_which_image(
     }  # fmt: skip
     assert len(json.loads((out / "people_coco.json").read_text())) == 2
     assert read_image(out / "contact_sheet.png").shape[2] == 3
-    said = capsys.readouterr().out
-    assert f"2 of 2 files predicted into {out}" in said
-    assert "nobody is there, most likely, in 1: no person scores 0.25" in said
-    assert "2 people in 2 images, " in said
+    said = capsys.readouterr()
+    assert f"2 of 2 files predicted into {out}" in said.out
+    assert "nobody is there, most likely, in 1: no person scores 0.25" in said.out
+    assert "2 people in 2 images, " in said.out
+    assert said.err.count("--format mpii: tail left out: the format has no such part") == 1
+
+
+def test_a_format_without_a_place_for_any_part_is_refused_before_the_net_runs(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, out = named(tmp_path / "model", "nose", "paw", "tail"), tmp_path / "out"
+    assert main(["predict", str(folder), *model, "--format", "json", "mpii", "--out", str(out)]) == 2
+    assert "mpii: none of the net's parts has a place in it: nose, paw, tail; expected" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_pictures_maps_and_json_are_written_where_they_are_asked_for(

@@ -7,6 +7,7 @@ pycocotools, where it is installed.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,14 @@ from cpm_port.annotations.boxes import read_boxes
 from cpm_port.errors import UsageError
 from cpm_port.parts import COCO17, CPM14, LSP14, MPII16, PartOrder, reorder
 from cpm_port.predictions.files import read_predictions
-from cpm_port.predictions.people_files import PersonRow, openpose_content, read_people_csv, write_people
+from cpm_port.predictions.people_files import (
+    PersonRow,
+    mpii_record,
+    openpose_content,
+    parts_left_out,
+    read_people_csv,
+    write_people,
+)
 
 
 def person(image: str, seed: int) -> PersonRow:
@@ -101,6 +109,18 @@ def test_mpiis_submission_is_read_back(tmp_path: Path) -> None:
     assert read.names == ("annolist1_1", "annolist1_2", "annolist3_1")
     expected = reorder(np.stack([A.joints, B.joints, C.joints]), CPM14, MPII16)
     np.testing.assert_allclose(read.joints.xy, expected, rtol=0, atol=1e-12)
+
+
+def test_mpii_has_the_parts_that_it_knows_and_refuses_who_has_none() -> None:
+    order = PartOrder("own", ("tail", "neck", "paw"), ())
+    horse = PersonRow("1.jpg", order, A.joints[:3], A.scores[:3], A.center, A.scale)
+    (rect,) = mpii_record("1.jpg", [horse])["annorect"]
+    assert [point["id"] for point in rect["annopoints"]["point"]] == [MPII16.index("neck")]
+    assert parts_left_out("mpii", order) == ("tail", "paw")
+    assert parts_left_out("coco", order) == parts_left_out("csv", order) == ()
+    stranger = replace(horse, order=PartOrder("own", ("tail", "nose", "paw"), ()))
+    with pytest.raises(UsageError, match="none of the net's parts has a place in it: tail, nose, paw; expected some"):
+        mpii_record("1.jpg", [stranger])
 
 
 def test_the_releases_file_is_read_back_and_holds_one_person_per_picture(tmp_path: Path) -> None:
