@@ -175,8 +175,8 @@ def predict_paths(
     gathered = RunOutput(out, output.formats, sheet=output.sheet, min_score=output.min_score)
     gathered.refuse_to_overwrite(targets)
     model, looking = _loaded(wanted, choice, person_choice, engine)
-    for sentence in gathered.remarks(model.interface.part_order):
-        say(sentence)
+    for left_out in gathered.remarks(model.interface.part_order):
+        say(left_out)
     if output.maps is None:
         output = replace(output, maps=not any(os.path.isdir(path) for path in paths))
     failed, start = 0, time.perf_counter()
