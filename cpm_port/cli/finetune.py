@@ -65,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
         "people held out"
     )
     print(f"  {parts_line(measured['parts'])}")
+    print("this follows the training; the number to quote is another measure, that of `cpm-port evaluate`")
+    print("(docs/how-to/finetune.md, Use it)")
     if found.record["best_iteration"] == 0:
         print("no measurement was better than the first, so the weights are those that the training began with;")
         print("longer training may help, or a look at labels.png (docs/how-to/finetune.md, If it does not work)")

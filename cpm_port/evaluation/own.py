@@ -3,8 +3,9 @@
 JOINTS -> METRICS. The parts' order comes from the label file, so these protocols are made for each one.
 
 - `own-pck`: a joint is found where it lies within the threshold times a length: half the longer side of the box around
-  the person's labelled joints, half the size that the person's scale tells where there is one part (both as a training
-  run validates), or the distance of two named parts. People to whom the labels give no such length do not count.
+  the person's labelled joints, half the size that the person's scale tells where there is one part, or the distance of
+  two named parts. People to whom the labels give no such length do not count. A training run validates by the first
+  two as well, but by the torso where the parts have one: another measure, not to be quoted.
 - `own-oks`: a person is found where their object keypoint similarity (`oks.py`) reaches a level; its error is 1 - OKS,
   so the threshold 0.5 asks for an OKS of 0.5, and the area is the mean over the levels 0.5, 0.51, ..., 1.
 """

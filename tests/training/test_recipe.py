@@ -87,6 +87,7 @@ def test_the_folder_is_a_model_that_predicts_and_says_what_was_done(
     command = said.out.splitlines()[-1].partition(": ")[2].split()
     assert command == ["cpm-port", "predict", "PHOTO.jpg", "--model", str(out)]
     assert "every 5-th of 6 images" in said.err
+    assert "the number to quote is another measure, that of `cpm-port evaluate`" in said.out
     model = read_own_model(out)
     assert (model.order.parts, model.box) == (FIVE, 64)
     record = model.history[-1]
