@@ -182,17 +182,11 @@ def _imported(found: Labels, order: PartOrder, images: Path, validate_every: int
     taken: dict[Path, str] = {}
     outside = 0
     for name, people in by_image.items():
-        path = _find(images, name)
-        reason = f"no such image in {images}" if path is None else ""
-        if path is not None and taken.setdefault(path, name) != name:
-            reason = f"{name} and {taken[path]} would be the same file {path}"
-        try:
-            size = (0, 0) if path is None else image_size(path)
-        except CpmPortError as error:
-            reason = str(error)
-        if reason:
-            left_out.setdefault(reason, []).extend(_who(one, source) for one in people)
+        image = _look_up(images, name, taken)
+        if isinstance(image, str):
+            left_out.setdefault(image, []).extend(_who(one, source) for one in people)
             continue
+        path, size = image
         placed = [_person(one, order, size) for one in people]
         outside += sum(lost for _, lost in placed)
         persons = [person for person, _ in placed]
@@ -203,7 +197,6 @@ def _imported(found: Labels, order: PartOrder, images: Path, validate_every: int
             if reasons[index]:
                 left_out.setdefault(reasons[index], []).append(_who(one, source))
                 continue
-            assert path is not None
             number += 1
             others = tuple(p for k, p in enumerate(persons) if k != index and trusted[k])
             samples.append(
@@ -213,12 +206,29 @@ def _imported(found: Labels, order: PartOrder, images: Path, validate_every: int
                 )
             )  # fmt: skip
     if not samples:
-        told = "; ".join(f"{len(who)}: {reason} ({who[0]})" for reason, who in list(left_out.items())[:_NAMED])
-        absent = bool(left_out) and all(reason.startswith("no such image ") for reason in left_out)
-        raise (MissingFileError if absent else DataError)(
-            f"{source}: nobody is left to train on, of {len(found.people)} ({told or 'nobody is labelled'})"
-        )
+        raise _nobody_left(found, left_out, source)
     return Imported(split_by_image(samples, validate_every), order, left_out, outside)
+
+
+def _look_up(images: Path, name: str, taken: dict[Path, str]) -> tuple[Path, tuple[int, int]] | str:
+    """Return an image's file and size, or why it is of no use; `taken` keeps which name each file was found by."""
+    path = _find(images, name)
+    if path is None:
+        return f"no such image in {images}"
+    found_by = taken.setdefault(path, name)
+    try:
+        size = image_size(path)
+    except CpmPortError as error:
+        return str(error)
+    return (path, size) if found_by == name else f"{name} and {found_by} would be the same file {path}"
+
+
+def _nobody_left(found: Labels, left_out: Mapping[str, list[str]], source: Path) -> MissingFileError | DataError:
+    told = "; ".join(f"{len(who)}: {reason} ({who[0]})" for reason, who in list(left_out.items())[:_NAMED])
+    absent = bool(left_out) and all(reason.startswith("no such image ") for reason in left_out)
+    return (MissingFileError if absent else DataError)(
+        f"{source}: nobody is left to train on, of {len(found.people)} ({told or 'nobody is labelled'})"
+    )
 
 
 def _who(person: Labelled, source: Path) -> str:

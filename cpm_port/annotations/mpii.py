@@ -266,38 +266,10 @@ def _person(rect: Any, where: str) -> Person:
         if rect.size != 1:
             raise DataError(f"{where}: expected one annorect, found {rect.size}")
         rect = rect.ravel()[0]
-    xy = np.full((len(MPII16), 2), np.nan)
-    visible = np.zeros(len(MPII16), dtype=bool)
-    points = _optional(rect, "annopoints")
-    if points is not None and _struct(np.asarray(points)):
-        listed = np.asarray(field(points, "point", f"{where}.annopoints")).ravel()
-        for k, point in enumerate(listed):
-            spot = f"{where}.annopoints.point({k + 1})"
-            joint = number(field(point, "id", spot), f"{spot}.id")
-            if joint not in range(len(MPII16)):
-                raise DataError(f"{spot}: id is {joint:g}, expected 0..15")
-            index = int(joint)
-            if not np.isnan(xy[index, 0]):
-                raise DataError(f"{spot}: id {index} is listed twice")
-            xy[index] = (
-                number(field(point, "x", spot), f"{spot}.x") - 1,
-                number(field(point, "y", spot), f"{spot}.y") - 1,
-            )
-            visible[index] = _visible(_optional(point, "is_visible"), spot)
-        if not np.isfinite(xy[visible]).all():
-            raise DataError(f"{where}: a coordinate is not finite")
+    xy, visible = _joints(rect, where)
     objpos, scale = _optional(rect, "objpos"), _optional(rect, "scale")
-    center = None
-    if objpos is not None:
-        center = (
-            number(field(objpos, "x", f"{where}.objpos"), f"{where}.objpos.x") - 1,
-            number(field(objpos, "y", f"{where}.objpos"), f"{where}.objpos.y") - 1,
-        )
-    corners = [_optional(rect, name) for name in ("x1", "y1", "x2", "y2")]
-    head = None
-    if all(corner is not None for corner in corners):
-        x1, y1, x2, y2 = (number(corner, f"{where}: head box") for corner in corners)
-        head = MPII_HEAD_SHARE * float(np.hypot(x2 - x1, y2 - y1))
+    center = None if objpos is None else _place(objpos, f"{where}.objpos")
+    head = _head_size(rect, where)
     return Person(
         xy,
         visible,
@@ -306,6 +278,43 @@ def _person(rect: Any, where: str) -> Person:
         head,
         facing=_facing(rect, where),
     )
+
+
+def _joints(rect: Any, where: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the joints' places, (16, 2), 0-based, NaN where not listed, and which are visible, (16,)."""
+    xy = np.full((len(MPII16), 2), np.nan)
+    visible = np.zeros(len(MPII16), dtype=bool)
+    points = _optional(rect, "annopoints")
+    if points is None or not _struct(np.asarray(points)):
+        return xy, visible
+    listed = np.asarray(field(points, "point", f"{where}.annopoints")).ravel()
+    for k, point in enumerate(listed):
+        spot = f"{where}.annopoints.point({k + 1})"
+        joint = number(field(point, "id", spot), f"{spot}.id")
+        if joint not in range(len(MPII16)):
+            raise DataError(f"{spot}: id is {joint:g}, expected 0..15")
+        index = int(joint)
+        if not np.isnan(xy[index, 0]):
+            raise DataError(f"{spot}: id {index} is listed twice")
+        xy[index] = _place(point, spot)
+        visible[index] = _visible(_optional(point, "is_visible"), spot)
+    if not np.isfinite(xy[visible]).all():
+        raise DataError(f"{where}: a coordinate is not finite")
+    return xy, visible
+
+
+def _place(value: Any, where: str) -> tuple[float, float]:
+    """Return a struct's x and y, 0-based."""
+    return number(field(value, "x", where), f"{where}.x") - 1, number(field(value, "y", where), f"{where}.y") - 1
+
+
+def _head_size(rect: Any, where: str) -> float | None:
+    """Return the length that PCKh divides by, from the head's box; None where a corner is not said."""
+    corners = [_optional(rect, name) for name in ("x1", "y1", "x2", "y2")]
+    if any(corner is None for corner in corners):
+        return None
+    x1, y1, x2, y2 = (number(corner, f"{where}: head box") for corner in corners)
+    return MPII_HEAD_SHARE * float(np.hypot(x2 - x1, y2 - y1))
 
 
 def _facing(rect: Any, where: str) -> float | None:
