@@ -26,10 +26,10 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -132,40 +132,22 @@ def _run(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
         optimizer.step()
         _wait(device)
 
-    size = _PRODUCT_SIZE[device.type]
-    dtype = torch.bfloat16 if amp else torch.float32
-    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    products = 10 if on_gpu else 2
-
-    def product() -> None:
-        for _ in range(products):
-            torch.mm(left, right)
-        _wait(device)
-
-    images, channels, cells = 64 if on_gpu else 2, _CHANNELS, BOX_SIZE // STRIDE
-    maps = torch.randn(images, channels, cells, cells, device=device, dtype=dtype)
-    kernels = torch.randn(channels, channels, 9, 9, device=device, dtype=dtype)
-
-    def convolution() -> None:
-        with torch.no_grad():
-            functional.conv2d(maps, kernels, padding=4)
-        _wait(device)
-
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats(device)
-
     def plain_iteration() -> None:
         plain.step(inputs)
         _wait(device)
 
+    dtype = torch.bfloat16 if amp else torch.float32
+    product, convolution = _square_products(device, dtype), _wide_convolution(device, dtype)
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(device)
     sides = {"iteration": iteration, "plain PyTorch": plain_iteration}
-    sides |= {f"{products} products of {size}": product, "wide convolution": convolution}
+    sides |= {yardstick.name: yardstick.compute for yardstick in (product, convolution)}
     result = take_turns(sides, args.repeats or _REPEATS[device.type])
     seconds, plain_seconds, product_seconds, convolution_seconds = result["medians"].values()
     operations = training_flops(net)
     rates = {
-        "product": products * 2 * size**3 / product_seconds,
-        "convolution": 2 * images * cells**2 * kernels.numel() / convolution_seconds,
+        "product": product.operations / product_seconds,
+        "convolution": convolution.operations / convolution_seconds,
     }
     matrix_rate = max(rates.values())
     told = {} if args.finetune < 1 else _fine_tune(design, batch, args.finetune)
@@ -184,6 +166,39 @@ def _run(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
         "peak memory": torch.cuda.max_memory_allocated(device) if on_gpu else None,
         **told,
     }
+
+
+class _Yardstick(NamedTuple):
+    """Something that tells a machine's matrix rate: what to call and time, and how many operations it takes."""
+
+    name: str
+    compute: Callable[[], None]
+    operations: int
+
+
+def _square_products(device: torch.device, dtype: torch.dtype) -> _Yardstick:
+    size, count = _PRODUCT_SIZE[device.type], 10 if device.type == "cuda" else 2
+    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+
+    def compute() -> None:
+        for _ in range(count):
+            torch.mm(left, right)
+        _wait(device)
+
+    return _Yardstick(f"{count} products of {size}", compute, count * 2 * size**3)
+
+
+def _wide_convolution(device: torch.device, dtype: torch.dtype) -> _Yardstick:
+    images, cells = 64 if device.type == "cuda" else 2, BOX_SIZE // STRIDE
+    maps = torch.randn(images, _CHANNELS, cells, cells, device=device, dtype=dtype)
+    kernels = torch.randn(_CHANNELS, _CHANNELS, 9, 9, device=device, dtype=dtype)
+
+    def compute() -> None:
+        with torch.no_grad():
+            functional.conv2d(maps, kernels, padding=4)
+        _wait(device)
+
+    return _Yardstick("wide convolution", compute, 2 * images * cells**2 * kernels.numel())
 
 
 class _PlainPort:

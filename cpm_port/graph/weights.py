@@ -126,15 +126,11 @@ def load_into(
                 missing.append(layer)
             continue
         targets = owned if len(found) == len(owned) else list(blobs)
-        pairs = list(zip(targets, found, strict=False))
-        if len(found) != len(targets):
-            wrong = [f"layer {layer!r}: weights hold {len(found)} blobs, prototxt says {len(blobs)}"]
-        else:
-            wrong = [line for index, pair in enumerate(pairs) for line in _misfits(layer, index, *pair)]
+        wrong = _misfits(layer, targets, found)
         if wrong:
             (misfits if skip_misfits else problems).extend(wrong)
             continue
-        copies += pairs
+        copies += zip(targets, found, strict=True)
         matched.append(layer)
     without = {layer.name for layer in spec.layers} - params.keys()
     problems += [
@@ -179,7 +175,15 @@ def _read(source: Source) -> tuple[Mapping[str, Sequence[Array]], str]:
     return read_weights(source), os.fspath(source)
 
 
-def _misfits(layer: str, index: int, blob: Tensor, array: Array) -> Iterator[str]:
+def _misfits(layer: str, blobs: Sequence[Tensor], arrays: Sequence[Array]) -> list[str]:
+    """Say what keeps a layer's arrays from being its blobs' values, a line each; nothing where they fit."""
+    if len(arrays) != len(blobs):
+        return [f"layer {layer!r}: weights hold {len(arrays)} blobs, prototxt says {len(blobs)}"]
+    pairs = zip(blobs, arrays, strict=True)
+    return [line for index, (blob, array) in enumerate(pairs) for line in _misfit(layer, index, blob, array)]
+
+
+def _misfit(layer: str, index: int, blob: Tensor, array: Array) -> Iterator[str]:
     """Say what is wrong with an array, where something is."""
     name = _BLOB_NAMES[index] if index < len(_BLOB_NAMES) else f"parameter {index}"
     want, have = tuple(blob.shape), tuple(array.shape)

@@ -88,13 +88,7 @@ class Net:
         weights: str | os.PathLike[str] | None = None,
         allow_python_layers: bool | None = None,
     ) -> None:
-        for value in phase_or_weights:
-            if isinstance(value, str | os.PathLike) and weights is None:
-                weights = value
-            elif isinstance(value, int | np.integer) and phase is None:
-                phase = int(value)
-            else:
-                raise TypeError(f"Net takes a file, weights and one phase; found {phase_or_weights!r}")
+        phase, weights = _told_apart(phase_or_weights, phase, weights)
         if phase is None and isinstance(network_file, NetSpec):
             phase = PHASES.index(network_file.phase)
         if phase not in (TRAIN, TEST):
@@ -358,6 +352,20 @@ class Net:
         count = len(next(iter(arrays.values())))
         return _rows(outs, count), _rows(gradients, count)
 
+    def _batches(self, arrays: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Cut arrays into batches of the size of the net's first blob; the last one is filled up with zeros."""
+        if not arrays:
+            raise Exception("Input blob arguments do not match net inputs.")
+        count = len(next(iter(arrays.values())))
+        size = next(iter(self.blobs.values())).shape[0]
+        for begin in range(0, count, size):
+            batch = {name: np.asarray(values[begin : begin + size]) for name, values in arrays.items()}
+            missing = size - len(next(iter(batch.values())))
+            yield {
+                name: np.concatenate([values, np.zeros((missing, *values.shape[1:]))]) if missing else values
+                for name, values in batch.items()
+            }
+
     def reshape(self) -> None:
         """Carry changed shapes of the inputs through all layers, without computing."""
         for step in self._steps:
@@ -482,20 +490,6 @@ class Net:
         """Return what stands in a parameter's `diff`."""
         return self._parameter_blobs[parameter].gradient.tensor()
 
-    def _batches(self, arrays: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Cut arrays into batches of the size of the net's first blob; the last one is filled up with zeros."""
-        if not arrays:
-            raise Exception("Input blob arguments do not match net inputs.")
-        count = len(next(iter(arrays.values())))
-        size = next(iter(self.blobs.values())).shape[0]
-        for begin in range(0, count, size):
-            batch = {name: np.asarray(values[begin : begin + size]) for name, values in arrays.items()}
-            missing = size - len(next(iter(batch.values())))
-            yield {
-                name: np.concatenate([values, np.zeros((missing, *values.shape[1:]))]) if missing else values
-                for name, values in batch.items()
-            }
-
     def __getattr__(self, name: str) -> NoReturn:
         if name in _ABSENT:
             raise NotImplementedError(f"caffe.Net.{name}: {_ABSENT[name]}")
@@ -506,6 +500,20 @@ _ABSENT = {
     "add_nccl": "training over several GPUs through NCCL is not here; `cpm-port train` runs under torchrun",
     "debug_info": "Caffe's printing of every blob's mean is not here; use net.after_forward(callback)",
 }
+
+
+def _told_apart(
+    positional: Sequence[Any], phase: int | None, weights: str | os.PathLike[str] | None
+) -> tuple[int | None, str | os.PathLike[str] | None]:
+    """Return phase and weights, some of them told by their types: older and newer pycaffe order them differently."""
+    for value in positional:
+        if isinstance(value, str | os.PathLike) and weights is None:
+            weights = value
+        elif isinstance(value, int | np.integer) and phase is None:
+            phase = int(value)
+        else:
+            raise TypeError(f"Net takes a file, weights and one phase; found {positional!r}")
+    return phase, weights
 
 
 def _rows(parts: Mapping[str, list[Any]], count: int) -> Arrays:
