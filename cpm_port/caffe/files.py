@@ -47,6 +47,7 @@ __all__ = [
 
 _MAX_TEXT = 16 << 20
 _HDF5_SUFFIXES = (".h5", ".hdf5")
+_OTHER_SUFFIXES = (".safetensors", ".onnx", ".pth", ".pt")  # whose readers would find another kind of file under it
 
 
 class Weights(Mapping[str, tuple[np.ndarray, ...]]):
@@ -273,7 +274,8 @@ def write_weights(path: str | os.PathLike[str], blobs: Mapping[str, Sequence[np.
     Parameters
     ----------
     path : path-like
-        The suffix chooses: `.h5` is HDF5, anything else a binary .caffemodel with the net's layers in it.
+        The suffix chooses: `.h5` is HDF5, anything else a binary .caffemodel with the net's layers in it; suffixes of
+        other kinds of model file are refused.
     blobs : mapping of str to sequence of ndarray
         Layer name -> arrays; float64 stays double, all else becomes float32.
     net : NetSpec
@@ -281,6 +283,8 @@ def write_weights(path: str | os.PathLike[str], blobs: Mapping[str, Sequence[np.
 
     Raises
     ------
+    UsageError
+        Where the suffix is that of another kind of file.
     WeightsError
         Where `blobs` names layers that the net does not have.
     ShapeError
@@ -296,10 +300,16 @@ def write_weights(path: str | os.PathLike[str], blobs: Mapping[str, Sequence[np.
     >>> list(read_weights("copy.caffemodel")) == list(blobs)
     True
     """
+    suffix = Path(path).suffix.lower()
+    if suffix in _OTHER_SUFFIXES:
+        raise UsageError(
+            f"{os.fspath(path)}: suffix {suffix} is not Caffe's, expected .caffemodel or .h5; `cpm-port convert` makes "
+            ".safetensors and .onnx of these"
+        )
     unknown = [name for name in blobs if name not in {layer.name for layer in net.layers}]
     if unknown:
         raise WeightsError(f"{os.fspath(path)}: the net {net.source} has no layers {', '.join(map(repr, unknown))}")
-    if Path(path).suffix.lower() in _HDF5_SUFFIXES:
+    if suffix in _HDF5_SUFFIXES:
         from cpm_port.caffe import hdf5
 
         hdf5.write_weight_groups(path, {layer.name: blobs.get(layer.name, ()) for layer in net.layers})

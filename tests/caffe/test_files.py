@@ -111,6 +111,14 @@ def test_weights_of_layers_that_the_net_lacks_are_refused_and_nothing_is_written
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".onnx", ".pth"])
+def test_weights_under_another_formats_suffix_are_refused(tmp_path, suffix):
+    net = parse_net("layer { name: 'p' type: 'Parameter' top: 'a' }")
+    with pytest.raises(UsageError, match=rf"out{suffix}: suffix {suffix} is not Caffe's, expected .caffemodel or .h5"):
+        write_weights(tmp_path / f"out{suffix}", {"p": []}, net)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_layer_name_that_occurs_twice_counts_the_last_time(tmp_path):
     path = tmp_path / "twice.caffemodel"
     blob = b"\x3a\x0a\x2a\x04\0\0\x80\x3f\x3a\x02\x0a\x00"  # one blob: 1.0, shape ()
