@@ -16,6 +16,7 @@ Source: the layer geometry of the release's deploy nets; `leeds` is `mpi` under 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cpm_port.errors import UsageError
@@ -276,8 +277,8 @@ def architecture(
     Raises
     ------
     UsageError
-        An unknown name, a number below 1, a box that 8 does not divide, or a share of a front that is not there or
-        not in (0, 1].
+        An unknown name, a number below 1, a box that is no pair or that 8 does not divide, or a share of a front that is
+        not there or not in (0, 1].
 
     Examples
     --------
@@ -293,6 +294,8 @@ def architecture(
     net = ARCHITECTURES[name]
     if box is not None:
         multiple = RESIDUAL_STRIDE if net.residual else STRIDE
+        if not isinstance(box, Sequence) or len(box) != 2:
+            raise UsageError(f"box is {box!r}; expected (height, width)")
         if any(side < multiple or side % multiple for side in box):
             raise UsageError(
                 f"box is {box[0]} x {box[1]}; expected positive multiples of {multiple} (the net's stride)"

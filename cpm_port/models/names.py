@@ -21,6 +21,10 @@ from cpm_port.models.cpm import build
 
 __all__ = ["caffe_names", "from_caffe", "to_caffe"]
 
+_WRAPPERS = {
+    "module.": "`.module` of DistributedDataParallel, DataParallel and AveragedModel",
+    "_orig_mod.": "`._orig_mod` of what torch.compile returned",
+}
 _REFINEMENTS = {False: 4, True: 6}  # hidden convolutions of a later stage, by whether there is a VGG front
 
 
@@ -59,7 +63,7 @@ def caffe_names(net: Architecture) -> dict[str, str]:
 
 
 def to_caffe(state: Mapping[str, Tensor], net: Architecture) -> dict[str, tuple[NDArray[np.float32], ...]]:
-    """Return a state dict's arrays under Caffe's layer names: layer -> (weights, bias).
+    """Return a state dict's arrays under Caffe's layer names, in float32: layer -> (weights, bias).
 
     Raises
     ------
@@ -74,10 +78,17 @@ def to_caffe(state: Mapping[str, Tensor], net: Architecture) -> dict[str, tuple[
     >>> [blob.shape for blob in blobs["conv1_stage1"]]
     [(4, 3, 9, 9), (4,)]
     """
-    _check({key: tuple(value.shape) for key, value in state.items()}, _expected(net), "state dict")
+    shapes = _expected(net)
+    wrapper = next((wrapper for wrapper in _WRAPPERS if any(wrapper + key in state for key in shapes)), None)
+    if wrapper is not None:
+        raise WeightsError(
+            f"state dict: its names begin with {wrapper!r}, expected {next(iter(shapes))!r} and so on; give the state "
+            f"dict of the net inside ({_WRAPPERS[wrapper]})"
+        )
+    _check({key: tuple(value.shape) for key, value in state.items()}, shapes, "state dict")
     return {
         layer: tuple(
-            np.ascontiguousarray(state[f"{path}.{kind}"].detach().cpu().numpy()) for kind in ("weight", "bias")
+            np.ascontiguousarray(state[f"{path}.{kind}"].detach().cpu().float().numpy()) for kind in ("weight", "bias")
         )
         for path, layer in caffe_names(net).items()
     }

@@ -141,6 +141,22 @@ def test_a_bias_of_the_old_four_dimensions_is_read() -> None:
     np.testing.assert_array_equal(back["first_context.conv.bias"].numpy(), blobs["conv4_stage1"][1])
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_weights_of_any_precision_become_float32(dtype: torch.dtype) -> None:
+    net = architecture("flic", width=WIDTH, stages=1)
+    state = build(net).to(dtype).state_dict()
+    (weight, _) = to_caffe(state, net)["conv1_stage1"]
+    np.testing.assert_array_equal(weight, state["first_trunk.conv1.weight"].float().numpy(), strict=True)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
+def test_a_wrappers_state_dict_is_told_by_its_names(prefix: str) -> None:
+    net = architecture("flic", width=WIDTH, stages=1)
+    state = {prefix + name: value for name, value in build(net).state_dict().items()}
+    with pytest.raises(WeightsError, match=f"names begin with '{prefix}', expected 'first_trunk.conv1.weight' and so"):
+        to_caffe(state, net)
+
+
 def test_every_misfit_is_listed_at_once() -> None:
     net = architecture("flic", width=WIDTH, stages=1)
     blobs = to_caffe(build(net).state_dict(), net)
