@@ -20,7 +20,9 @@ An example is a function of (seed, epoch, index) alone: whatever the number of w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -69,6 +71,11 @@ class Augment:
     extras : Extras
         What the release does not have: colours, grey, full turns, patches that hide.
 
+    Raises
+    ------
+    UsageError
+        A scale that is no range of positive numbers, a turn that is not finite, or a probability outside 0 to 1.
+
     Examples
     --------
     >>> from cpm_port.data import Augment, PoseDataset
@@ -82,6 +89,14 @@ class Augment:
     shift: int = 0
     flip: float = 0.5
     extras: Extras = field(default_factory=Extras)
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.scale, Sequence) and len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1]):
+            raise UsageError(f"scale {self.scale!r}: expected the least and the greatest factor, such as (0.7, 1.3)")
+        if not math.isfinite(self.rotate):
+            raise UsageError(f"rotate {self.rotate}: expected a finite number of degrees")
+        if not 0 <= self.flip <= 1:
+            raise UsageError(f"flip {self.flip}: expected a probability from 0 to 1")
 
 
 class PoseDataset(Dataset[dict[str, Any]]):
@@ -120,7 +135,7 @@ class PoseDataset(Dataset[dict[str, Any]]):
     Raises
     ------
     UsageError
-        A box that the stride does not divide, or labels of an unknown kind.
+        A box that the stride does not divide, or an argument of another kind than said above.
     MissingFileError, DataError
         As of the source; or the sources name their parts differently and `parts` is not given.
 
@@ -145,9 +160,15 @@ class PoseDataset(Dataset[dict[str, Any]]):
         stride: int = release.STRIDE,
         target_dist: float | None = None,
     ) -> None:
+        if isinstance(source, list | tuple) and not all(isinstance(one, Record) for one in source):
+            raise UsageError(f"source {source!r}: expected one text or path; several are joined: 'a.json + b.json'")
+        if augment and not isinstance(augment, bool | Augment):
+            raise UsageError(f"augment {augment!r}: expected True, False or an Augment")
         if not callable(labels) and labels not in ("maps", "masked", "joints"):
             raise UsageError(f"labels {labels!r}: expected 'maps', 'masked', 'joints' or a function of the example")
-        if box < 1 or box % stride:
+        if stride < 1:
+            raise UsageError(f"stride {stride}: expected 1 or more")
+        if not isinstance(box, int | np.integer) or box < 1 or box % stride:
             raise UsageError(f"box {box}: expected a positive multiple of the stride {stride}")
         stores = [source] if _is_store(source) else open_stores(source, held_out=held_out)
         self._store, self.order = _arranged(stores, parts)
@@ -167,7 +188,7 @@ class PoseDataset(Dataset[dict[str, Any]]):
             scale_prob=1.0,
             scale_min=_float32(chance.scale[0]),
             scale_max=_float32(chance.scale[1]),
-            target_dist=_float32(target_dist or round(release.TRAIN_TARGET_DIST * box / release.BOX_SIZE, 4)),
+            target_dist=_float32(_target_dist(box) if target_dist is None else target_dist),
             center_perterb_max=chance.shift,
             sigma_center=_float32(round(release.center_sigma(box), 4)),
             num_parts=count,
@@ -200,6 +221,7 @@ class PoseDataset(Dataset[dict[str, Any]]):
         DataError
             Its record is not usable, or its image not readable.
         """
+        index = operator.index(index)  # a sampler may give a tensor
         if not -len(self) <= index < len(self):
             raise IndexError(f"example {index} of {len(self)}")
         index %= len(self)
@@ -310,8 +332,14 @@ class StageLoss(nn.Module):
         Raises
         ------
         ShapeError
-            The shapes do not fit each other.
+            The shapes do not fit each other, there is no stage, or the batch is empty.
+        UsageError
+            The stages are no sequence: `cpm_port.load_net`'s nets give a dict by names, which do not tell the stages.
         """
+        if isinstance(stages, Tensor | Mapping):
+            raise UsageError(f"stages: expected a list with the maps of each stage, got a {type(stages).__name__}")
+        if not stages:
+            raise ShapeError("stages: expected the maps of 1 stage or more, got none")
         person, everybody = split_label(label)
         targets = [everybody, *[person] * (len(stages) - 1)]
         return torch.stack([masked_euclidean_loss(maps, target) for maps, target in zip(stages, targets, strict=True)])
@@ -320,6 +348,11 @@ class StageLoss(nn.Module):
 def _float32(value: float) -> float:
     """Return a number as a prototxt's field would hold it."""
     return float(np.float32(value))
+
+
+def _target_dist(box: int) -> float:
+    """Return the release's `target_dist`, in proportion to the box."""
+    return round(release.TRAIN_TARGET_DIST * box / release.BOX_SIZE, 4)
 
 
 def _is_store(source: Any) -> bool:
@@ -335,12 +368,14 @@ def _arranged(stores: Sequence[RecordStore], parts: Sequence[str] | PartOrder | 
     if parts is None:
         wanted = CPM14 if orders[0] == MPII16 else orders[0]
     else:
-        wanted = parts if isinstance(parts, PartOrder) else _named(tuple(parts), orders)
+        wanted = parts if isinstance(parts, PartOrder) else _named(parts, orders)
     arranged = [ArrangedRecords(store, order, wanted) for store, order in zip(stores, orders, strict=True)]
     return arranged[0] if len(arranged) == 1 else JoinedRecords(arranged), wanted
 
 
 def _known_order(store: RecordStore) -> PartOrder:
+    if not len(store):
+        raise DataError("the source holds no record")
     known = order_of(store)
     count = len(store[0].person.joints) if known is None else 0
     order = known or {len(MPII16): MPII16, len(FLIC9): FLIC9}.get(count)
@@ -349,9 +384,11 @@ def _known_order(store: RecordStore) -> PartOrder:
     return order
 
 
-def _named(parts: tuple[str, ...], orders: Sequence[PartOrder]) -> PartOrder:
+def _named(parts: Sequence[str], orders: Sequence[PartOrder]) -> PartOrder:
     """Return an order of these parts, with the pairs and the limbs that the sources know of them."""
     known = set(parts)
+    if isinstance(parts, str) or not parts or len(known) < len(parts):
+        raise UsageError(f"parts {parts!r}: expected a list of names, each once, such as ['nose', 'tail']")
     pairs = dict.fromkeys(pair for order in orders for pair in order.pairs if set(pair) <= known)
     limbs = dict.fromkeys(limb for order in orders for limb in order.limbs if set(limb) <= known)
-    return PartOrder("own", parts, tuple(limbs), pairs=tuple(pairs))
+    return PartOrder("own", tuple(parts), tuple(limbs), pairs=tuple(pairs))

@@ -34,7 +34,7 @@ def masked_euclidean_loss(prediction: Tensor, target: Tensor) -> Tensor:
     Raises
     ------
     ShapeError
-        The shapes differ: nothing is broadcast.
+        The shapes differ: nothing is broadcast; or N is 0.
 
     Examples
     --------
@@ -45,6 +45,8 @@ def masked_euclidean_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """
     if prediction.shape != target.shape:
         raise ShapeError(f"Euclidean loss: prediction is {tuple(prediction.shape)}, target {tuple(target.shape)}")
+    if not prediction.shape[0]:
+        raise ShapeError(f"Euclidean loss: prediction is {tuple(prediction.shape)}; expected 1 example or more")
     labelled = ~torch.isnan(target)
     difference = torch.where(labelled, prediction.float() - target.float(), 0.0)
     return difference.square().sum() / (2 * prediction.shape[0])

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 import cpm_port
 from cpm_port.caffe import parse_net, read_weights
 from cpm_port.data import Augment, PoseDataset, StageLoss, collate, masked_euclidean_loss, split_label
-from cpm_port.errors import DataError, ShapeError, UsageError
+from cpm_port.errors import DataError, LayerError, ShapeError, UsageError
 from cpm_port.models import TrainingData, architecture, build, from_caffe, train_text
 from cpm_port.parts import CPM14
 from cpm_port.training.batches import open_data_layers
@@ -137,14 +137,35 @@ def test_held_out_people_are_the_marked_ones(tmp_path: Path) -> None:
         (lambda: PoseDataset(PEOPLE, box=60), UsageError, "box 60: expected a positive multiple of the stride 8"),
         (lambda: PoseDataset(PEOPLE, box=BOX, labels="heat"), UsageError, "labels 'heat': expected 'maps'"),
         (lambda: PoseDataset(PEOPLE, parts=["tail"], box=BOX), DataError, "none of tail is among them"),
+        (lambda: PoseDataset(PEOPLE, parts="tail", box=BOX), UsageError, "parts 'tail': expected a list of names"),
+        (lambda: PoseDataset(PEOPLE, parts=["neck", "neck"], box=BOX), UsageError, "each once"),
+        (lambda: PoseDataset([PEOPLE, "own.json"], box=BOX), UsageError, "several are joined: 'a.json . b.json'"),
+        (lambda: PoseDataset([], box=BOX), DataError, "holds no record"),
+        (lambda: PoseDataset(PEOPLE, box=(BOX, BOX)), UsageError, "expected a positive multiple"),
+        (lambda: PoseDataset(PEOPLE, box=BOX, stride=0), UsageError, "stride 0: expected 1 or more"),
+        (lambda: PoseDataset(PEOPLE, box=BOX, augment={"flip": 0.0}), UsageError, "expected True, False or an Augment"),
+        (lambda: PoseDataset(PEOPLE, box=BOX, target_dist=0.0), LayerError, "target_dist 0.0; expected positive"),
+        (lambda: Augment(scale=1.0), UsageError, "scale 1.0: expected the least and the greatest factor"),
+        (lambda: Augment(scale=(1.2, 0.8)), UsageError, "expected the least and the greatest factor"),
+        (lambda: Augment(flip=5), UsageError, "flip 5: expected a probability from 0 to 1"),
+        (lambda: Augment(rotate=float("nan")), UsageError, "rotate nan: expected a finite number"),
         (lambda: PoseDataset(PEOPLE, box=BOX).set_epoch(-1), UsageError, "epoch -1"),
         (lambda: PoseDataset(PEOPLE, box=BOX)[6], IndexError, "example 6 of 6"),
         (lambda: split_label(torch.zeros(1, 3, 2, 2)), ShapeError, "label is"),
+        (lambda: StageLoss()({"maps": torch.zeros(1, 2, 2, 2)}, torch.zeros(1, 4, 2, 2)), UsageError, "got a dict"),
+        (lambda: StageLoss()(torch.zeros(1, 2, 2, 2), torch.zeros(1, 4, 2, 2)), UsageError, "got a Tensor"),
+        (lambda: StageLoss()([], torch.zeros(1, 4, 2, 2)), ShapeError, "1 stage or more"),
+        (lambda: StageLoss()([torch.zeros(0, 2, 2, 2)], torch.zeros(0, 4, 2, 2)), ShapeError, "1 example or more"),
     ],
 )
 def test_what_makes_no_sense_is_refused(make: Callable[[], Any], error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         make()
+
+
+def test_a_samplers_tensor_is_an_index() -> None:
+    dataset = PoseDataset(PEOPLE, box=BOX)
+    assert_same(dataset[torch.tensor(3)], dataset[3])
 
 
 def test_the_stages_loss_is_the_train_nets() -> None:
