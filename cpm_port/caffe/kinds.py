@@ -52,7 +52,7 @@ def foreign_kind(data: wire.Buffer) -> str | None:
     if head[257:262] == b"ustar":
         return "a tar archive; unpack it first"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < len(data):
-        return "a safetensors file, which cpm_port.load_net and `cpm-port convert` read where its name ends in .safetensors"
+        return "a safetensors file, which `load_net` and `cpm-port convert` read where its name ends in .safetensors"
     return None
 
 

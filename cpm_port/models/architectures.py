@@ -277,8 +277,8 @@ def architecture(
     Raises
     ------
     UsageError
-        An unknown name, a number below 1, a box that is no pair or that 8 does not divide, or a share of a front that is
-        not there or not in (0, 1].
+        An unknown name, a number below 1, a box that is no pair or that 8 does not divide, or a share of a front that
+        is not there or not in (0, 1].
 
     Examples
     --------
