@@ -106,7 +106,8 @@ class PoseDataset(Dataset[dict[str, Any]]):
     ----------
     source : str, path or RecordStore
         What a CPM data layer's `source` names: an annotation file, an LMDB's folder, `drawn:...`, several joined by
-        ` + `, each with a weight (`3 * a.json + b.json`); or any store of records.
+        ` + `, each with a weight (`3 * a.json + b.json`); or any store of records. An LMDB does not say how many joints
+        it has: 16 are read. One of 9, as FLIC's, is `LmdbRecords(folder, 9)` (`cpm_port.records.lmdb`).
     parts : sequence of str or PartOrder, optional
         The maps' parts, by name; ones that a record's source lacks have no label. Default: the source's own (of MPII's
         16 the release's 14). So JSON files that name their parts in other orders can be joined.

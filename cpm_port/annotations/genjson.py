@@ -101,7 +101,8 @@ def samples_of(content: Any, images: str | Path | None, where: str) -> list[Samp
         own = own_order(content, where)
         content = content["root"]
     if not isinstance(content, list) or not content:
-        raise DataError(f"{where}: expected a list of records, or an object with one under 'root'")
+        found = "an empty list" if content == [] else type(content).__name__
+        raise DataError(f"{where}: expected a list of records, or an object with one under 'root', found {found}")
     return [_sample(record, own, images, f"{where}: record {i + 1}") for i, record in enumerate(content)]
 
 

@@ -27,7 +27,7 @@ def convert(
         Their suffixes name the formats.
     net : Path, optional
         A prototxt that replaces the net inside the source. Layers of the source that it lacks are left out, and said
-        so.
+        so; so are its own without arrays in the source, though others of their type have some.
     state : NetState
         Which layers of that prototxt count.
     describe : callable, optional
@@ -69,6 +69,9 @@ def _with_net(model: StoredModel, source: Path, path: Path, state: NetState) -> 
         raise WeightsError(f"{source}: none of its {len(model.blobs)} layers is in {path}")
     left_out = [layer for layer in model.blobs if layer not in names]
     lines = [f"left out, not in {path}: {', '.join(left_out)}"] if left_out else []
+    filled = {layer.type for layer in net.layers if kept.get(layer.name)}
+    without = [layer.name for layer in net.layers if layer.type in filled and layer.name not in kept]
+    lines += [f"without weights, not in {source}: {', '.join(without)}"] if without else []
     return StoredModel(kept, net), lines
 
 

@@ -328,11 +328,11 @@ def check_lmdb(path: str | os.PathLike[str], num_joints: int = 16) -> Iterator[s
     """Read a whole LMDB and say, one line per finding, what is wrong or odd in it; nothing where all is well.
 
     Looked at: keys, the Datum's form, sizes against annotation, numbering, people without a single usable joint or
-    with a scale that is not positive, centers outside the image, padding. Parameters and errors are those of
-    `LmdbRecords`.
+    with a scale that is not positive, centers outside the image, padding, and whether the last joints stand in no
+    record. Parameters and errors are those of `LmdbRecords`.
     """
     store = LmdbRecords(path, num_joints)
-    total = len(store)
+    total, known = len(store), 0
     for index, key in enumerate(store.keys):
         where = f"record {key.decode('latin-1')}"
         if key != f"{index:07d}".encode():
@@ -345,6 +345,15 @@ def check_lmdb(path: str | os.PathLike[str], num_joints: int = 16) -> Iterator[s
         if (record.write_number, record.total_write_number) != (index, total):
             yield f"{where}: numbered {record.write_number} of {record.total_write_number}; expected {index} of {total}"
         yield from (f"{where}: {finding}" for finding in _odd(record))
+        known = max(known, *(_last_joint(person) for person in (record.person, *record.others)))
+    if 0 < known < num_joints:
+        yield f"no record has joints {known + 1} to {num_joints}; expected {num_joints} joints, are they {known}?"
+
+
+def _last_joint(person: Annotation) -> int:
+    """Return which joint, from 1, is the last whose stored numbers are not all zero; 0 where there is none."""
+    stored = (person.joints != (-1, -1, 0)).any(axis=1)
+    return int(np.flatnonzero(stored)[-1]) + 1 if stored.any() else 0
 
 
 def _odd(record: Record) -> Iterator[str]:

@@ -118,7 +118,7 @@ def test_flic_has_nine_observer_centric_joints(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        ([], "expected a list of records"),
+        ([], "expected a list of records, or an object with one under 'root', found an empty list"),
         ([1], "record 1: expected an object, found int"),
         ([record(), {}], "record 2: lacks dataset, isValidation"),
         ([record(dataset="COCO")], "data set 'COCO'; expected one of MPI, LEEDS.*its parts' names beside the records"),

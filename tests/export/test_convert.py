@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,9 @@ def test_layers_that_the_given_net_lacks_are_said(files: Path, tmp_path: Path) -
     assert "left out, not in" in lines[0]
     assert "Mconv5_stage2" in lines[0]
     assert "conv7_stage1" in read_weights(tmp_path / "short.caffemodel")
+    (tmp_path / "long.prototxt").write_text(deploy_text(architecture("flic", stages=3, width=4)))
+    lines = convert(tmp_path / "short.caffemodel", tmp_path / "long.caffemodel", tmp_path / "long.prototxt")
+    assert re.fullmatch(r"without weights, not in .*short\.caffemodel: conv1_stage2, .*, Mconv5_stage3", lines[0])
     (tmp_path / "other.prototxt").write_text(
         'input: "data" input_shape { dim: 1 } layer { name: "x" type: "ReLU" bottom: "data" top: "x" }'
     )

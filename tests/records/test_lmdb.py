@@ -145,6 +145,13 @@ def test_a_written_database_is_read_back_and_has_no_findings(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["db"]
 
 
+def test_the_check_tells_a_database_of_fewer_joints(tmp_path: Path) -> None:
+    write_lmdb(tmp_path / "db", [record(joints=9, others=1)])
+    assert not list(check_lmdb(tmp_path / "db", 9))
+    (found,) = check_lmdb(tmp_path / "db")
+    assert found == "no record has joints 10 to 16; expected 16 joints, are they 9?"
+
+
 def test_a_database_grows_as_needed(tmp_path: Path) -> None:
     large = replace(record(), planes=np.zeros((3, 2000, 3000), np.uint8), image_size=(3000, 2000))
     records = [replace(large, write_number=number, total_write_number=4) for number in range(4)]
