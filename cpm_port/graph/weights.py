@@ -140,6 +140,10 @@ def load_into(
     ]
     if strict:
         problems += [f"layer {layer!r}: not in the weights" for layer in missing]
+        if missing and not matched and arrays:
+            problems.append(
+                f"they hold {', '.join(map(repr, list(arrays)[:3]))}, ..., no layer of the net with weights"
+            )
     if problems:
         raise WeightsError(f"{origin} does not fit {spec.source}:\n  " + "\n  ".join(problems))
     for blob, array in copies:

@@ -129,6 +129,11 @@ def test_layers_that_the_weights_lack_are_an_error_or_keep_their_fillers(net: Ca
     assert ((bias >= 0) & (bias <= 1)).all()
 
 
+def test_weights_of_no_layer_of_the_net_are_named(net: CaffeNet) -> None:
+    with pytest.raises(WeightsError, match=r"\n  they hold 'conv\.0', 'conv\.1', .*no layer of the net with weights$"):
+        load_net(SPEC, net.state_dict())
+
+
 def test_every_misfit_is_listed_and_nothing_is_changed(net: CaffeNet) -> None:
     before = arrays_of(net)
     weights = {
