@@ -7,6 +7,7 @@ Of it are read
 - `scores`: a list of `dataset`, `split`, `protocol`, `threshold`, `values` (by column, percent), `hits`, `count` and
   `source` (the command that measured them); to be measured again, also `data` (the data set's folder, relative to what
   `cpm-port regress --data` names) and `hits_by_person`;
+- `ways`: of the `protocol` that it names, `hits` and `auc` by way of looking;
 
 everything else in it is for its readers. `python -m cpm_port.scorecard` writes it.
 """
@@ -21,7 +22,10 @@ from cpm_port.evaluation.tables import Row
 from cpm_port.files.json_text import read_json
 from cpm_port.resources import resource_dir
 
-__all__ = ["default_record", "recorded_row", "row_of"]
+__all__ = ["MIRRORED", "PYRAMID", "default_record", "recorded_row", "row_of"]
+
+PYRAMID, MIRRORED = "pyramid", "pyramid and mirror image"
+"""The record's names of two ways of looking: `scores` are of the first; `cpm-port evaluate --flip` is the second."""
 
 
 def default_record() -> dict[str, Any] | None:
@@ -47,7 +51,9 @@ def default_record() -> dict[str, Any] | None:
     return dict(content)
 
 
-def recorded_row(weights_sha256: str, protocol: str, threshold: float, count: int) -> Row | None:
+def recorded_row(
+    weights_sha256: str, protocol: str, threshold: float, count: int, *, mirrored: bool = False
+) -> Row | None:
     """Return what the default model's record says of a score, to hold a new measurement against.
 
     Parameters
@@ -58,13 +64,15 @@ def recorded_row(weights_sha256: str, protocol: str, threshold: float, count: in
         Of the score.
     count : int
         Joints that were counted: of other people nothing is recorded.
+    mirrored : bool
+        Whether the mirror image was looked at as well: recorded for one protocol only.
     """
     record = default_record()
     if record is None or record["weights"]["sha256"] != weights_sha256:
         return None
     for score in record["scores"]:
         if (score["protocol"], score["threshold"], score.get("count")) == (protocol, threshold, count):
-            return row_of(score)
+            return _mirrored(record["ways"], score) if mirrored else row_of(score)
     return None
 
 
@@ -77,6 +85,15 @@ def row_of(score: Mapping[str, Any]) -> Row:
         name, "default", score["split"], score["protocol"], score["threshold"], "measured here", {}, score["source"],
         target, 0.0, None, {}, "",
     )  # fmt: skip
+
+
+def _mirrored(ways: Mapping[str, Any], score: Mapping[str, Any]) -> Row | None:
+    """Return the recorded total with the mirror image, where it is of the same protocol as a score."""
+    if ways.get("protocol") != score["protocol"]:
+        return None
+    seen = ways[MIRRORED]
+    values = {"total": 100 * seen["hits"] / score["count"]}
+    return row_of({**score, "values": values, "hits": seen["hits"], "auc": seen["auc"]})
 
 
 def _checked(score: Any) -> Any:

@@ -53,6 +53,8 @@ class Subject:
         Whether these are all people of the data set: a part of them has no published row.
     absent : int
         How many further people the data set has whose images are not there.
+    mirrored : bool
+        Whether the model also looked at the mirror images: such a score is recorded by itself.
     """
 
     predictions: Predictions
@@ -60,6 +62,7 @@ class Subject:
     hashes: Mapping[str, str]
     whole: bool = True
     absent: int = 0
+    mirrored: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +210,7 @@ def evaluate(
     references = load_all() if comparable else []
     rows = matching_rows(references, protocol.name, result.threshold, subject.hashes, compared_with)
     weights = subject.hashes.get("weights", "")
-    recorded = recorded_row(weights, protocol.name, result.threshold, result.total.count)
+    recorded = recorded_row(weights, protocol.name, result.threshold, result.total.count, mirrored=subject.mirrored)
     slips = (
         *diagnose(protocol, subject.predictions, subject.truth),
         *(_lengths(protocol, subject, result, rows, references) if comparable else ()),

@@ -120,7 +120,8 @@ def predict_dataset(
     write_predictions(save, predictions)
     hashes = {"truth": identity["labels"], "weights": identity["weights"]}
     absent = everybody - len(samples)
-    return Subject(predictions, Truth.of(samples, str(labels)), hashes, limit is None and not absent, absent)
+    whole = limit is None and not absent
+    return Subject(predictions, Truth.of(samples, str(labels)), hashes, whole, absent, engine.flip)
 
 
 def predict_samples(

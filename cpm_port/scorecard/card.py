@@ -107,12 +107,12 @@ def _exchanged(people: Mapping[str, Any]) -> str:
 
 
 def _ways(ways: Mapping[str, Any]) -> list[str]:
-    names = [name for name in ways if name != "what"]
-    columns = [column for column in ways[names[0]] if column not in ("auc", "hits")]
-    rows = [["", *(f"@{column}" for column in columns), "area", f"hits @{columns[-1]}"]]
+    found = {name: way for name, way in ways.items() if name not in ("what", "protocol")}
+    columns = [column for column in next(iter(found.values())) if column not in ("auc", "hits", "exchanged")]
+    rows = [["", *(f"@{column}" for column in columns), "area", f"hits @{columns[-1]}", "exchanged"]]
     rows += [
-        [name, *(f"{ways[name][column]:.2f}" for column in (*columns, "auc")), str(ways[name]["hits"])]
-        for name in names
+        [name, *(f"{way[column]:.2f}" for column in (*columns, "auc")), str(way["hits"]), str(way["exchanged"])]
+        for name, way in found.items()
     ]
     return table(rows, right=range(1, len(rows[0])))
 

@@ -21,6 +21,7 @@ from cpm_port.annotations.samples import Sample
 from cpm_port.drawn.source import DrawnPeople
 from cpm_port.evaluation.measure import Measurement, measure
 from cpm_port.evaluation.protocols import protocol_named
+from cpm_port.evaluation.recorded import MIRRORED, PYRAMID
 from cpm_port.evaluation.scores import Score
 from cpm_port.evaluation.truth import Truth
 from cpm_port.imaging.pyramid import ScaleSearch, build_pyramid
@@ -159,10 +160,10 @@ def hits_by_person(measurement: Measurement) -> list[int]:
 
 
 def ways_section(found: Found, samples: Sequence[Sample], protocol: str) -> dict[str, Any]:
-    """Return the last stage's totals at several thresholds and the area under the curve, by every way of looking."""
-    ways = {"single scale": list(found.single_scale.values())[-1], "pyramid": found.joints}
+    """Return the last stage's totals, area under the curve and exchanged people, by every way of looking."""
+    ways = {"single scale": list(found.single_scale.values())[-1], PYRAMID: found.joints}
     if found.flip is not None:
-        ways["pyramid and mirror image"] = found.flip
+        ways[MIRRORED] = found.flip
     rows = {}
     for way, xy in ways.items():
         measurement = measured(xy, samples, protocol)
@@ -170,8 +171,14 @@ def ways_section(found: Found, samples: Sequence[Sample], protocol: str) -> dict
             **{f"{threshold:g}": round(measurement.percent(threshold), 2) for threshold in THRESHOLDS},
             "auc": round(measurement.auc(), 2),
             "hits": measurement.result().total.hits,
+            "exchanged": exchanged_people(xy, samples, protocol)["people"],
         }
-    return {"what": f"{protocol}, percent at fractions of the torso, and the area under the curve", **rows}
+    return {
+        "what": f"{protocol}: percent at fractions of the torso, the area under the curve, hits, and people of whom "
+        "more joints are hit with left and right exchanged as a whole",
+        "protocol": protocol,
+        **rows,
+    }
 
 
 def stage_section(found: Found, samples: Sequence[Sample], protocol: str) -> dict[str, Any]:

@@ -100,6 +100,7 @@ def test_the_records_totals_are_sums_over_joints_people_and_poses(record: dict) 
     last = list(record["stages"]["pyramid"].values())[-1]
     assert (last["hits"], last["count"]) == (lsp["hits"], lsp["count"])
     assert record["ways"]["pyramid"]["hits"] == lsp["hits"]
+    assert record["ways"]["pyramid"]["exchanged"] == record["left_and_right"]["people"]["people"]
     assert sum(group["hits"] for name, group in record["by_pose"].items() if name != "what") == lsp["hits"]
 
 
@@ -108,6 +109,20 @@ def test_evaluate_finds_the_recorded_total_to_hold_a_new_one_against(record: dic
         row = recorded_row(record["weights"]["sha256"], score["protocol"], score["threshold"], score["count"])
         assert row is not None
         assert row.target == {**score["values"], "total hits": score["hits"], "auc": score["auc"]}
+
+
+def test_a_score_with_the_mirror_image_is_held_against_the_recorded_one_of_its_kind(record: dict) -> None:
+    for score in record["scores"]:
+        row = recorded_row(
+            record["weights"]["sha256"], score["protocol"], score["threshold"], score["count"], mirrored=True
+        )
+        if score["protocol"] != record["ways"]["protocol"]:
+            assert row is None
+            continue
+        assert row is not None
+        seen = record["ways"]["pyramid and mirror image"]
+        assert row.target["total hits"] == seen["hits"] != score["hits"]
+        assert round(row.target["total"], 2) == seen["0.2"]
 
 
 def test_the_pictures_are_there_and_small() -> None:

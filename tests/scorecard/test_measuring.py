@@ -108,9 +108,12 @@ def test_every_way_of_looking_is_scored_at_every_threshold() -> None:
     right, wrong = in_net_order([person()]), in_net_order([off])
     found = measuring.Found({"one": wrong}, {"one": wrong + 10 * TORSO}, right)
     ways = measuring.ways_section(found, samples, measuring.LSP)
-    assert ways["single scale"] == {"0.05": 0.0, "0.1": 0.0, "0.2": 0.0, "auc": 0.0, "hits": 0}
+    assert ways["single scale"] == {"0.05": 0.0, "0.1": 0.0, "0.2": 0.0, "auc": 0.0, "hits": 0, "exchanged": 0}
     assert [ways["pyramid"][key] for key in ("0.05", "0.1", "0.2", "hits")] == [92.86, 92.86, 100.0, 14]
     assert [ways["pyramid and mirror image"][key] for key in ("0.05", "0.1", "0.2")] == [100.0] * 3
+    other_way = in_net_order([person()])[:, list(CPM14.mirrored())]
+    ways = measuring.ways_section(found._replace(flip=other_way), samples, measuring.LSP)
+    assert [ways[way]["exchanged"] for way in ("single scale", "pyramid", "pyramid and mirror image")] == [0, 0, 1]
 
 
 def test_a_score_is_said_with_its_joints_interval_and_curve() -> None:
