@@ -363,10 +363,21 @@ class CaffeNet(nn.Module):
         if inputs == self._current_inputs:
             return
         shapes = dict(inputs)
-        for step, module in zip(self.steps, self._layer_modules(), strict=True):
-            tops = module.reshape([shapes[bottom] for bottom in step.spec.bottoms])
-            shapes.update(zip(step.spec.tops, tops, strict=True))
+        try:
+            for step, module in zip(self.steps, self._layer_modules(), strict=True):
+                tops = module.reshape([shapes[bottom] for bottom in step.spec.bottoms])
+                shapes.update(zip(step.spec.tops, tops, strict=True))
+        except (LayerError, ShapeError) as error:
+            raise type(error)(f"{error}{self._given_otherwise(inputs)}") from error
         self._current_inputs, self._blob_shapes = inputs, shapes
+
+    def _given_otherwise(self, inputs: Mapping[str, Shape]) -> str:
+        """Return which inputs have another number of channels than declared, as the end of a sentence."""
+        return "".join(
+            f"; input {name!r} is {shape}, the net says {self.inputs[name]}"
+            for name, shape in inputs.items()
+            if shape[1:2] != self.inputs[name][1:2]
+        )
 
 
 def _is_followed(inputs: object) -> bool:

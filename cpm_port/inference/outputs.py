@@ -83,14 +83,12 @@ class RunOutput:
             self._thumbnails.append((target.stem.name, thumbnail(result.draw(self._min_score))))
 
     def end(self) -> list[Path]:
-        """Write the files of the whole run; return them."""
-        written = [
-            path
-            for form in self._formats
-            if form in PEOPLE_FORMATS
-            for path in write_people(form, self._out, self._rows)
-        ]
+        """Write the files of the whole run; return them. The release's comes last: who was found may not fit it."""
+        written = []
         if self._thumbnails:
             write_png(self._out / SHEET, contact_sheet(self._thumbnails))
             written.append(self._out / SHEET)
+        for form in sorted(self._formats, key=lambda form: form == "release-mat"):
+            if form in PEOPLE_FORMATS:
+                written += write_people(form, self._out, self._rows)
         return written

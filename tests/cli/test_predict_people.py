@@ -108,6 +108,16 @@ def test_a_format_without_a_place_for_any_part_is_refused_before_the_net_runs(
     assert not out.exists()
 
 
+def test_a_format_that_the_people_found_do_not_fit_leaves_the_others_written(
+    model: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boxes, out = [word for box in BOXES for word in ("--box", *map(str, box))], tmp_path / "out"
+    formats = ["--format", "release-mat", "csv", "--no-pictures", "--no-maps", "--sheet"]
+    assert main(["predict", str(folder / "1.png"), *model, *boxes, *formats, "--out", str(out)]) == 2
+    assert "1.png: 2 people; the release's file holds one per picture" in capsys.readouterr().err
+    assert {path.name for path in out.iterdir()} == {"people.csv", "contact_sheet.png"}
+
+
 def test_pictures_maps_and_json_are_written_where_they_are_asked_for(
     model: list[str], folder: Path, tmp_path: Path
 ) -> None:

@@ -103,15 +103,19 @@ def test_another_batch_and_image_size_just_work() -> None:
 
 
 def test_a_changed_fan_in_is_an_error_that_names_the_layer(tiny: CaffeNet) -> None:
-    message = r"'fc' \(InnerProduct\): bottom 'pool' is \(1, 4, 5, 4\): .* of shape \(2, 80\), the net has \(2, 64\)"
+    message = r"'fc' \(InnerProduct\): bottom 'pool' is \(1, 4, 5, 4\): .* of shape \(2, 80\), the net has \(2, 64\)$"
     with pytest.raises(ShapeError, match=message):
         tiny(image(1, 3, 10, 8))
     assert tiny.blob_shapes["data"] == (1, 3, 8, 8)
     assert tiny(image(1, 3, 8, 8))["fc"].shape == (1, 2)
 
 
-def test_wrong_channels_name_the_layer(tiny: CaffeNet) -> None:
-    with pytest.raises(ShapeError, match=r"layer 'conv' .* shape \(4, 5, 3, 3\), the net has \(4, 3, 3, 3\)"):
+def test_wrong_channels_name_the_layer_and_the_input(tiny: CaffeNet) -> None:
+    message = (
+        r"layer 'conv' .* shape \(4, 5, 3, 3\), the net has \(4, 3, 3, 3\); "
+        r"input 'data' is \(1, 5, 8, 8\), the net says \(1, 3, 8, 8\)$"
+    )
+    with pytest.raises(ShapeError, match=message):
         tiny(image(1, 5, 8, 8))
 
 
