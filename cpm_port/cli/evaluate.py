@@ -158,6 +158,18 @@ def _predicted(args: argparse.Namespace, protocol: Protocol) -> Subject | None:
     return subject
 
 
+def _of_everybody(args: argparse.Namespace) -> list[str]:
+    """Return a note where labels of one's own say of nobody that he was held out of training."""
+    from cpm_port.annotations.genjson import read_held_out_own
+    from cpm_port.evaluation.own import OWN_PROTOCOLS
+
+    if args.protocol not in OWN_PROTOCOLS or read_held_out_own(args.ground_truth)[0].split == "validation":
+        return []
+    return [
+        f"{args.ground_truth} marks nobody as held out: everybody is scored, people whom the net was trained on too"
+    ]
+
+
 def _report(args: argparse.Namespace, scored: Evaluation, subject: Subject) -> None:
     from cpm_port.report.pictures import write_pictures
     from cpm_port.report.scores import evaluation_table, views_table
@@ -167,7 +179,7 @@ def _report(args: argparse.Namespace, scored: Evaluation, subject: Subject) -> N
     )
     if scored.views:
         print(views_table(scored.views))
-    for note in (*scored.notes, *scored.diagnoses):
+    for note in (*scored.notes, *_of_everybody(args), *scored.diagnoses):
         print(f"note: {note}")
     if args.json is not None:
         scored.write(args.json)

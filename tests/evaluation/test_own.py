@@ -117,7 +117,9 @@ def test_a_model_of_one_part_is_scored(
     write_genjson("own.json", [sample], ".")
     words = ["--data", "own.json", "--model", "model", "--save", "p.h5", "--plots", "plots", "--device", "cpu"]
     assert main(["evaluate", "--protocol", "own-pck", *words]) == 0
-    assert "nose" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "nose" in printed
+    assert "note: own.json marks nobody as held out: everybody is scored" in printed
     assert main(["evaluate", "--protocol", "own-oks", *words]) == 2
     assert "--protocol own-pck does" in capsys.readouterr().err
 
@@ -142,7 +144,9 @@ def test_a_model_of_ones_own_is_scored_on_the_people_held_out(
     assert main(["evaluate", "--protocol", protocol, "--model", "model", *words]) == 0
     score = json.loads(Path("score.json").read_text())
     assert score["total"]["count"] == (6 if protocol == "own-pck" else 2)
-    assert ("nose" in capsys.readouterr().out) == (protocol == "own-pck")
+    printed = capsys.readouterr().out
+    assert ("nose" in printed) == (protocol == "own-pck")
+    assert "marks nobody" not in printed
     again = ["--predictions", "p.h5", "--ground-truth", "own.json", "--json", "again.json"]
     assert main(["evaluate", "--protocol", protocol, *again]) == 0
     assert json.loads(Path("again.json").read_text())["total"] == score["total"]
