@@ -11,7 +11,7 @@ from __future__ import annotations
 
 __all__ = ["CANDIDATE", "HYPOTHESIS", "KEEP", "PERSON"]
 
-PERSON = 0.36
+PERSON = 0.41
 """From here on somebody is there, as seen in a second look, or as found anew in a video."""
 
 KEEP = 0.7 * PERSON
