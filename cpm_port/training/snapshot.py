@@ -225,22 +225,21 @@ def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
     return Snapshot(state.iter, state.current_step, path, weights, tuple(state.history), run, found)
 
 
-def latest_snapshot(prefix: str | os.PathLike[str], below: Path | None = None) -> Path | None:
-    """Return the `.solverstate` of the highest iteration under a `snapshot_prefix`, or None.
+def latest_snapshot(prefix: str | os.PathLike[str]) -> Path | None:
+    """Return the `.solverstate` of the highest iteration under a `snapshot_prefix`, or None."""
+    found = _snapshots(Path(prefix))
+    return found[-1] if found else None
 
-    With `below`, one of them, the one before it.
-    """
-    prefix = Path(prefix)
+
+def _snapshots(prefix: Path) -> list[Path]:
+    """Return every `.solverstate` under a `snapshot_prefix`, by iteration."""
     pattern = re.compile(re.escape(prefix.name) + r"_iter_(\d+)\.solverstate(\.h5)?")
     found = [
         (int(match[1]), path)
         for path in (prefix.parent.iterdir() if prefix.parent.is_dir() else ())
         if (match := pattern.fullmatch(path.name))
     ]
-    earlier = sorted(found)
-    if below is not None:
-        earlier = earlier[: [path for _, path in earlier].index(below)]
-    return earlier[-1][1] if earlier else None
+    return [path for _, path in sorted(found)]
 
 
 def read_latest_snapshot(prefix: str | os.PathLike[str]) -> Snapshot | None:
@@ -252,16 +251,16 @@ def read_latest_snapshot(prefix: str | os.PathLike[str]) -> Snapshot | None:
         One of its files is cut, not there, or not of the others; the message says what to delete, and what the run goes
         on from then.
     """
-    path = latest_snapshot(prefix)
-    if path is None:
+    found = _snapshots(Path(prefix))
+    if not found:
         return None
+    *earlier, path = found
     try:
         snapshot = read_snapshot(path)
         for weights in filter(None, (snapshot.weights, snapshot.averaged)):
             read_weights(weights)
     except (CaffeFormatError, MissingFileError, TrainingError) as error:
-        before = latest_snapshot(prefix, below=path)
-        then = "begins anew" if before is None else f"goes on from {before.name}"
+        then = f"goes on from {earlier[-1].name}" if earlier else "begins anew"
         raise CaffeFormatError(
             f"the newest snapshot cannot be read: {error}; delete {path} and the same command {then}"
         ) from error
