@@ -9,6 +9,7 @@ cpm-port evaluate --protocol own-pck --model FOLDER --data own.json             
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.data is not None and args.data.suffix == ".json":
         args.data, args.ground_truth = args.data.parent, args.data
-    protocol = _protocol(args)
+    protocol, remarks = _protocol(args)
     if args.limit is not None and args.limit < 1:
         raise UsageError(f"--limit {args.limit}: expected at least 1")
     of_a_model = args.data is not None or {args.model, args.net, args.weights} != {None}
@@ -93,12 +94,12 @@ def run(args: argparse.Namespace) -> int:
         compared_with=args.compare,
         by_viewpoint=args.by_view,
     )
-    _report(args, scored, subject)
+    _report(args, scored, subject, remarks)
     return 0
 
 
-def _protocol(args: argparse.Namespace) -> Protocol:
-    """Return the protocol; one for parts of one's own goes by the parts that the label file names."""
+def _protocol(args: argparse.Namespace) -> tuple[Protocol, list[str]]:
+    """Return the protocol; one for parts of one's own goes by the label file: its parts, and a remark on its people."""
     from cpm_port.annotations.genjson import read_held_out_own
     from cpm_port.evaluation.own import OWN_PROTOCOLS, own_protocol
     from cpm_port.evaluation.protocols import protocol_named
@@ -106,14 +107,19 @@ def _protocol(args: argparse.Namespace) -> Protocol:
     if args.protocol not in OWN_PROTOCOLS:
         if args.length is not None:
             raise UsageError(f"--length is for own-pck, not for {args.protocol}")
-        return protocol_named(args.protocol)
+        return protocol_named(args.protocol), []
     if args.ground_truth is None:
         raise UsageError(f"{args.protocol}: expected --data own.json, or --ground-truth own.json")
     first, *rest = (args.length or "").split(",")
     if args.length and len(rest) != 1:
         raise UsageError(f"--length {args.length}: expected two parts, A,B")
-    order = read_held_out_own(args.ground_truth)[0].order
-    return own_protocol(args.protocol, order, (first, rest[0]) if args.length else None)
+    person = read_held_out_own(args.ground_truth)[0]
+    protocol = own_protocol(args.protocol, person.order, (first, rest[0]) if args.length else None)
+    if person.split == "validation":
+        return protocol, []
+    return protocol, [
+        f"{args.ground_truth} marks nobody as held out: everybody is scored, people whom the net was trained on too"
+    ]
 
 
 def _read(args: argparse.Namespace, protocol: Protocol) -> Subject:
@@ -158,19 +164,7 @@ def _predicted(args: argparse.Namespace, protocol: Protocol) -> Subject | None:
     return subject
 
 
-def _of_everybody(args: argparse.Namespace) -> list[str]:
-    """Return a note where labels of one's own say of nobody that he was held out of training."""
-    from cpm_port.annotations.genjson import read_held_out_own
-    from cpm_port.evaluation.own import OWN_PROTOCOLS
-
-    if args.protocol not in OWN_PROTOCOLS or read_held_out_own(args.ground_truth)[0].split == "validation":
-        return []
-    return [
-        f"{args.ground_truth} marks nobody as held out: everybody is scored, people whom the net was trained on too"
-    ]
-
-
-def _report(args: argparse.Namespace, scored: Evaluation, subject: Subject) -> None:
+def _report(args: argparse.Namespace, scored: Evaluation, subject: Subject, remarks: Sequence[str]) -> None:
     from cpm_port.report.pictures import write_pictures
     from cpm_port.report.scores import evaluation_table, views_table
 
@@ -179,7 +173,7 @@ def _report(args: argparse.Namespace, scored: Evaluation, subject: Subject) -> N
     )
     if scored.views:
         print(views_table(scored.views))
-    for note in (*scored.notes, *_of_everybody(args), *scored.diagnoses):
+    for note in (*scored.notes, *remarks, *scored.diagnoses):
         print(f"note: {note}")
     if args.json is not None:
         scored.write(args.json)
