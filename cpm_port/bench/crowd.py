@@ -20,6 +20,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +30,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from cpm_port.annotations.samples import Person
 from cpm_port.drawn.source import DrawnCrowds
 from cpm_port.evaluation.oks import match_poses
 from cpm_port.files.atomic import atomic_path
 from cpm_port.inference.crowd import CrowdFinder
 from cpm_port.inference.finding import people_of
 from cpm_port.inference.model import Engine, ready_net
+from cpm_port.inference.results import PersonResult
 from cpm_port.inference.sureness import PERSON
 from cpm_port.inference.whereabouts import Whereabouts
 from cpm_port.parts import CPM14
@@ -55,61 +59,132 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="draw the worst scenes")
 
 
+@dataclass(frozen=True)
+class _Scene:
+    """What was found in one scene.
+
+    Attributes
+    ----------
+    number : int
+    people : int
+        In the scene; `visible` of them have at least half of their joints in sight.
+    visible : int
+    poses : list of ndarray, (14, 2)
+        Of the people listed, the surest first.
+    found : int
+        People listed who are somebody; `visible_found` of those in sight.
+    visible_found : int
+    first : bool
+        Whether the person who is told first is somebody.
+    joints : int
+        Of the people found; `right` of them are where they should be.
+    right : int
+    beliefs : list of (float, bool)
+        Of everybody found, listed or not: the finder's belief, and whether they are somebody.
+    """
+
+    number: int
+    people: int
+    visible: int
+    poses: list[NDArray[np.float64]]
+    found: int
+    visible_found: int
+    first: bool
+    joints: int
+    right: int
+    beliefs: list[tuple[float, bool]]
+
+    @property
+    def false(self) -> int:
+        return len(self.poses) - self.found
+
+    @property
+    def wrong(self) -> float:
+        """People missed and wrongly seen, of all there and listed."""
+        return (self.people - self.found + self.false) / (self.people + len(self.poses))
+
+
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Look at the scenes and count."""
     scenes = DrawnCrowds(args.count, seed=args.seed, difficulty=args.difficulty)
     model = ready_net(engine=Engine(args.device))
-    interface = model.interface
-    finder = CrowdFinder(model.net, part_order=interface.part_order, sigma=model.sigma, least=PERSON / 2)
-    beliefs: list[tuple[float, bool]] = []
-    tally: dict[int, list[int]] = {}
-    right = joints = visible = visible_found = first = 0
-    worst: list[tuple[float, int, NDArray[np.uint8], list[NDArray[np.float64]]]] = []
+    finder = CrowdFinder(model.net, part_order=model.interface.part_order, sigma=model.sigma, least=PERSON / 2)
     start = time.process_time()
-    for index in tqdm(range(len(scenes)), unit="scene", file=sys.stderr):
-        people, image = scenes[index]
-        found = people_of(image, model, Whereabouts(), finder)
-        poses, truths = [person.joints for person in found], [person.joints for person in people]
-        pairs = match_poses(poses, truths, CPM14, SIMILAR)
-        scores = [np.inf, *(person.finder_score or 0.0 for person in found[1:])]  # the first one is always listed
-        beliefs += [(score, i in pairs) for i, score in enumerate(scores)]
-        poses = [pose for pose, score in zip(poses, scores, strict=True) if score >= PERSON]
-        pairs = {i: truth for i, truth in pairs.items() if i < len(poses)}  # the surest come first
-        counts = tally.setdefault(len(people), [0, 0, 0, 0])
-        for i, value in enumerate((1, len(people), len(pairs), len(poses) - len(pairs))):
-            counts[i] += value
-        matched = set(pairs.values())
-        seen = [i for i, person in enumerate(people) if person.visible.mean() >= 0.5]
-        visible, visible_found = visible + len(seen), visible_found + sum(i in matched for i in seen)
-        first += 0 in pairs
-        for pose, truth in pairs.items():
-            distance = np.linalg.norm(poses[pose] - truths[truth], axis=1)
-            right, joints = right + int((distance <= THRESHOLD * _torso(truths[truth])).sum()), joints + len(distance)
-        missed = len(people) - len(pairs) + len(poses) - len(pairs)
-        worst.append((missed / (len(people) + len(poses)), index, image, poses))
-        worst = sorted(worst, key=lambda one: -one[0])[:WORST]
+    seen = []
+    for number in tqdm(range(len(scenes)), unit="scene", file=sys.stderr):
+        people, image = scenes[number]
+        seen.append(_compare(number, people, people_of(image, model, Whereabouts(), finder)))
+    seconds = (time.process_time() - start) / len(scenes)
+    worst = sorted(seen, key=lambda scene: -scene.wrong)[:WORST]
     if args.pictures is not None:
-        for _, index, image, poses in worst:
-            _write(args.pictures / f"scene_{index:04d}.png", draw_poses(image, poses, CPM14))
-    _, everybody, hits, false = np.sum(list(tally.values()), axis=0).tolist()
+        for scene in worst:
+            _write(
+                args.pictures / f"scene_{scene.number:04d}.png",
+                draw_poses(scenes[scene.number][1], scene.poses, CPM14),
+            )
     return {
         "scenes": len(scenes),
         "scenes_are": f"DrawnCrowds(count={args.count}, seed={args.seed}, difficulty={args.difficulty})",
-        "people": everybody,
-        "recall": 100.0 * hits / everybody,
-        "recall_visible": 100.0 * visible_found / max(visible, 1),
-        "precision": 100.0 * hits / max(hits + false, 1),
-        "pck_found": 100.0 * right / max(joints, 1),
-        "first": 100.0 * first / len(scenes),
-        "by_people": {
-            str(number): dict(zip(("scenes", "people", "found", "false"), counts, strict=True))
-            for number, counts in sorted(tally.items())
-        },
-        "best_person_belief": _best_belief(beliefs, everybody),
-        "worst_scenes": [index for _, index, *_ in worst],
-        "cpu_seconds_a_scene": (time.process_time() - start) / len(scenes),
+        **_totals(seen),
+        "worst_scenes": [scene.number for scene in worst],
+        "cpu_seconds_a_scene": seconds,
         "weights": model.record.weights.sha256,
     }
+
+
+def _compare(number: int, people: Sequence[Person], found: Sequence[PersonResult]) -> _Scene:
+    """Count who of the people in scene `number` was found."""
+    truths = [person.joints for person in people]
+    visible = {i for i, person in enumerate(people) if person.visible.mean() >= 0.5}
+    matched = match_poses([person.joints for person in found], truths, CPM14, SIMILAR)
+    scores = [np.inf, *(person.finder_score or 0.0 for person in found[1:])]  # the first one is always listed
+    poses = [person.joints for person, score in zip(found, scores, strict=True) if score >= PERSON]
+    pairs = {i: truth for i, truth in matched.items() if i < len(poses)}  # the surest come first
+    near = [
+        np.linalg.norm(poses[i] - truths[truth], axis=1) <= THRESHOLD * _torso(truths[truth])
+        for i, truth in pairs.items()
+    ]
+    return _Scene(
+        number=number,
+        people=len(people),
+        visible=len(visible),
+        poses=poses,
+        found=len(pairs),
+        visible_found=len(visible & set(pairs.values())),
+        first=0 in pairs,
+        joints=sum(len(one) for one in near),
+        right=sum(int(one.sum()) for one in near),
+        beliefs=[(score, i in matched) for i, score in enumerate(scores)],
+    )
+
+
+def _totals(seen: list[_Scene]) -> dict[str, Any]:
+    """Return the percentages over all scenes, by the names that the module's text explains."""
+    people, found = sum(scene.people for scene in seen), sum(scene.found for scene in seen)
+    by_people = {
+        str(number): {
+            "scenes": len(alike),
+            "people": sum(scene.people for scene in alike),
+            "found": sum(scene.found for scene in alike),
+            "false": sum(scene.false for scene in alike),
+        }
+        for number in sorted({scene.people for scene in seen})
+        if (alike := [scene for scene in seen if scene.people == number])
+    }
+    return {
+        "people": people,
+        "recall": _percent(found, people),
+        "recall_visible": _percent(sum(scene.visible_found for scene in seen), sum(scene.visible for scene in seen)),
+        "precision": _percent(found, sum(len(scene.poses) for scene in seen)),
+        "pck_found": _percent(sum(scene.right for scene in seen), sum(scene.joints for scene in seen)),
+        "first": _percent(sum(scene.first for scene in seen), len(seen)),
+        "by_people": by_people,
+        "best_person_belief": _best_belief([one for scene in seen for one in scene.beliefs], people),
+    }
+
+
+def _percent(part: int, whole: int) -> float:
+    return 100.0 * part / max(whole, 1)
 
 
 def _best_belief(beliefs: list[tuple[float, bool]], people: int) -> float:

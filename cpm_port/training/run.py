@@ -181,19 +181,10 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
     MissingFileError, CaffeFormatError, LayerError, ShapeError, WeightsError, DataError, TrainingError
         Files that are absent or do not fit each other.
     """
-    if options.weights and options.snapshot not in (None, "latest"):
-        raise UsageError("weights and a snapshot: a run starts from one or goes on from the other")
-    if options.validate_interval < 0 or (options.validate_limit is not None and options.validate_limit < 1):
-        raise UsageError(
-            f"validate_interval {options.validate_interval}, validate_limit {options.validate_limit}: "
-            "expected 0 or more, and 1 or more"
-        )
+    _check(options)
     solver = _read_solver(options)
     prefix = snapshot_prefix(solver)
-    if options.snapshot == "latest":
-        snapshot = read_latest_snapshot(prefix)
-    else:
-        snapshot = None if options.snapshot is None else read_snapshot(options.snapshot)
+    snapshot = _snapshot(options, prefix)
     seed = _seed(options, solver, snapshot)
     precision: Precision = "tf32" if options.tf32 else "bf16" if options.bfloat16 else "float32"
     check_precision(precision, world.device)
@@ -241,10 +232,7 @@ def open_run(options: RunOptions, world: World, *, console: TextIO | None = None
         if snapshot is not None:
             net.load_weights(snapshot.weights)
         else:
-            if preset is not None and preset.he_filler:
-                fill_like_he(net, list(net.params))
-            for path in options.weights or solver.weights:
-                progress.say(start_from(net, locate(path, solver.source), skip_misfits=options.skip_misfits))
+            _start(net, options, solver, preset, progress)
         net.to(world.device)
         if options.channels_last:
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -293,6 +281,32 @@ def solver_device(path: str | os.PathLike[str], changes: str = "") -> str | None
     if solver.solver_mode == "CPU":
         return "cpu"
     return f"cuda:{solver.device_id}" if solver.params.has("device_id") and torch.cuda.is_available() else None
+
+
+def _check(options: RunOptions) -> None:
+    """Refuse options that contradict each other."""
+    if options.weights and options.snapshot not in (None, "latest"):
+        raise UsageError("weights and a snapshot: a run starts from one or goes on from the other")
+    if options.validate_interval < 0 or (options.validate_limit is not None and options.validate_limit < 1):
+        raise UsageError(
+            f"validate_interval {options.validate_interval}, validate_limit {options.validate_limit}: "
+            "expected 0 or more, and 1 or more"
+        )
+
+
+def _snapshot(options: RunOptions, prefix: Path) -> Snapshot | None:
+    """Read the snapshot to go on from, if any."""
+    if options.snapshot == "latest":
+        return read_latest_snapshot(prefix)
+    return None if options.snapshot is None else read_snapshot(options.snapshot)
+
+
+def _start(net: CaffeNet, options: RunOptions, solver: SolverSpec, preset: Preset | None, progress: Progress) -> None:
+    """Give a new run's net its first weights: the preset's filler, and over it the files named."""
+    if preset is not None and preset.he_filler:
+        fill_like_he(net, list(net.params))
+    for path in options.weights or solver.weights:
+        progress.say(start_from(net, locate(path, solver.source), skip_misfits=options.skip_misfits))
 
 
 def _uses_engine(options: RunOptions, device: torch.device) -> bool:
