@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -33,7 +32,8 @@ from tqdm import tqdm
 from cpm_port.annotations.samples import Person
 from cpm_port.drawn.source import DrawnCrowds
 from cpm_port.evaluation.oks import match_poses
-from cpm_port.files.atomic import atomic_path
+from cpm_port.evaluation.pdj import torso_diameter
+from cpm_port.imaging.writing import write_png
 from cpm_port.inference.crowd import CrowdFinder
 from cpm_port.inference.finding import people_of
 from cpm_port.inference.model import Engine, ready_net
@@ -118,10 +118,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     worst = sorted(seen, key=lambda scene: -scene.wrong)[:WORST]
     if args.pictures is not None:
         for scene in worst:
-            _write(
-                args.pictures / f"scene_{scene.number:04d}.png",
-                draw_poses(scenes[scene.number][1], scene.poses, CPM14),
-            )
+            _, image = scenes[scene.number]
+            write_png(args.pictures / f"scene_{scene.number:04d}.png", draw_poses(image, scene.poses, CPM14))
     return {
         "scenes": len(scenes),
         "scenes_are": f"DrawnCrowds(count={args.count}, seed={args.seed}, difficulty={args.difficulty})",
@@ -140,10 +138,8 @@ def _compare(number: int, people: Sequence[Person], found: Sequence[PersonResult
     scores = [np.inf, *(person.finder_score or 0.0 for person in found[1:])]  # the first one is always listed
     poses = [person.joints for person, score in zip(found, scores, strict=True) if score >= PERSON]
     pairs = {i: truth for i, truth in matched.items() if i < len(poses)}  # the surest come first
-    near = [
-        np.linalg.norm(poses[i] - truths[truth], axis=1) <= THRESHOLD * _torso(truths[truth])
-        for i, truth in pairs.items()
-    ]
+    reach = THRESHOLD * torso_diameter(np.array(truths), CPM14)
+    near = [np.linalg.norm(poses[i] - truths[truth], axis=1) <= reach[truth] for i, truth in pairs.items()]
     return _Scene(
         number=number,
         people=len(people),
@@ -161,16 +157,15 @@ def _compare(number: int, people: Sequence[Person], found: Sequence[PersonResult
 def _totals(seen: list[_Scene]) -> dict[str, Any]:
     """Return the percentages over all scenes, by the names that the module's text explains."""
     people, found = sum(scene.people for scene in seen), sum(scene.found for scene in seen)
-    by_people = {
-        str(number): {
+    by_people = {}
+    for number in sorted({scene.people for scene in seen}):
+        alike = [scene for scene in seen if scene.people == number]
+        by_people[str(number)] = {
             "scenes": len(alike),
             "people": sum(scene.people for scene in alike),
             "found": sum(scene.found for scene in alike),
             "false": sum(scene.false for scene in alike),
         }
-        for number in sorted({scene.people for scene in seen})
-        if (alike := [scene for scene in seen if scene.people == number])
-    }
     return {
         "people": people,
         "recall": _percent(found, people),
@@ -202,14 +197,3 @@ def _best_belief(beliefs: list[tuple[float, bool]], people: int) -> float:
     quality = 2 * right / (np.arange(1, len(ordered) + 1) + people)
     last = int(np.isinf(scores).sum()) - 1
     return float(scores[last + int(np.argmax(quality[last:]))])
-
-
-def _torso(joints: NDArray[np.float64]) -> float:
-    return float(np.linalg.norm(joints[CPM14.index("left_shoulder")] - joints[CPM14.index("right_hip")]))
-
-
-def _write(path: Path, picture: NDArray[np.uint8]) -> None:
-    done, data = cv2.imencode(".png", picture)
-    assert done
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data.tobytes())
